@@ -499,6 +499,12 @@ def errors():
         case("%s refuses %s with %d" % (path, json.dumps(body)[:80] if not isinstance(body, (str, bytes)) else repr(body)[:20], status), a.status == status and shaped and word in message, a)
     a = beta.post(chat, {"messages": [{"role": "user", "content": "word " * 2000}], "stream": True})
     case("what is wrong before a stream begins has a status", a.status == 400 and a.json["error"]["code"] == "context_length_exceeded", a)
+    c = beta.connect()
+    c.putrequest("POST", chat)
+    c.putheader("Content-Length", str(1 << 25))
+    c.endheaders()
+    a = Answer(c.getresponse())
+    case("a body that is too large is refused before it comes", a.status == 413 and "16384 KiB" in a.json["error"]["message"], a)
     a = beta.post(chat, {"messages": user, "logprobs": True})
     case("a field that is refused is named", a.json["error"]["param"] == "logprobs", a)
 
@@ -514,14 +520,19 @@ def clients():
     case("Open WebUI, as Ollama", all(x.status == 200 for x in a) and a[1].json["models"][0]["model"] and a[2].json["models"][0]["expires_at"], a)
     title = {"model": "stories", "messages": [{"role": "user", "content": "### Task:\nGenerate a concise title"}], "stream": False, "max_completion_tokens": 20, "metadata": {"task": "title_generation"}}
     case("Open WebUI asks for a title in the background", alpha.post("/v1/chat/completions", title).status == 200)
-    a = alpha.get("/api/tags")
-    case("LibreChat, Cline, n8n", all(m["name"] for m in a.json["models"]) and alpha.get("/").status == 200, a)
+    tags = {"model": "stories:latest", "messages": [{"role": "user", "content": "### Task:\nGenerate 1-3 broad tags"}], "stream": False, "options": {"num_predict": 20}, "metadata": {"task": "tags_generation"}}
+    case("and for tags", alpha.post("/api/chat", tags).json["message"]["content"])
+    a = [alpha.get("/api/tags"), alpha.get("/v1/models")]
+    case("LibreChat, Cline", all(m["name"] for m in a[0].json["models"]) and all(m["id"] for m in a[1].json["data"]), a)
+    a = [alpha.get("/api/tags"), alpha.get("/")]
+    case("n8n, the older too", all(m["name"] for m in a[0].json["models"]) and a[1].body == "Ollama is running", a)
     a = [alpha.get("/v1/models"), alpha.get("/props"), alpha.post("/completion", {"prompt": PROMPT, "n_predict": 4, "n_probs": 0, "stop": [], "stopping_strings": [], "stream": False, "dynatemp_range": 0, "mirostat": 0, "typical_p": 1, "grammar": "", "logit_bias": [], "samplers": ["top_k"], "cache_prompt": True, "ignore_eos": False, "seed": -1})]
     case("SillyTavern, as llama.cpp", isinstance(a[0].json["data"], list) and isinstance(a[1].json["chat_template"], str) and a[2].json["content"], a)
     a = alpha.post("/api/generate", {"model": "stories", "prompt": PROMPT, "raw": True, "stream": False, "options": {"num_predict": 4, "stop": []}})
     case("SillyTavern, as Ollama", a.json["response"], a)
     show = [alpha.post("/api/show", {"model": m["model"]}).json for m in alpha.get("/api/tags").json["models"]]
-    case("VS Code Copilot", all(s["capabilities"] and s["model_info"]["%s.context_length" % s["model_info"]["general.architecture"]] == 512 for s in show), show)
+    version = alpha.get("/api/version").json["version"]
+    case("VS Code Copilot", tuple(int(v) for v in version.split(".")) >= (0, 6, 4) and all(s["capabilities"] and s["model_info"]["%s.context_length" % s["model_info"]["general.architecture"]] == 512 for s in show), show)
     a = alpha.post("/v1/chat/completions", {"model": "stories:latest", "messages": [{"role": "system", "content": "x"}, {"role": "user", "content": "y"}], "stream": True, "stream_options": {"include_usage": True}, "temperature": 0.1, "top_p": 1, "n": 1, "max_tokens": 8})
     case("and its chat", a.status == 200 and a.body.endswith("data: [DONE]\n\n"), a)
     zed = {"model": "stories:latest", "messages": [{"role": "user", "content": "hi"}], "stream": True, "keep_alive": "15m", "options": {"num_ctx": 512, "stop": [], "temperature": 1.0, "num_predict": 8}, "think": None, "tools": []}
@@ -534,9 +545,66 @@ def clients():
     home = {"model": "stories:latest", "messages": [{"role": "system", "content": "You are a voice assistant"}, {"role": "user", "content": "hi"}], "tools": None, "stream": True, "keep_alive": "-1s", "options": {"num_ctx": 8192, "num_predict": 8}, "think": False, "format": None}
     a, e = alpha.lines("/api/chat", home)
     case("Home Assistant", a.status == 200 and e[-1]["done"], a)
+    # it asks again and again, and pulls what it was told to use and does not see
+    a = [alpha.get("/api/tags").json for _ in range(20)]
+    case("it asks for the list again and again", all(x == a[0] for x in a), a[-1])
+    a, e = alpha.lines("/api/pull", {"model": "stories:latest"})
+    b = alpha.post("/api/pull", {"model": "llama3.2:3b"})
+    case("and pulls: success for one that is there", a.status == 200 and e[-1]["status"] == "success" and b.status == 404 and "llama3.2:3b" in b.json["error"], a, b)
+    for keep in (-1, 300, "30s", "5m", 0):
+        a = alpha.post("/api/chat", dict(home, keep_alive=keep, stream=False))
+        case("keep_alive %r" % keep, a.status == 200 and a.json["done"], a)
+    a = alpha.post("/api/chat", dict(home, format=SCHEMA, stream=False, options={"num_ctx": 8192, "num_predict": 300}))
+    case("an answer by a schema", by_schema(a.json["message"]["content"]), a)
     a = alpha.post("/v1/messages/count_tokens", {"model": "claude-sonnet-4-5", "messages": [{"role": "user", "content": "quota"}], "system": [{"type": "text", "text": "You are Claude Code", "cache_control": {"type": "ephemeral"}}]}, **{"x-api-key": "k"})
     b = alpha.post("/v1/messages?beta=true", {"model": "claude-sonnet-4-5", "max_tokens": 8, "messages": [{"role": "user", "content": [{"type": "text", "text": "hi", "cache_control": {"type": "ephemeral"}}]}], "system": [{"type": "text", "text": "You are Claude Code"}], "thinking": {"type": "enabled", "budget_tokens": 1024}, "metadata": {"user_id": "u"}, "stream": True}, **{"anthropic-beta": "x,y"})
     case("Claude Code", a.json["input_tokens"] > 1 and b.status == 200 and "event: message_stop" in b.body, a, b)
+    for thinking in ({"type": "enabled", "budget_tokens": 1024}, {"type": "disabled"}, {"type": "adaptive"}):
+        a = alpha.post("/v1/messages", {"model": "claude-sonnet-4-5", "max_tokens": 4, "messages": [{"role": "user", "content": "hi"}, {"role": "system", "content": "a reminder"}], "thinking": thinking})
+        case("its thinking %s, and a system message behind the user's" % thinking["type"], a.status == 200 and a.json["usage"]["output_tokens"] == 4, a)
+
+
+def agents():
+    """What agents send in every request: tools; to a model whose template takes them."""
+    function = {"name": "weather", "description": "d", "parameters": WEATHER}
+    tool = {"type": "function", "function": function}
+    talk = [{"role": "system", "content": "You are an agent"}, {"role": "user", "content": PROMPT}]
+    show = alpha.post("/api/show", {"name": "chatty:latest"}).json
+    case("Roo Code, VS Code Copilot: a model with tools says so", show["capabilities"] == ["completion", "tools"] and show["details"]["family"] == "llama", show)
+    case("LiteLLM, aider: its template has the word tools", "tools" in show["template"] and show["model_info"]["llama.context_length"] == 512, show)
+    copilot = {"model": "chatty:latest", "messages": talk, "tools": [tool], "stream": True, "stream_options": {"include_usage": True}, "temperature": 0.1, "top_p": 1, "n": 1, "max_tokens": 8}
+    a, e = alpha.events("/v1/chat/completions", copilot)
+    case("VS Code Copilot, with tools", a.status == 200 and e[-1][1] == "[DONE]" and e[-2][1]["usage"]["completion_tokens"] == 8, a)
+    others = dict(copilot, tool_choice="auto", tools=[tool, {"type": "web_search"}, {"type": "custom", "custom": {"name": "x"}}])
+    a, e = alpha.events("/v1/chat/completions", others)
+    case("tools of unknown types are ignored", a.status == 200 and e[-1][1] == "[DONE]", a)
+    call = {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "weather", "arguments": {"city": "Oslo"}}}]}
+    zed = {"model": "chatty:latest", "messages": talk + [call, {"role": "tool", "tool_name": "weather", "content": "rain"}], "stream": True, "keep_alive": "15m", "options": {"num_ctx": 512, "num_predict": 8}, "tools": [tool]}
+    a, e = beta.lines("/api/chat", zed)
+    case("Zed: calls and results by tool_name", a.status == 200 and e[-1]["done_reason"] == "length", a)
+    home = dict(zed, keep_alive=-1, think=False, options={"num_ctx": 8192, "num_predict": 8}, format=None)
+    a, e = gamma.lines("/api/chat", home)
+    case("Home Assistant, with tools", a.status == 200 and e[-1]["done"], a)
+    codex = {"model": "chatty", "instructions": "You are Codex", "input": [{"type": "message", "role": "developer", "content": [{"type": "input_text", "text": "p"}]}, {"type": "message", "role": "user", "content": [{"type": "input_text", "text": PROMPT}]}], "tools": [dict(function, type="function", strict=False), {"type": "local_shell"}, {"type": "web_search"}, {"type": "custom", "name": "apply_patch", "format": {"type": "grammar"}}], "tool_choice": "auto", "parallel_tool_calls": False, "reasoning": None, "store": False, "include": [], "prompt_cache_key": "k", "max_output_tokens": 8}
+    a, e = alpha.events("/v1/responses", codex)
+    case("Codex: only its functions are seen", a.status == 200 and e[0][0] == "response.created" and e[-1][0] == "response.incomplete", a)
+    back = codex["input"] + [{"type": "function_call", "call_id": "c1", "name": "weather", "arguments": "{\"city\": \"Oslo\"}"}, {"type": "function_call_output", "call_id": "c1", "output": "rain"}]
+    a, e = beta.events("/v1/responses", dict(codex, input=back))
+    case("and its calls with their results", a.status == 200 and e[-1][0] == "response.incomplete", a)
+    must = dict(codex, tool_choice={"type": "function", "name": "weather"}, max_output_tokens=400, seed=5)
+    a, e = gamma.events("/v1/responses", must)
+    names, text = [n for n, _ in e], "".join(d["delta"] for n, d in e if n == "response.function_call_arguments.delta")
+    done = [d["arguments"] for n, d in e if n == "response.function_call_arguments.done"]
+    case("a call streams with events of its own", weather_or_stop([("weather", text)]) and done == [text] and names[-1] == "response.completed" and e[-1][1]["response"]["output"][0]["arguments"] == text, e)
+    claude = {"model": "chatty", "max_tokens": 400, "stream": True, "system": [{"type": "text", "text": "You are Claude Code", "cache_control": {"type": "ephemeral"}}], "messages": [{"role": "user", "content": [{"type": "text", "text": PROMPT}]}], "tools": [{"name": "weather", "description": "d", "input_schema": dict(WEATHER, **{"$schema": "http://json-schema.org/draft-07/schema#"}), "cache_control": {"type": "ephemeral"}}, {"type": "web_search_20250305", "name": "web_search", "max_uses": 8}], "thinking": {"type": "disabled"}, "metadata": {"user_id": "u"}, "context_management": {"edits": []}}
+    a, e = alpha.events("/v1/messages", dict(claude, max_tokens=8))
+    case("Claude Code, with tools", a.status == 200 and e[-1][0] == "message_stop" and e[-2][1]["delta"]["stop_reason"] == "max_tokens", a)
+    a, e = beta.events("/v1/messages", dict(claude, tool_choice={"type": "tool", "name": "weather", "disable_parallel_tool_use": True}))
+    names, text = [n for n, _ in e], "".join(d["delta"]["partial_json"] for n, d in e if n == "content_block_delta" and d["delta"]["type"] == "input_json_delta")
+    case("a call streams as parts of JSON", weather_or_stop([("weather", text)]) and e[-2][1]["delta"]["stop_reason"] == "tool_use" and names[-1] == "message_stop", e)
+    a = alpha.post("/v1/messages/count_tokens", {k: claude[k] for k in ("model", "system", "messages", "tools", "thinking")})
+    b = alpha.post("/v1/messages/count_tokens", {k: claude[k] for k in ("model", "system", "messages", "thinking")})
+    case("and its tools count", a.json["input_tokens"] > b.json["input_tokens"] > 1, a, b)
 
 
 # ---- metrics --------------------------------------------------------------------------------------------------------
@@ -608,7 +676,7 @@ def queued():
 
 TEMPLATE = (
     "{% if tools %}{% for t in tools %}<s>tool {{ t.function.name }}</s>{% endfor %}{# <tool_call> #}{% endif %}"
-    "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system messages, please') }}{% endif %}<s>{{ m.content }}{% if m.tool_calls %}"
+    "{% for m in messages %}{% if m.role == 'system' and m.content == 'x' %}{{ raise_exception('no such messages, please') }}{% endif %}<s>{{ m.content }}{% if m.tool_calls %}"
     "{% for c in m.tool_calls %}{{ c.function.name }}{{ c.function.arguments | tojson }}{% endfor %}{% endif %}</s>{% endfor %}"
     "{% if add_generation_prompt %}<s>{% endif %}"
 )
@@ -696,7 +764,7 @@ def templates():
     as_text = len(alpha.post("/tokenize", {"model": "chatty", "content": hostile, "parse_special": False}).json["tokens"])
     case("those in a user's text are text", as_text > 3 and count(gamma, of(hostile)) == as_text + 3, count(gamma, of(hostile)), as_text)
     a = alpha.post("/v1/chat/completions", {"model": "chatty", "messages": [{"role": "system", "content": "x"}]})
-    case("what the template refuses is 400, with its words", a.status == 400 and "no system messages, please" in a.json["error"]["message"], a)
+    case("what the template refuses is 400, with its words", a.status == 400 and "no such messages, please" in a.json["error"]["message"], a)
     tool = {"type": "function", "function": {"name": "weather", "description": "d", "parameters": {"type": "object", "properties": {}}}}
     a = alpha.post("/apply-template", dict(of("hi"), model="chatty", tools=[tool]))
     case("tools reach the template", a.json == {"prompt": "<s>tool weather</s><s>hi</s><s>"}, a)
@@ -795,6 +863,25 @@ def embeddings():
     case("unless it must not", a.status == 400 and "context" in a.json["error"], a)
     many = bytes_of(alpha, "stories", ["Lily had %d apples" % i for i in range(40)])
     case("forty texts", many == bytes_of(beta, "alone", ["Lily had %d apples" % i for i in range(40)]) and len(set(many)) == 40)
+
+
+# ---- a model that loads ----------------------------------------------------------------------------------------------
+
+
+def loading():
+    """From when it is unknown until it serves."""
+    print("begun", flush=True)
+    seen, tries = [], 0
+    while (not seen or seen[-1].status != 200) and tries < 100000:
+        a = alpha.post("/v1/completions", {"model": "slow", "prompt": "a", "max_tokens": 1})
+        if not seen or a.body != seen[-1].body:
+            seen.append(a)
+        tries += 1
+    statuses = [a.status for a in seen]
+    first = next((i for i, s in enumerate(statuses) if s != 404), 0)
+    while_it_loads = seen[first:-1]
+    case("a model is unknown, then it loads, then it serves", statuses[0] == 404 and statuses[-1] == 200 and while_it_loads and all(a.status == 503 for a in while_it_loads), seen)
+    case("while it loads an error says how far it is, and when to try again", all(int(a.retry_after) > 0 and "model slow" in a.json["error"]["message"] for a in while_it_loads) and any(re.search(r"\d%", a.body) for a in while_it_loads), while_it_loads)
 
 
 # ---- clients that go -------------------------------------------------------------------------------------------------

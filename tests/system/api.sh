@@ -11,10 +11,10 @@ require wait_for 10 all_up alpha 3
 
 # http NODE: where it listens
 http() { sed -n 's/.*its HTTP API is at http:\/\/127.0.0.1:\([0-9]*\).*/\1/p' "$dir/$1.log" | tail -n 1; }
-# requests GROUP ARG...: the cases of a group, which api.py prints as lines "ok WHAT" or "not ok WHAT"
-requests() {
-	python3 "$top_srcdir/tests/system/api.py" "$dir" "$(http alpha)" "$(http beta)" "$(http gamma)" "$@" >"$dir/cases" 2>"$dir/err"
-	status=$?
+# api GROUP...: api.py, which prints lines "ok WHAT" or "not ok WHAT" for the cases of these groups
+api() { python3 "$top_srcdir/tests/system/api.py" "$dir" "$(http alpha)" "$(http beta)" "$(http gamma)" "$@" >"$dir/cases" 2>"$dir/cases.err"; }
+# report GROUP STATUS: these cases are cases of this script
+report() {
 	while read -r line; do
 		case $line in
 		"ok "*) ok "${line#ok }" ;;
@@ -22,8 +22,12 @@ requests() {
 		*) echo "# $line" ;;
 		esac
 	done <"$dir/cases"
-	check "group $1 came to its end" test $status = 0
-	[ $status = 0 ] || sed 's/^/# /' "$dir/err" | tail -n 20
+	check "group $1 came to its end" test $2 = 0
+	[ $2 = 0 ] || sed 's/^/# /' "$dir/cases.err" | tail -n 20
+}
+requests() {
+	api "$@"
+	report "$1" $?
 }
 
 requests empty
@@ -42,7 +46,7 @@ require python3 "$top_srcdir/tests/system/api.py" template "$demo" "$dir/chatty.
 require on alpha load --nodes all --name chatty "$dir/chatty.gguf"
 known() { for n in alpha beta gamma; do serves $n chatty || return 1; done; }
 require wait_for 10 known
-requests templates
+requests templates agents
 require on alpha unload chatty
 
 # ---- a template that the user names, instead of the file's -------------------------------------------------------
@@ -82,7 +86,12 @@ require on alpha unload alone
 
 # ---- clients that go --------------------------------------------------------------------------------------------
 require mkmodel "$dir/slow.gguf" q4_0 1024 8 16 16 2816 512 8192
+api loading &
+loading=$!
+require wait_for 20 grep -q begun "$dir/cases"
 require on alpha load --nodes alpha --parallel 2 --name slow "$dir/slow.gguf"
+wait $loading
+report loading $?
 known() { for n in alpha beta gamma; do serves $n slow || return 1; done; }
 require wait_for 10 known
 requests leaving

@@ -21,6 +21,7 @@ gets() { # STATUS NODE [HEADER...]: what a request to that node gets
 	shift 2
 	ask "$to" /nothing "$@" >"$dir/got" && grep -q "^$status " "$dir/got"
 }
+says_as() { ask "$(cat "$dir/$1.http")" "$2" >"$dir/got" && grep -q "$3" "$dir/got"; } # NODE PATH PATTERN
 port_of() { sed -n 's,.*its HTTP API is at [a-z]*://127.0.0.1:\([0-9]*\)$,\1,p' "$dir/$1.log" | tail -n 1 >"$dir/$1.http" && test -s "$dir/$1.http"; }
 with_http() { # NODE [OPTION...]
 	served=$1
@@ -56,6 +57,7 @@ for n in alpha beta gamma; do
 	check "$n: in the other header too" wait_for 10 gets 404 $n "x-api-key: $two"
 	check "$n: without a key nobody is served" gets 401 $n
 	check "$n: nor with another" gets 401 $n "Authorization: Bearer ${one}x"
+	check "$n: its health needs none" says_as $n /health '^200 {"status": *"ok"}'
 done
 check "the secret is in no file of a node" sh -c '! grep -rqF -- "$1" "$0/alpha" "$0/beta" "$0/gamma" "$0"/*.log' "$dir" "$one"
 check "the list has both" sh -c 'test "$(caravan key list --control "$0/gamma/control.sock" --json | grep -c "\"name\"")" = 2' "$dir"
@@ -74,10 +76,9 @@ check "a wrong name is refused" says 1 "no valid key nobody" on alpha key revoke
 check "an unknown action too" says 2 "create, list or revoke" on alpha key frob
 
 # ---- errors in the form of their API ------------------------------------------------------------------------
-says_as() { ask "$(cat "$dir/alpha.http")" "$1" >"$dir/got" && grep -q "$2" "$dir/got"; }
-check "Ollama's are a sentence" says_as /api/tags '^401 {"error":"an API key is needed'
-check "Anthropic's have a type of their own" says_as "/v1/messages?beta=true" '^401 {"type":"error","error":{"type":"authentication_error","message":"an API key'
-check "OpenAI's have a code" says_as /v1/models '^401 {"error":{"message":"an API key .*"code":"invalid_api_key"}}'
+check "Ollama's are a sentence" says_as alpha /api/tags '^401 {"error":"an API key is needed'
+check "Anthropic's have a type of their own" says_as alpha "/v1/messages?beta=true" '^401 {"type":"error","error":{"type":"authentication_error","message":"an API key'
+check "OpenAI's have a code" says_as alpha /v1/models '^401 {"error":{"message":"an API key .*"code":"invalid_api_key"}}'
 
 # ---- the access log, and the last key --------------------------------------------------------------------
 stop beta

@@ -160,17 +160,30 @@ void chat_read_choice(struct chat *c, struct fields *f) {
 	}
 }
 
+/* Each as it is; those of types that are not known are left out. */
+static void chat_read_tools(struct chat *c, struct fields *f) {
+	const json_t *tools = fields_get(f, NULL, "tools");
+	if (tools && !json_is_array(tools))
+		fields_fail(f, "tools", "tools is to be an array");
+	for (size_t i = 0; i < json_array_size(tools) && !c->no_call; i++) {
+		json_t *tool = json_array_get(tools, i), *type = json_object_get(tool, "type");
+		bool function = !json_is_string(type) || strcmp(json_string_value(type), "function") == 0;
+		if (!function || !json_is_string(json_object_get(json_object_get(tool, "function"), "name")))
+			continue;
+		if (!c->tools)
+			c->tools = json_array();
+		json_array_append(c->tools, tool);
+	}
+}
+
 void chat_read(struct chat *c, struct fields *f) {
-	const json_t *messages = fields_get(f, NULL, "messages"), *tools = fields_get(f, NULL, "tools");
+	const json_t *messages = fields_get(f, NULL, "messages");
 	if (!json_is_array(messages) || json_array_size(messages) == 0)
 		fields_fail(f, "messages", "messages is to be an array with at least one message");
 	for (size_t i = 0; i < json_array_size(messages) && fields_ok(f); i++)
 		chat_add(c, f, json_array_get(messages, i));
-	if (tools && !json_is_array(tools))
-		fields_fail(f, "tools", "tools is to be an array");
 	chat_read_choice(c, f);
-	if (json_array_size(tools) > 0 && !c->no_call)
-		c->tools = json_incref((json_t *)tools);
+	chat_read_tools(c, f);
 }
 
 /* ---- templates ----------------------------------------------------------------------------------- */

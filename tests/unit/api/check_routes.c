@@ -245,9 +245,21 @@ START_TEST(cannot_call_in_unknown_format) {
 }
 END_TEST
 
+/* Tools of types that are not known are left out. */
+START_TEST(unknown_tools) {
+	ask("/v1/chat/completions",
+	        "{" HI
+	        ",\"tools\":[{\"type\":\"web_search\"},{\"type\":\"custom\",\"custom\":{\"name\":\"c\"}},"
+	        "{\"type\":\"function\",\"function\":{\"name\":\"f\"}},{\"function\":{\"name\":\"g\"}},7,{}]}");
+	ck_assert_str_eq(fake.text, "[f][g]user:hi;");
+}
+END_TEST
+
 /* Without tools nothing is looked for. */
 START_TEST(no_tools_no_calls) {
-	ask("/v1/chat/completions", _i ? "{" HI "," TOOLS ",\"tool_choice\":\"none\"}" : "{" HI "}");
+	static const char *const asks[] = {"{" HI "}", "{" HI "," TOOLS ",\"tool_choice\":\"none\"}",
+	        "{" HI ",\"tools\":[{\"type\":\"x\"}]}"};
+	ask("/v1/chat/completions", asks[_i]);
 	ck_assert_str_eq(fake.text, "user:hi;");
 	ck_assert(!fake.p.names);
 	fake_text(CALL);
@@ -966,7 +978,8 @@ static Suite *suite(void) {
 	tcase_add_test(t, openai_calls);
 	tcase_add_test(t, openai_calls_whole);
 	tcase_add_test(t, openai_no_call);
-	tcase_add_loop_test(t, no_tools_no_calls, 0, 2);
+	tcase_add_loop_test(t, no_tools_no_calls, 0, 3);
+	tcase_add_test(t, unknown_tools);
 	tcase_add_loop_test(t, must_call_tools, 0, (int)(sizeof must_call / sizeof *must_call));
 	tcase_add_loop_test(t, cannot_call_tools, 0, (int)(sizeof cannot_call / sizeof *cannot_call));
 	tcase_add_test(t, cannot_call_in_unknown_format);
