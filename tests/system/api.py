@@ -2,8 +2,11 @@
 wrong behind it.  api.py template IN OUT: a model file with a chat template that writes control tokens and takes tools."""
 import http.client
 import json
+import os
 import re
+import resource
 import shutil
+import socket
 import struct
 import subprocess
 import sys
@@ -903,6 +906,71 @@ def leaving():
             gone += 1
         c.close()
     case("six clients have gone", gone == 6, gone)
+
+
+def one_more():
+    """Only so many are told why they are refused at the same time; others are closed."""
+    for _ in range(600):
+        try:
+            return alpha.get("/health")
+        except OSError:
+            time.sleep(0.1)
+
+
+def crowd():
+    """More clients of alpha than there are places, CROWD or 1500, from many addresses, each with half a request that goes on byte by byte; a
+    stream of alpha and an answer of beta while they are there; alpha after they have gone."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    many = min(int(os.environ.get("CROWD", "1500")), hard - 100)
+    ask = dict(SAMPLED, model="stories", prompt=PROMPT, max_tokens=400, stream=True)
+    _, want = gamma.events("/v1/completions", ask)
+    c = alpha.connect()
+    c.request("POST", "/v1/completions", json.dumps(ask))
+    r = c.getresponse()
+    body = r.read(1)
+    halves = (b"GET /heal", b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{", b"GET / HTTP/1.1\r\nHost: " + b"a" * 9000)
+    clients = []
+    for i in range(many):
+        s = socket.socket()
+        s.settimeout(120)
+        s.bind(("127.0.0.%d" % (2 + i % 64), 0))
+        s.connect(("127.0.0.1", alpha.port))
+        s.settimeout(0)
+        clients.append(s)
+    refused = set()
+    for half in range(3):
+        for i, s in enumerate(clients):
+            try:
+                s.send(halves[i % 3] if half == 0 else b"a")
+            except OSError:
+                refused.add(i)
+        a = one_more()
+        case("one more is served, or told to come again", a and (a.status == 200 or a.status == 503 and int(a.retry_after) > 0 and a.json["error"]["code"] == "too_many_connections"), a)
+    body += r.read()
+    c.close()
+    texts = [json.loads(line[6:])["choices"][0]["text"] for line in body.decode().split("\n") if line.startswith("data: {")]
+    case("a stream that began before is whole", "".join(texts) == "".join(d["choices"][0]["text"] for _, d in want[:-1]) and body.endswith(b"data: [DONE]\n\n"), body[-300:])
+    a = beta.post("/v1/completions", dict(ask, stream=False))
+    case("and beta computes with alpha", a.status == 200 and a.json["choices"][0]["text"] == "".join(texts), a)
+    for i, s in enumerate(clients):
+        try:
+            seen = s.recv(1000)
+            refused |= {i} if not seen or b" 503 " in seen else set()
+        except BlockingIOError:
+            pass
+        except OSError:
+            refused.add(i)
+    print("%d clients, of which %d found no place" % (many, len(refused)), flush=True)
+    case("no more have a place than there are", many - len(refused) <= 1024, len(refused))
+    for s in clients:
+        s.close()
+    tries = 0
+    while tries < 600 and one_more().status != 200:
+        time.sleep(0.1)
+        tries += 1
+    a = alpha.post("/v1/completions", dict(ask, stream=False))
+    case("when they have gone all is as before", a.status == 200 and a.json["choices"][0]["text"] == "".join(texts), a)
 
 
 def staying():

@@ -84,6 +84,9 @@ require wait_for 10 known
 requests embeddings
 require on alpha unload alone
 
+# ---- many clients ------------------------------------------------------------------------------------------------
+requests crowd
+
 # ---- clients that go --------------------------------------------------------------------------------------------
 require mkmodel "$dir/slow.gguf" q4_0 1024 8 16 16 2816 512 8192
 api loading &
