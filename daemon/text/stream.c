@@ -21,6 +21,11 @@ struct stop {
 	size_t spelled; /* the same for the text with all names */
 };
 
+/* Where a token begins, in bytes from the beginning of all text. */
+struct token_start {
+	size_t at, shown; /* with and without hidden bytes */
+};
+
 struct text_stream {
 	const struct tokenizer *t; /* borrowed */
 	unsigned flags;
@@ -30,9 +35,13 @@ struct text_stream {
 	size_t npart;        /* bytes of an incomplete character */
 	char *text, *hidden; /* hidden[i]: text[i] is not shown */
 	size_t n, cap;
-	size_t nhidden; /* hidden bytes in text */
-	size_t sure;    /* text[0..sure) cannot be part of a stop text */
-	size_t taken;   /* text[0..taken) was handed out; dropped at the next call */
+	size_t nhidden;            /* hidden bytes in text */
+	size_t sure;               /* text[0..sure) cannot be part of a stop text */
+	size_t taken;              /* text[0..taken) was handed out; dropped at the next call */
+	size_t dropped;            /* bytes before text[0], hidden ones included */
+	size_t shown;              /* shown bytes that were handed out */
+	struct token_start *start; /* of tokens that have not come yet: start[next..nstarts) */
+	size_t next, nstarts, starts_cap;
 	size_t nstops;
 	struct stop stop[TEXT_STREAM_MAX_STOPS];
 };
@@ -96,6 +105,7 @@ void text_stream_destroy(struct text_stream *s) {
 	}
 	free(s->text);
 	free(s->hidden);
+	free(s->start);
 	free(s);
 }
 
@@ -106,6 +116,7 @@ static void text_stream_drop_taken(struct text_stream *s) {
 	memmove(s->hidden, s->hidden + s->taken, s->n - s->taken);
 	s->n -= s->taken;
 	s->sure -= s->taken;
+	s->dropped += s->taken;
 	s->taken = 0;
 }
 
@@ -226,12 +237,7 @@ static int text_stream_append_hidden(struct text_stream *s, uint32_t id) {
 	return 0;
 }
 
-int text_stream_push(struct text_stream *s, uint32_t id) {
-	if (id >= tokenizer_tokens(s->t))
-		return -EINVAL;
-	text_stream_drop_taken(s);
-	if (s->stopped >= 0 || s->finished)
-		return 0;
+static int text_stream_append_token(struct text_stream *s, uint32_t id) {
 	if (tokenizer_is_control(s->t, id) && !(s->flags & TEXT_STREAM_SPECIAL))
 		return text_stream_append_hidden(s, id);
 	size_t len;
@@ -254,6 +260,43 @@ int text_stream_push(struct text_stream *s, uint32_t id) {
 	return 0;
 }
 
+/* A token begins here.  0 or -ENOMEM. */
+static int text_stream_note_start(struct text_stream *s) {
+	if (s->next == s->nstarts)
+		s->next = s->nstarts = 0;
+	if (s->nstarts == s->starts_cap) {
+		size_t cap = 2 * s->starts_cap + 16;
+		struct token_start *start = realloc(s->start, cap * sizeof *start);
+		if (!start)
+			return -ENOMEM;
+		s->start = start;
+		s->starts_cap = cap;
+	}
+	s->start[s->nstarts++] = (struct token_start){s->dropped + s->n, s->shown + s->n - s->nhidden};
+	return 0;
+}
+
+bool text_stream_next_token(struct text_stream *s, size_t *offset) {
+	if (s->next == s->nstarts || (!s->finished && s->start[s->next].at >= s->dropped + s->sure))
+		return false;
+	*offset = s->start[s->next++].shown;
+	return true;
+}
+
+int text_stream_push(struct text_stream *s, uint32_t id) {
+	if (id >= tokenizer_tokens(s->t))
+		return -EINVAL;
+	text_stream_drop_taken(s);
+	if (s->stopped >= 0 || s->finished)
+		return 0;
+	int rc = s->flags & TEXT_STREAM_TOKENS ? text_stream_note_start(s) : 0;
+	if (rc == 0)
+		rc = text_stream_append_token(s, id);
+	while (s->stopped >= 0 && s->nstarts > s->next && s->start[s->nstarts - 1].at >= s->dropped + s->n)
+		s->nstarts--;
+	return rc;
+}
+
 int text_stream_finish(struct text_stream *s) {
 	text_stream_drop_taken(s);
 	if (s->finished)
@@ -274,13 +317,16 @@ size_t text_stream_take(struct text_stream *s, const char **text) {
 	text_stream_drop_taken(s);
 	*text = s->text ? s->text : "";
 	s->taken = s->sure;
-	if (s->nhidden == 0)
+	if (s->nhidden == 0) {
+		s->shown += s->sure;
 		return s->sure;
+	}
 	for (size_t i = 0; i < s->sure; i++) {
 		s->nhidden -= s->hidden[i];
 		if (!s->hidden[i])
 			s->text[shown++] = s->text[i];
 	}
+	s->shown += shown;
 	return shown;
 }
 

@@ -21,6 +21,8 @@ enum {
 	TEXT_STREAM_AT_START = 1,
 	/* Control tokens print their names. */
 	TEXT_STREAM_SPECIAL = 2,
+	/* text_stream_next_token is used. */
+	TEXT_STREAM_TOKENS = 4,
 };
 
 struct text_stop {
@@ -48,6 +50,12 @@ int text_stream_finish(struct text_stream *s);
 /* The bytes that have become final since the last call, and their number; borrowed, and valid until the next
  * call with this stream.  Valid UTF-8, not terminated. */
 size_t text_stream_take(struct text_stream *s, const char **text);
+
+/* After text_stream_take: whether the next token, in the order of pushes, has begun in the text that was taken so far; then,
+ * where: how many bytes of text come before it.  So a token comes with its first byte: while that may be part of a stop text, or
+ * its character is incomplete, it does not.  One without text comes with the text after it, or at the end.  Tokens that begin
+ * within the stop text that was found never come.  Only with TEXT_STREAM_TOKENS. */
+bool text_stream_next_token(struct text_stream *s, size_t *offset);
 
 /* The index of the stop text that was found, or -1.  The text ends before it.  The first one to be complete
  * is found; among several completed by the same byte, the longest.  Both the shown text and the text with the

@@ -94,13 +94,24 @@ void sequence_drop(struct coordinator *m, struct client_sequence *g) {
 		pipeline_cancel_unwanted(m);
 }
 
-int sequence_token(struct coordinator *m, struct client_sequence *g, uint32_t id) {
+_Static_assert(sizeof(struct logprob) == 8, "as on the wire");
+_Static_assert(LOGPROBS_TOP_MAX == WIRE_TOP_LOGPROBS_MAX, "as on the wire");
+
+int sequence_token(struct coordinator *m, struct client_sequence *g, const struct output_row *row) {
 	Caravan__Tokens tokens = CARAVAN__TOKENS__INIT;
 	Caravan__Envelope env = WIRE_ENVELOPE(TOKENS, tokens, &tokens);
+	Caravan__TokenLogprobs logprobs = CARAVAN__TOKEN_LOGPROBS__INIT, *list[1] = {&logprobs};
 	tokens.epoch = m->plan->epoch;
 	tokens.position = g->seq.tokens;
 	tokens.cached = g->seq.first;
-	tokens.ids = wire_bytes(&id, sizeof id);
+	tokens.ids = wire_bytes(&row->id, sizeof row->id);
+	if (row->logprobs) {
+		logprobs.logprob = row->logprobs->token;
+		logprobs.top =
+		        wire_bytes(row->logprobs->list, row->logprobs->top * sizeof *row->logprobs->list);
+		tokens.logprobs = list;
+		tokens.n_logprobs = 1;
+	}
 	return peers_answer(m->peers, &g->from, &env, NULL);
 }
 
@@ -355,6 +366,8 @@ void coordinator_submit(struct coordinator *m, const struct peers_from *from, co
 	g->prompt = s->prompt;
 	g->window = g->seq.limit = s->logits ? s->window : 0;
 	g->undrafted = s->sampling && s->sampling->undrafted;
+	g->logprobs = s->logprobs && coordinator_generates(s);
+	g->top_logprobs = s->top_logprobs;
 	draft_stats_init(&g->draft_stats);
 	g->began_ns = loop_now_ns();
 	if (s->grammar && coordinator_generates(s))

@@ -30,6 +30,8 @@ struct client_sequence {
 	uint64_t began_ns, first_ns; /* submitted; first token sampled */
 	bool finished;               /* Finished was sent, or the client is gone */
 	bool undrafted;              /* its client wants no drafts */
+	bool logprobs;               /* it wants those of its tokens, */
+	uint32_t top_logprobs;       /* and of so many of the most likely ones */
 	struct draft_stats draft_stats;
 	struct step_timing_step spent; /* over all of its steps that have returned */
 };
@@ -74,7 +76,7 @@ void sequence_drop(struct coordinator *m, struct client_sequence *g); /* the cli
 /* Sends to the gateway: how much of a long prompt has been computed; the next token; rows of logits; an embedding.  0, or
  * as peers_answer. */
 int sequence_progress(struct coordinator *m, struct client_sequence *g, uint32_t done);
-int sequence_token(struct coordinator *m, struct client_sequence *g, uint32_t id);
+int sequence_token(struct coordinator *m, struct client_sequence *g, const struct output_row *row);
 int sequence_logits(struct coordinator *m, struct client_sequence *g, uint32_t position, uint32_t rows,
         struct payload *data);
 int sequence_embedding(struct coordinator *m, struct client_sequence *g, struct payload *data);

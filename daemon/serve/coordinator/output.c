@@ -15,8 +15,8 @@ struct output {
 	struct io_layers *io;
 	struct sampler *sampler;
 	const struct hparams *hp;
-	uint32_t tokens; /* how many of the hp->vocab logits may be sampled */
-	float *x, *logits;
+	uint32_t tokens;         /* how many of the hp->vocab logits may be sampled */
+	float *x, *logits, *raw; /* raw: of one row, before the sampler changes them */
 };
 
 static void *output_alloc_aligned(size_t bytes) {
@@ -32,7 +32,8 @@ int output_create(
 	h->tokens = tokens < h->hp->vocab ? tokens : h->hp->vocab;
 	h->x = output_alloc_aligned((size_t)OUTPUT_ROWS * h->hp->dim * sizeof(float));
 	h->logits = output_alloc_aligned((size_t)OUTPUT_ROWS * h->hp->vocab * sizeof(float));
-	int rc = h->x && h->logits ? 0 : -ENOMEM;
+	h->raw = output_alloc_aligned(h->tokens * sizeof(float));
+	int rc = h->x && h->logits && h->raw ? 0 : -ENOMEM;
 	if (rc == 0)
 		rc = io_layers_create(&h->io, io, t, max_rows > OUTPUT_ROWS ? max_rows : OUTPUT_ROWS);
 	if (rc == 0)
@@ -52,6 +53,7 @@ void output_destroy(struct output *o) {
 	io_layers_destroy(o->io);
 	free(o->x);
 	free(o->logits);
+	free(o->raw);
 	free(o);
 }
 
@@ -83,10 +85,14 @@ static void output_sample_row(struct output *o, struct output_row *r, float *log
 			max = logits[i] > max ? logits[i] : max;
 		sum = output_sum_probability(logits, n, max);
 	}
+	if (r->logprobs)
+		memcpy(o->raw, logits, n * sizeof *logits);
 	r->rc = sampler_pick_allowed(
 	        o->sampler, r->params, logits, n, allowed, r->log, r->tokens, r->tokens, &r->id);
 	if (r->weighed && r->rc == 0)
 		r->probability = fminf(expf(logits[r->id] - max) / sum, 1);
+	if (r->logprobs && r->rc == 0)
+		logprobs_compute(r->logprobs, o->raw, n, r->id, r->top_logprobs);
 }
 
 void output_sample(struct output *o, struct output_row *row, uint32_t rows) {

@@ -6,6 +6,7 @@
 #ifndef DAEMON_SERVE_COORDINATOR_OUTPUT_H
 #define DAEMON_SERVE_COORDINATOR_OUTPUT_H
 #include "daemon/net/payload.h"
+#include "daemon/text/logprobs.h"
 #include "daemon/text/sampler.h"
 #include "kernels/team.h"
 #include "shard/forward/slice.h"
@@ -21,6 +22,8 @@ struct output_row {
 	uint32_t tokens;
 	struct constraint *constraint; /* of the sequence; NULL: none.  Borrowed */
 	bool weighed;                  /* `probability` is wanted */
+	struct logprobs *logprobs;     /* out: of the token; NULL: not wanted.  Borrowed */
+	uint32_t top_logprobs;         /* and of so many of the most likely tokens */
 	uint32_t id;                   /* out: the sampled token */
 	float probability;             /* out: its probability, before temperature and truncation */
 	bool ends;                     /* out: nothing may follow, and no token is sampled */

@@ -17,11 +17,12 @@ struct step_in_flight {
 	TAILQ_ENTRY(step_in_flight) next;
 	struct coordinator *m;
 	struct scheduler_step *st;
-	uint32_t *token;          /* of each row */
-	struct payload *x;        /* rows of activations: embedded, later the result of the last stage */
-	struct output_row *row;   /* one for each output to be sampled */
-	uint32_t nrow, *nsampled; /* in total; for each sequence */
-	uint32_t **log;           /* of each sequence: a copy of its log, where that may change meanwhile */
+	uint32_t *token;           /* of each row */
+	struct payload *x;         /* rows of activations: embedded, later the result of the last stage */
+	struct output_row *row;    /* one for each output to be sampled */
+	struct logprobs *logprobs; /* of rows whose clients want them; NULL: none does */
+	uint32_t nrow, *nsampled;  /* in total; for each sequence */
+	uint32_t **log;            /* of each sequence: a copy of its log, where that may change meanwhile */
 	STAILQ_HEAD(, result) results;
 	uint64_t submitted_ns, began_ns, ended_ns; /* of the last job on the compute thread */
 	struct step_timing_step spent;
@@ -76,6 +77,7 @@ static void pipeline_retire(struct step_in_flight *f, bool whole) {
 	free(f->nsampled);
 	free(f->token);
 	free(f->row);
+	free(f->logprobs);
 	free(f);
 }
 
@@ -362,6 +364,18 @@ void pipeline_kick_later(struct coordinator *m) {
 
 /* ---- back: head, sample, answer ------------------------------------------------------------------ */
 
+/* Makes room for the log-probabilities of rows whose clients want them.  0 or -ENOMEM. */
+static int pipeline_make_logprobs(struct step_in_flight *f) {
+	uint32_t rows = 0;
+	for (uint32_t i = 0; i < f->st->nseqs; i++)
+		if (((struct client_sequence *)f->st->seq[i].seq)->logprobs)
+			rows += f->st->seq[i].outputs;
+	if (rows == 0)
+		return 0;
+	f->logprobs = calloc(rows, sizeof *f->logprobs);
+	return f->logprobs ? 0 : -ENOMEM;
+}
+
 /* Makes a row for each output that is wanted and was not rejected, with the tokens before it.  0 or
  * -ENOMEM. */
 static int pipeline_make_rows(struct step_in_flight *f) {
@@ -370,27 +384,31 @@ static int pipeline_make_rows(struct step_in_flight *f) {
 	f->row = calloc(f->st->outputs, sizeof *f->row);
 	f->nsampled = calloc(f->st->nseqs, sizeof *f->nsampled);
 	f->log = calloc(f->st->nseqs, sizeof *f->log);
-	if (!f->row || !f->nsampled || !f->log)
+	if (!f->row || !f->nsampled || !f->log || pipeline_make_logprobs(f) != 0)
 		return -ENOMEM;
+	struct logprobs *logprobs = f->logprobs;
 	for (uint32_t i = 0; i < f->st->nseqs; x += f->st->seq[i].outputs * dim, i++) {
 		const struct scheduled *e = &f->st->seq[i];
+		const struct client_sequence *g = (const struct client_sequence *)e->seq;
 		const uint32_t *log = e->seq->log;
 		uint32_t end = e->position + e->rows;
 		if (e->seq->all_outputs || !e->outputs || !scheduler_entry_valid(e))
 			continue;
 		/* an earlier step may reject a draft while this one is on the compute thread */
-		if (e->seq->in_flight > 1 || draft_is((struct client_sequence *)e->seq)) {
+		if (e->seq->in_flight > 1 || draft_is(g)) {
 			if (!(f->log[i] = malloc(end * sizeof *log)))
 				return -ENOMEM;
 			log = memcpy(f->log[i], log, end * sizeof *log);
 		}
 		for (uint32_t k = 0; k < e->outputs; k++)
 			f->row[f->nrow++] = (struct output_row){.x = x + k * dim,
-			        .params = &((struct client_sequence *)e->seq)->sampling,
+			        .logprobs = g->logprobs ? logprobs++ : NULL,
+			        .top_logprobs = g->top_logprobs,
+			        .params = &g->sampling,
 			        .log = log,
 			        .tokens = end - e->outputs + k + 1,
-			        .constraint = ((struct client_sequence *)e->seq)->constraint,
-			        .weighed = draft_is((struct client_sequence *)e->seq)};
+			        .constraint = g->constraint,
+			        .weighed = draft_is(g)};
 		f->nsampled[i] = e->outputs;
 	}
 	return 0;
@@ -482,7 +500,7 @@ static void pipeline_take_token(
 		sequence_finish(m, g, CARAVAN__REASON__END, NULL);
 		return;
 	}
-	if (sequence_token(m, g, row->id) != 0) {
+	if (sequence_token(m, g, row) != 0) {
 		sequence_drop(m, g);
 		return;
 	}

@@ -2,6 +2,7 @@
 #include "daemon/serve/gateway/request.h"
 #include "common/fail.h"
 #include "daemon/core/log.h"
+#include "daemon/text/logprobs.h"
 #include "daemon/text/sampler.h"
 #include "daemon/text/tokenizers.h"
 #include <errno.h>
@@ -11,6 +12,12 @@
 #include <sys/queue.h>
 
 #define RESEND_MS 50 /* before a failed LogitsTaken is sent again */
+
+/* A token whose text has not been given to the client yet. */
+struct held_token {
+	uint32_t id;
+	struct logprobs logprobs;
+};
 
 struct request {
 	LIST_ENTRY(request) next;
@@ -24,6 +31,10 @@ struct request {
 	uint32_t cached; /* prompt tokens that were in the prefix cache, as reported by the coordinator */
 	struct text_stream *stream; /* NULL for logits and embeddings */
 	bool logits, embedding;
+	bool logprobs, names;              /* as asked for */
+	const struct tokenizer *tokenizer; /* borrowed, as the stream borrows it */
+	struct held_token *held;           /* held[first_held..nheld) */
+	size_t first_held, nheld, held_capacity;
 	/* rows of logits: that may be on their way; taken by the client; last reported to the coordinator */
 	uint32_t window, taken, reported;
 	struct loop_timer *timer; /* to send LogitsTaken again */
@@ -42,12 +53,87 @@ static void request_destroy(struct request *r) {
 	loop_timer_stop(r->timer);
 	text_stream_destroy(r->stream);
 	free(r->log);
+	free(r->held);
 	free(r);
 }
 
+/* ---- log-probabilities --------------------------------------------------------------------------- */
+
+struct token_logprobs *token_logprobs_copy(const struct token_logprobs *t) {
+	size_t bytes = t->token.len;
+	for (uint32_t i = 0; i < t->ntop; i++)
+		bytes += t->top[i].len;
+	struct token_logprobs *copy = malloc(sizeof *copy + t->ntop * sizeof *t->top + bytes);
+	if (!copy)
+		return NULL;
+	struct token_logprob *top = (struct token_logprob *)(copy + 1);
+	char *text = (char *)(top + t->ntop);
+	*copy = *t;
+	copy->top = top;
+	for (uint32_t i = 0; i <= t->ntop; i++) {
+		struct token_logprob *one = i == 0 ? &copy->token : &top[i - 1];
+		if (i > 0)
+			*one = t->top[i - 1];
+		if (one->len)
+			memcpy(text, one->text, one->len);
+		one->text = text;
+		text += one->len;
+	}
+	return copy;
+}
+
+static struct token_logprob request_describe_token(const struct request *r, uint32_t id, float logprob) {
+	struct token_logprob t = {.id = id, .logprob = logprob};
+	t.text = tokenizer_piece(r->tokenizer, id, &t.len);
+	t.hidden = tokenizer_is_control(r->tokenizer, id) && !r->names;
+	return t;
+}
+
+static void request_give_token(struct request *r, const struct held_token *h, size_t offset) {
+	struct token_logprob top[LOGPROBS_TOP_MAX];
+	for (uint32_t i = 0; i < h->logprobs.top; i++)
+		top[i] = request_describe_token(r, h->logprobs.list[i].id, h->logprobs.list[i].value);
+	r->ev.token(r->ev.arg,
+	        &(struct token_logprobs){.token = request_describe_token(r, h->id, h->logprobs.token),
+	                .offset = offset,
+	                .top = top,
+	                .ntop = h->logprobs.top});
+}
+
+/* Keeps a token that has been pushed until its text is given to the client.  0; -EBADMSG: the coordinator did not say what was
+ * asked for; -EINVAL: a token outside the vocabulary; -ENOMEM. */
+static int request_hold_token(struct request *r, uint32_t id, const Caravan__TokenLogprobs *from) {
+	struct held_token h = {.id = id};
+	if (!from)
+		return -EBADMSG;
+	h.logprobs.token = from->logprob;
+	h.logprobs.top = (uint32_t)(from->top.len / sizeof *h.logprobs.list);
+	if (from->top.len)
+		memcpy(h.logprobs.list, from->top.data, from->top.len);
+	for (uint32_t i = 0; i < h.logprobs.top; i++)
+		if (h.logprobs.list[i].id >= tokenizer_tokens(r->tokenizer))
+			return -EINVAL;
+	if (r->first_held == r->nheld)
+		r->first_held = r->nheld = 0;
+	if (r->nheld == r->held_capacity) {
+		size_t capacity = r->held_capacity * 2 + 8;
+		struct held_token *held = realloc(r->held, capacity * sizeof *held);
+		if (!held)
+			return -ENOMEM;
+		r->held = held;
+		r->held_capacity = capacity;
+	}
+	r->held[r->nheld++] = h;
+	return 0;
+}
+
+/* ---- events -------------------------------------------------------------------------------------- */
+
 static void request_give_text(struct request *r) {
 	const char *text;
-	size_t len = text_stream_take(r->stream, &text);
+	size_t len = text_stream_take(r->stream, &text), offset;
+	while (r->first_held < r->nheld && text_stream_next_token(r->stream, &offset))
+		request_give_token(r, &r->held[r->first_held++], offset);
 	if (len)
 		r->ev.text(r->ev.arg, text, len);
 }
@@ -142,6 +228,10 @@ static int request_check_sendable(
 		return fail_with(-EPROTONOSUPPORT, err, errlen,
 		        "%s, which coordinates model %s, runs an older version that makes no embeddings: upgrade it",
 		        c->name, r->model);
+	if (p->logprobs && c && !c->self && c->minor < WIRE_1_4)
+		return fail_with(-EPROTONOSUPPORT, err, errlen,
+		        "%s, which coordinates model %s, runs an older version that knows no log-probabilities: upgrade it",
+		        c->name, r->model);
 	if ((p->grammar || p->nbias) && c && !c->self && c->minor < WIRE_1_3)
 		return fail_with(-EPROTONOSUPPORT, err, errlen,
 		        "%s, which coordinates model %s, runs an older version that knows no %s: upgrade it",
@@ -217,6 +307,8 @@ static int request_submit(struct request *r, const struct request_params *p) {
 	submit.client = p->client;
 	submit.sampling = r->stream ? &sampling : NULL;
 	submit.grammar = r->stream && p->grammar ? &grammar : NULL;
+	submit.logprobs = r->logprobs;
+	submit.top_logprobs = r->logprobs ? p->top_logprobs : 0;
 	if (r->stream && p->nbias)
 		submit.bias = wire_bytes(p->bias, p->nbias * sizeof *p->bias);
 	env.ref = r->ref;
@@ -246,6 +338,9 @@ int request_start(struct request **out, struct requests *rs, const struct reques
 	r->ev = *ev;
 	r->logits = p->logits;
 	r->embedding = p->embedding;
+	r->logprobs = p->logprobs && ev->token && !p->logits && !p->embedding;
+	r->names = p->names;
+	r->tokenizer = t;
 	r->ref = peers_ref(rs->peers);
 	snprintf(r->model, sizeof r->model, "%s", m->plan->model);
 	node_id_from_bytes(&r->coordinator, m->plan->coordinator);
@@ -258,7 +353,8 @@ int request_start(struct request **out, struct requests *rs, const struct reques
 	if (!p->logits && !p->embedding) {
 		rc = text_stream_create(&r->stream, t, p->stops, p->nstops,
 		        (p->text && p->len == 0 ? TEXT_STREAM_AT_START : 0) |
-		                (p->names ? TEXT_STREAM_SPECIAL : 0));
+		                (p->names ? TEXT_STREAM_SPECIAL : 0) |
+		                (r->logprobs ? TEXT_STREAM_TOKENS : 0));
 		if (rc != 0) {
 			snprintf(err, errlen, "cannot use these stop texts: %s", strerror(-rc));
 			goto error;
@@ -310,6 +406,12 @@ static void request_stop(struct request *r, Caravan__Reason reason) {
 	request_end(r, &fin, NULL);
 }
 
+static const char *request_token_error(int rc) {
+	return rc == -EINVAL    ? "the coordinator sent a token outside the vocabulary"
+	       : rc == -EBADMSG ? "the coordinator sent a token without its log-probabilities"
+	                        : strerror(-rc);
+}
+
 static void request_on_tokens(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *x) {
 	struct request *r = request_find(arg, from);
@@ -322,11 +424,11 @@ static void request_on_tokens(
 		uint32_t id;
 		memcpy(&id, t->ids.data + i * sizeof id, sizeof id);
 		int rc = request_append_token(r, id);
+		if (rc == 0 && r->logprobs)
+			rc = request_hold_token(r, id, t->n_logprobs ? t->logprobs[i] : NULL);
 		if (rc != 0) {
 			request_send_cancel(r);
-			request_end(r, NULL,
-			        rc == -EINVAL ? "the coordinator sent a token outside the vocabulary"
-			                      : strerror(-rc));
+			request_end(r, NULL, request_token_error(rc));
 			return;
 		}
 		if (text_stream_stopped(r->stream) >= 0) {

@@ -28,9 +28,11 @@ struct request_params {
 	const uint32_t *ids; /* the prompt as tokens; with a text as well: its tokens, encoded already */
 	size_t nids;
 	bool logits;
-	bool embedding;  /* of the whole text: nothing is generated */
-	uint64_t client; /* clients get places in turn */
-	uint32_t limit;  /* tokens to generate; 0: up to the context size */
+	bool embedding;        /* of the whole text: nothing is generated */
+	bool logprobs;         /* of the answer's tokens: the event `token` */
+	uint32_t top_logprobs; /* and of so many of the most likely ones, at most WIRE_TOP_LOGPROBS_MAX */
+	uint64_t client;       /* clients get places in turn */
+	uint32_t limit;        /* tokens to generate; 0: up to the context size */
 	Caravan__Sampling sampling;
 	const Caravan__Grammar *grammar; /* what the answer must be; NULL: any text */
 	const struct sampler_bias *bias;
@@ -39,12 +41,35 @@ struct request_params {
 	size_t nstops;
 };
 
+/* A token, with its log-probability. */
+struct token_logprob {
+	uint32_t id;
+	float logprob;
+	const char *
+	        text; /* its bytes, which need not be whole characters; or, of a control token that the answer does not show, its name */
+	size_t len;
+	bool hidden; /* it is such a token */
+};
+
+/* A token of an answer, with the most likely ones at its position. */
+struct token_logprobs {
+	struct token_logprob token;
+	size_t offset; /* bytes of the answer's text before it */
+	uint32_t ntop;
+	const struct token_logprob *top; /* in order */
+};
+/* A copy, with its texts, in one piece of memory; NULL: out of memory. */
+struct token_logprobs *token_logprobs_copy(const struct token_logprobs *t);
+
 struct request_events {
 	/* It waits for a place, 1 is next; seconds: estimated, 0 when unknown.  Called again when these
 	 * change. */
 	void (*queued)(void *arg, uint32_t place, double seconds);
 	/* Progress of a long prompt: tokens computed so far. */
 	void (*prompt)(void *arg, uint64_t done, uint64_t total);
+	/* A token, directly before the text in which it begins (or, without text of its own, before later text or the end); only if
+	 * log-probabilities were asked for.  Borrowed.  The request must not be cancelled in it.  NULL allowed. */
+	void (*token)(void *arg, const struct token_logprobs *t);
 	void (*text)(void *arg, const char *text, size_t len);
 	void (*logits)(void *arg, uint32_t position, uint32_t rows, uint32_t vocab, struct payload *data);
 	/* NULL allowed where none is asked for.  A payload of dim floats, before `end`. */

@@ -159,6 +159,8 @@ START_TEST(answers_are_those_of_the_definition) {
 			                          .model = "m",
 			                          .sampling = &p,
 			                          .grammar = i < LANGUAGES ? &g : NULL,
+			                          .logprobs = true,
+			                          .top = 5 * i,
 			                          .undrafted = _i < 2});
 		}
 		serving_settle();
@@ -166,6 +168,9 @@ START_TEST(answers_are_those_of_the_definition) {
 			Caravan__Grammar g = gbnf(languages[(i + round) % LANGUAGES]);
 			expect(&c[i], prompt_of(i, 20 + 10 * i), &g, 100, &p);
 		}
+		/* of the model's own distribution, whatever the grammar leaves of it */
+		for (unsigned i = 0; i < n; i++)
+			client_expect_logprobs(&c[i], "m", prompt_of(i, 20 + 10 * i), 5 * i);
 		if (n > LANGUAGES) {
 			const char *free_text =
 			        serving_answer("m", prompt_of(LANGUAGES, 20 + 10 * LANGUAGES), 100, &p);

@@ -276,6 +276,88 @@ START_TEST(ends_within_ends) {
 }
 END_TEST
 
+/* A gateway's client of COORDINATOR that wants log-probabilities. */
+static void ask_logprobs(void) {
+	request_cancel(c.request);
+	client_ask(&c, &(struct ask){.node = GATEWAY,
+	                       .prompt = "a house",
+	                       .model = "m",
+	                       .stop = "gob",
+	                       .logprobs = true,
+	                       .top = 2});
+	serving_settle();
+}
+
+static void say_logprobs(uint32_t position, char x, uint32_t other) {
+	const uint32_t top[] = {letter(x), other};
+	bare_send_logprobs(COORDINATOR, asked(COORDINATOR), position, letter(x), top, 2);
+	serving_settle();
+}
+
+/* A token comes when its text does; those of a stop text never. */
+START_TEST(logprobs_come_with_the_text) {
+	const uint32_t names[] = {2, 3 + 0xE2}; /* a control token, and a byte that is no character */
+	ask_logprobs();
+	say_logprobs(n, 'a', letter('b'));
+	ck_assert_uint_eq(c.ntokens, 1);
+	say_logprobs(n + 1, 'g', letter('c'));
+	ck_assert_uint_eq(c.ntokens, 1);
+	say_logprobs(n + 2, 'x', letter('d'));
+	expect_text(&c, "agx");
+	ck_assert_uint_eq(c.ntokens, 3);
+	bare_send_logprobs(COORDINATOR, asked(COORDINATOR), n + 3, letter('y'), names, 2);
+	serving_settle();
+	ck_assert_uint_eq(c.ntokens, 4);
+	say_logprobs(n + 4, 'g', letter('e'));
+	say_logprobs(n + 5, 'o', letter('e'));
+	say_logprobs(n + 6, 'b', letter('e'));
+	client_expect(&c, "agxy", CARAVAN__REASON__STOP);
+	ck_assert_uint_eq(c.ntokens, 4);
+	for (unsigned i = 0; i < 4; i++) {
+		const struct token_logprobs *t = c.token[i];
+		ck_assert(t->token.logprob == -1 && t->token.text[0] == "agxy"[i] && t->token.len == 1);
+		ck_assert(t->offset == i && t->ntop == 2 && t->top[0].logprob == -2);
+		ck_assert(i == 3 || (t->top[0].id == t->token.id && t->top[1].text[0] == "bcd"[i]));
+	}
+	const struct token_logprob *top = c.token[3]->top;
+	ck_assert(top[0].hidden && top[0].len == 4 && memcmp(top[0].text, "</s>", 4) == 0);
+	ck_assert(!top[1].hidden && top[1].len == 1 && memcmp(top[1].text, "\xE2", 1) == 0);
+}
+END_TEST
+
+/* What was held back is given out at the end, with its tokens. */
+START_TEST(logprobs_at_the_end) {
+	ask_logprobs();
+	say_logprobs(n, 'g', 5);
+	say_logprobs(n + 1, 'o', 5);
+	ck_assert_uint_eq(c.ntokens, 0);
+	if (_i == 0)
+		bare_send_finished(COORDINATOR, asked(COORDINATOR), CARAVAN__REASON__END, "");
+	else
+		serving_tell(COORDINATOR, false);
+	serving_settle();
+	expect_text(&c, "go");
+	ck_assert_uint_eq(c.ntokens, 2);
+	ck_assert_uint_eq(c.token[1]->offset, 1);
+}
+END_TEST
+
+START_TEST(logprobs_that_cannot_be) {
+	uint32_t vocab = serving_manifest("m")->hp.vocab;
+	ask_logprobs();
+	say_logprobs(n, 'a', vocab - 1);
+	ck_assert_uint_eq(c.ends, 0);
+	if (_i == 0)
+		say(n + 1, 'a');
+	else
+		say_logprobs(n + 1, 'a', vocab);
+	ck_assert_uint_eq(c.ends, 1);
+	ck_assert_msg(strstr(c.error, _i ? "outside the vocabulary" : "without its log-probabilities"), "%s",
+	        c.error);
+	ck_assert_uint_eq(c.ntokens, 1);
+}
+END_TEST
+
 START_TEST(what_does_not_begin) {
 	char err[300];
 	struct request *r;
@@ -367,6 +449,9 @@ static Suite *suite(void) {
 	tcase_add_test(t, a_model_that_goes);
 	tcase_add_test(t, ends_within_ends);
 	tcase_add_test(t, what_does_not_begin);
+	tcase_add_test(t, logprobs_come_with_the_text);
+	tcase_add_loop_test(t, logprobs_at_the_end, 0, 2);
+	tcase_add_loop_test(t, logprobs_that_cannot_be, 0, 2);
 	tcase_add_test(t, logits_that_were_taken);
 	suite_add_tcase(s, t);
 	return s;

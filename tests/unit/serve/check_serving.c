@@ -4,6 +4,7 @@
 
 #include <check.h>
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -404,6 +405,73 @@ START_TEST(biases_that_cannot_be_had) {
 }
 END_TEST
 
+/* ---- log-probabilities --------------------------------------------------------------------------- */
+
+/* From one node or three, beside others, with any settings: those of the model's own distribution, over the tokens that there are. */
+START_TEST(logprobs_are_the_models) {
+	static const struct sampler_bias bias[] = {{LETTER_B, 2.5f}, {LETTER_E, SAMPLER_BIAS_NEVER}};
+	struct sampler_params p[4];
+	unsigned others = 0;
+	for (unsigned i = 0; i < 4; i++) {
+		sampler_params_default(&p[i]);
+		p[i].seed = i;
+	}
+	p[0] = serving_greedy();
+	p[1].temperature = 1.5f;
+	p[2].repeat_penalty = 1.5f;
+	p[3].bias = bias;
+	p[3].nbias = 2;
+	serving_begin(3, 3, 0);
+	serving_load(&(struct serving_spec){
+	        .coordinator = 0, .stages = _i ? 2 : 1, .stage = {_i, 2}, .padding = 8000});
+	for (unsigned i = 0; i < 4; i++)
+		client_ask(&c[i], &(struct ask){.node = i % 3,
+		                          .prompt = prompt_of(i, 70),
+		                          .limit = 40,
+		                          .sampling = &p[i],
+		                          .logprobs = true,
+		                          .top = 20 - 5 * i});
+	serving_settle();
+	for (unsigned i = 0; i < 4; i++) {
+		client_expect_logprobs(&c[i], "m", prompt_of(i, 70), 20 - 5 * i);
+		double sum = 0;
+		for (unsigned k = 0; k < c[i].ntokens; k++, sum = 0) {
+			const struct token_logprobs *t = c[i].token[k];
+			for (uint32_t j = 0; j < t->ntop; j++)
+				sum += exp((double)t->top[j].logprob);
+			ck_assert(sum <= 1 + 1e-6 && sum > 0);
+			ck_assert(i > 0 || t->top[0].id == t->token.id); /* greedy: the most likely one */
+			others += t->top[0].id != t->token.id;
+		}
+	}
+	ck_assert_uint_gt(others, 0);
+	expect_idle("m");
+}
+END_TEST
+
+START_TEST(logprobs_of_an_older_coordinator) {
+	struct request_events ev = client_events(&c[1]);
+	char err[WIRE_TEXT_MAX];
+	struct request_params p = {.model = "m", .text = "hello", .len = 5, .limit = 5, .logprobs = true};
+	caravan__sampling__init(&p.sampling);
+	p.sampling.top_p = p.sampling.repeat_penalty = 1;
+	serving_begin(2, 2, 0);
+	serving_load(&(struct serving_spec){.coordinator = 0, .stages = 1, .stage = {0}});
+	serving_minor(1, 0, 3);
+	ck_assert_int_eq(
+	        request_start(&c[1].request, serve_requests(serving[1].serve), &p, &ev, err, sizeof err),
+	        -EPROTONOSUPPORT);
+	ck_assert_msg(strstr(err, "attic") && strstr(err, "older version that knows no log-probabilities"),
+	        "%s", err);
+	serving_minor(1, 0, 4);
+	client_ask(
+	        &c[0], &(struct ask){.node = 1, .prompt = "hello", .limit = 5, .logprobs = true, .top = 20});
+	serving_settle();
+	client_expect_logprobs(&c[0], "m", "hello", 20);
+	expect_idle("m");
+}
+END_TEST
+
 /* ---- drafts -------------------------------------------------------------------------------------- */
 
 /* Far ahead_begin and cheap to compute: drafts pay.  _i: without, from the text, with a smaller model; sampled in odd runs; from 6 on with
@@ -437,6 +505,8 @@ START_TEST(drafts_change_nothing) {
 			                          .limit = 150,
 			                          .model = "m",
 			                          .sampling = &p,
+			                          .logprobs = i != 1,
+			                          .top = 10 * i,
 			                          .undrafted = undrafted});
 		c[3].after = 20 + round;
 		if (biased && smaller)
@@ -450,6 +520,11 @@ START_TEST(drafts_change_nothing) {
 			        serving_answer("m", prompt_of(round * 4 + i, 20 + 10 * i), 150, &p),
 			        CARAVAN__REASON__LIMIT);
 			ck_assert(!biased || !memchr(c[i].text, 'e', c[i].len));
+			if (i != 1)
+				client_expect_logprobs(
+				        &c[i], "m", prompt_of(round * 4 + i, 20 + 10 * i), 10 * i);
+			else
+				ck_assert_uint_eq(c[i].ntokens, 0);
 			es += strchr(serving_answer(
 			                     "m", prompt_of(round * 4 + i, 20 + 10 * i), 150, &unbiased),
 			              'e') != NULL;
@@ -1123,6 +1198,8 @@ static Suite *suite(void) {
 	tcase_add_test(t, embeddings_of_an_older_coordinator);
 	tcase_add_test(t, padded_outputs);
 	tcase_add_test(t, biases_that_cannot_be_had);
+	tcase_add_loop_test(t, logprobs_are_the_models, 0, 2);
+	tcase_add_test(t, logprobs_of_an_older_coordinator);
 	tcase_add_test(t, a_known_beginning_is_not_computed_again);
 	tcase_add_test(t, a_beginning_that_came_among_others);
 	tcase_add_test(t, blocks_are_used_again);

@@ -1,5 +1,7 @@
 /* serving: see serving.h. */
 #include "tests/unit/serve/serving.h"
+#include "daemon/text/logprobs.h"
+#include "kernels/kernels.h"
 
 #include "daemon/text/tokenizer.h"
 #include "tests/unit/text/text_vocab.h"
@@ -197,6 +199,8 @@ void serving_begin(unsigned n, unsigned all, uint64_t seed) {
 	static const char *const names[SERVING_NODES] = {"attic", "barn", "cellar", "den", "eaves", "forge"};
 	memset(serving, 0, sizeof serving);
 	memset(models, 0, sizeof models);
+	char err[100];
+	ck_assert_int_eq(kern_init(err, sizeof err), 0);
 	sim_begin(seed);
 	network_begin();
 	running = all;
@@ -462,6 +466,18 @@ static void client_prompt(void *arg, uint64_t done, uint64_t total) {
 	c->done = done;
 }
 
+static void client_token(void *arg, const struct token_logprobs *t) {
+	struct client *c = arg;
+	ck_assert_uint_eq(c->ends, 0);
+	ck_assert_uint_lt(c->ntokens, COMPUTE_CONTEXT);
+	ck_assert_uint_ge(t->offset, c->len); /* never later than its text */
+	if (!c->token)
+		c->token = calloc(COMPUTE_CONTEXT, sizeof *c->token);
+	ck_assert_ptr_nonnull(c->token);
+	c->token[c->ntokens] = token_logprobs_copy(t);
+	ck_assert_ptr_nonnull(c->token[c->ntokens++]);
+}
+
 static void client_text(void *arg, const char *text, size_t len) {
 	struct client *c = arg;
 	ck_assert_uint_eq(c->ends, 0);
@@ -518,6 +534,7 @@ static void client_end(void *arg, const Caravan__Finished *fin, const char *erro
 struct request_events client_events(struct client *c) {
 	return (struct request_events){.queued = client_queued,
 	        .prompt = client_prompt,
+	        .token = client_token,
 	        .text = client_text,
 	        .logits = client_logits,
 	        .embedding = client_embedding,
@@ -541,6 +558,8 @@ void client_ask(struct client *c, const struct ask *a) {
 	        .bias = s->bias,
 	        .nbias = s->nbias,
 	        .embedding = a->embedding,
+	        .logprobs = a->logprobs,
+	        .top_logprobs = a->top,
 	        .stops = &stop,
 	        .nstops = a->stop != NULL};
 	caravan__sampling__init(&p.sampling);
@@ -562,8 +581,38 @@ void client_ask(struct client *c, const struct ask *a) {
 void client_free(struct client *c) {
 	unsigned after = c->after;
 	free(c->logits);
+	for (unsigned i = 0; i < c->ntokens; i++)
+		free(c->token[i]);
+	free(c->token);
 	memset(c, 0, sizeof *c);
 	c->after = after;
+}
+
+void client_expect_logprobs(const struct client *c, const char *model, const char *prompt, uint32_t top) {
+	static uint32_t text[COMPUTE_CONTEXT];
+	const struct model *m = model_named(model);
+	uint32_t n = serving_encode(prompt, text), padded = m->manifest->hp.vocab,
+	         tokens = m->vocab->v.tokens;
+	ck_assert_uint_eq(c->ntokens, c->generated);
+	for (unsigned i = 0; i < c->ntokens; i++)
+		text[n + i] = c->token[i]->token.id;
+	float *logits = malloc((size_t)(n + c->ntokens) * padded * sizeof *logits);
+	ck_assert_ptr_nonnull(logits);
+	compute_logits(m->manifest, text, n + c->ntokens, logits);
+	for (unsigned i = 0; i < c->ntokens; i++) {
+		const struct token_logprobs *t = c->token[i];
+		struct logprobs want;
+		logprobs_compute(&want, logits + (size_t)(n + i - 1) * padded, tokens, t->token.id, top);
+		ck_assert(t->token.logprob == want.token);
+		ck_assert_uint_eq(t->ntop, want.top);
+		ck_assert_uint_eq(t->offset, i); /* each token is a letter */
+		ck_assert(t->token.len == 1 && !t->token.hidden && t->token.text[0] == c->text[i]);
+		for (uint32_t k = 0; k < t->ntop; k++) {
+			ck_assert_uint_eq(t->top[k].id, want.list[k].id);
+			ck_assert(t->top[k].logprob == want.list[k].value);
+		}
+	}
+	free(logits);
 }
 
 void client_expect(const struct client *c, const char *text, Caravan__Reason reason) {
@@ -804,6 +853,25 @@ void bare_send_tokens(unsigned node, const struct peers_from *asked, uint32_t po
 	tokens.epoch = &epoch;
 	tokens.position = position;
 	tokens.ids = (ProtobufCBinaryData){sizeof id, (uint8_t *)&id};
+	answer(node, asked, &env, NULL);
+}
+
+void bare_send_logprobs(unsigned node, const struct peers_from *asked, uint32_t position, uint32_t id,
+        const uint32_t *top, uint32_t ntop) {
+	Caravan__Tokens tokens = CARAVAN__TOKENS__INIT;
+	Caravan__TokenLogprobs of = CARAVAN__TOKEN_LOGPROBS__INIT, *list[1] = {&of};
+	Caravan__Envelope env = WIRE_ENVELOPE(TOKENS, tokens, &tokens);
+	Caravan__Epoch epoch = models[0].epoch;
+	struct logprob pairs[WIRE_TOP_LOGPROBS_MAX];
+	for (uint32_t i = 0; i < ntop; i++)
+		pairs[i] = (struct logprob){top[i], -2};
+	of.logprob = -1;
+	of.top = wire_bytes(pairs, ntop * sizeof *pairs);
+	tokens.epoch = &epoch;
+	tokens.position = position;
+	tokens.ids = wire_bytes(&id, sizeof id);
+	tokens.logprobs = list;
+	tokens.n_logprobs = 1;
 	answer(node, asked, &env, NULL);
 }
 

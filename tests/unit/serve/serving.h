@@ -102,8 +102,10 @@ struct client {
 	float *logits;
 	uint32_t rows;
 	float embedding[COMPUTE_DIM];
-	unsigned embeddings; /* that came */
-	unsigned after;      /* tokens' texts that came before it is cancelled by itself; 0: it is not */
+	unsigned embeddings;           /* that came */
+	struct token_logprobs **token; /* of its answer */
+	unsigned ntokens;
+	unsigned after; /* tokens' texts that came before it is cancelled by itself; 0: it is not */
 };
 
 /* Sampling: NULL for the most likely token.  Asserts that it begins. */
@@ -114,7 +116,8 @@ struct ask {
 	uint32_t limit;
 	const struct sampler_params *sampling;
 	const Caravan__Grammar *grammar;
-	bool undrafted, embedding;
+	bool undrafted, embedding, logprobs;
+	uint32_t top; /* most likely tokens whose log-probabilities are wanted too */
 	const char *stop;
 	uint64_t client;
 };
@@ -130,6 +133,9 @@ struct sampler_params serving_greedy(void);
 
 /* Asserts that it ended well, with this text. */
 void client_expect(const struct client *c, const char *text, Caravan__Reason reason);
+
+/* Asserts that it has the log-probabilities of all its tokens, from the model's definition. */
+void client_expect_logprobs(const struct client *c, const char *model, const char *prompt, uint32_t top);
 
 /* Runs until there is nothing to do any more. */
 void serving_settle(void);
@@ -167,6 +173,9 @@ uint64_t bare_send_done(unsigned node, unsigned to, const char *model, uint64_t 
 uint64_t bare_send_failed(
         unsigned node, unsigned to, const char *model, uint64_t step, bool refused, const char *why);
 void bare_send_tokens(unsigned node, const struct peers_from *asked, uint32_t position, uint32_t id);
+/* The same with log-probabilities: `top` pairs of a token id and −2, for the token −1. */
+void bare_send_logprobs(unsigned node, const struct peers_from *asked, uint32_t position, uint32_t id,
+        const uint32_t *top, uint32_t ntop);
 void bare_send_finished(
         unsigned node, const struct peers_from *asked, Caravan__Reason reason, const char *error);
 void bare_send_queued(unsigned node, const struct peers_from *asked, uint32_t place);

@@ -455,6 +455,136 @@ START_TEST(stop_random) {
 }
 END_TEST
 
+/* The offsets of the tokens that have come. */
+static void expect_tokens(struct text_stream *s, const char *want) {
+	char got[100] = "";
+	size_t offset;
+	while (text_stream_next_token(s, &offset))
+		snprintf(got + strlen(got), sizeof got - strlen(got), "%s%zu", *got ? " " : "", offset);
+	ck_assert_msg(strcmp(got, want) == 0, "%s, not %s", got, want);
+}
+
+static void push_token(struct text_stream *s, const char *token, const char *text, const char *tokens) {
+	push(s, token, text);
+	expect_tokens(s, tokens);
+}
+
+static void push_byte(struct text_stream *s, uint8_t byte, const char *text, const char *tokens) {
+	ck_assert_int_eq(text_stream_push(s, 3 + byte), 0);
+	expect_take(s, text);
+	expect_tokens(s, tokens);
+}
+
+static void finish_tokens(struct text_stream *s, const char *text, const char *tokens) {
+	ck_assert_int_eq(text_stream_finish(s), 0);
+	expect_take(s, text);
+	expect_tokens(s, tokens);
+	text_stream_destroy(s);
+}
+
+START_TEST(tokens_come_with_their_text) {
+	const struct text_stop stops[] = {{"lo x", 4}};
+	/* none is looked for where they are not asked for */
+	struct text_stream *s = make(0, 0, NULL);
+	push_token(s, "hello", "hello", "");
+	finish_tokens(s, "", "");
+	/* an incomplete character holds back all of its tokens */
+	s = make(TEXT_STREAM_TOKENS, 0, NULL);
+	push_token(s, "hello", "hello", "0");
+	push_byte(s, 0xE2, "", "");
+	push_byte(s, 0x80, "", "");
+	push_byte(s, 0xA6, "\u2026", "5 5 5");
+	push_token(s, "x", "x", "8");
+	push_byte(s, 0xE2, "", "");
+	finish_tokens(s, "\uFFFD", "9");
+	/* what may be a stop text holds back those that begin in it; "hello" has begun before it */
+	s = make(TEXT_STREAM_TOKENS, 1, stops);
+	push_token(s, "hello", "hel", "0");
+	push_token(s, "\u2581", "", "");
+	push_token(s, "d", "lo d", "5 6");
+	push_token(s, "hello", "hel", "7");
+	push_token(s, "\u2581", "", "");
+	push_token(s, "x", "", "");
+	ck_assert_int_eq(text_stream_stopped(s), 0);
+	push_token(s, "x", "", "");
+	finish_tokens(s, "", "");
+	/* of which none begins before it */
+	s = make(TEXT_STREAM_TOKENS, 1, stops);
+	push_token(s, "he", "he", "0");
+	push_token(s, "l", "", "");
+	push_token(s, "l", "l", "2");
+	push_token(s, "o", "", "");
+	push_token(s, "\u2581", "", "");
+	push_token(s, "x", "", "");
+	finish_tokens(s, "", "");
+	/* without an end to it, they come at the end */
+	s = make(TEXT_STREAM_TOKENS, 1, stops);
+	push_token(s, "l", "", "");
+	push_token(s, "o", "", "");
+	finish_tokens(s, "lo", "0 1");
+}
+END_TEST
+
+/* They have no text, and come with the next one or at the end. */
+START_TEST(hidden_tokens_come_in_their_place) {
+	struct text_stream *s = make(TEXT_STREAM_TOKENS, 0, NULL);
+	push_token(s, "<|eot_id|>", "", "");
+	push_token(s, "hello", "hello", "0 0");
+	push_token(s, "<|eot_id|>", "", "");
+	push_token(s, "x", "x", "5 5");
+	push_token(s, "</s>", "", "");
+	finish_tokens(s, "", "6");
+	/* the same while stop texts are looked for, which may spell them */
+	const struct text_stop stops[] = {{"<|eot_id|>", 10}};
+	s = make(TEXT_STREAM_TOKENS, 1, stops);
+	push_token(s, "</s>", "", "0");
+	push_token(s, "hello", "hello", "0");
+	push_token(s, "<", "", "");
+	push_token(s, "x", "<x", "5 6");
+	push_token(s, "</s>", "", "7");
+	push_token(s, "x", "x", "7");
+	push_token(s, "<|eot_id|>", "", "");
+	finish_tokens(s, "", "");
+}
+END_TEST
+
+/* At any time exactly those that begin in the text given out so far, with offsets as in a stream without stop texts. */
+START_TEST(tokens_of_any_text) {
+	static const char *const pieces[] = {"he", "ll", "aa", "aaaa", "hello", "a", "o", "x", "\u00E9"};
+	static const uint8_t bytes[] = {0xC3, 0xA9, 0xE2, 0x80, 0xA6, 0xFF, 'a'};
+	const struct text_stop stops[] = {{"aaax", 4}, {"oa", 2}, {"\u00E9\u00E9", 4}};
+	uint32_t state = 99, held = 0, stopped = 0;
+	for (int round = 0; round < 3000; round++) {
+		struct text_stream *s = make(TEXT_STREAM_TOKENS, 3, stops), *plain = make(0, 0, NULL);
+		size_t begins[24], n = 0, came = 0, taken = 0, offset, at = 0;
+		const char *out;
+		for (size_t i = 0; i < 24 && text_stream_stopped(s) < 0; i++) {
+			state = state * 1664525 + 1013904223;
+			uint32_t id = state >> 28 < 11 ? small_find(x, pieces[(state >> 16) % 9])
+			                               : 3u + bytes[(state >> 16) % 7];
+			begins[n++] = at;
+			ck_assert_int_eq(text_stream_push(plain, id), 0);
+			at += text_stream_take(plain, &out);
+			ck_assert_int_eq(text_stream_push(s, id), 0);
+			taken += text_stream_take(s, &out);
+			for (; text_stream_next_token(s, &offset); came++)
+				ck_assert(came < n && offset == begins[came] && offset < taken);
+			ck_assert(came == n || begins[came] >= taken);
+			held += came < n;
+		}
+		ck_assert_int_eq(text_stream_finish(s), 0);
+		taken += text_stream_take(s, &out);
+		for (; text_stream_next_token(s, &offset); came++)
+			ck_assert(came < n && offset == begins[came] && offset < taken);
+		ck_assert(came == n || (text_stream_stopped(s) >= 0 && begins[came] >= taken));
+		stopped += text_stream_stopped(s) >= 0;
+		text_stream_destroy(s);
+		text_stream_destroy(plain);
+	}
+	ck_assert(held > 3000 && stopped > 500 && stopped < 2500);
+}
+END_TEST
+
 static Suite *suite(void) {
 	Suite *s = suite_create("stream");
 	TCase *c = tcase_create("stream");
@@ -474,6 +604,9 @@ static Suite *suite(void) {
 	tcase_add_test(c, stop_texts_checked);
 	tcase_add_test(c, stop_random);
 	tcase_add_test(c, stops_of_any_tokens);
+	tcase_add_test(c, tokens_come_with_their_text);
+	tcase_add_test(c, hidden_tokens_come_in_their_place);
+	tcase_add_test(c, tokens_of_any_text);
 	suite_add_tcase(s, c);
 	return s;
 }
