@@ -1,5 +1,6 @@
 /* completion: see completion.h. */
 #include "daemon/api/completion.h"
+#include "daemon/api/crossing.h"
 #include "daemon/api/text_job.h"
 #include "daemon/core/log.h"
 #include "daemon/text/sampler.h"
@@ -7,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/queue.h>
 
 #define MODELS_MS 1000           /* between snapshots, when no change is reported */
 #define LOADING_S 5              /* seconds until a client may retry with a model that is loading, */
@@ -16,30 +16,13 @@
 #define CONVERSION_MAX (1 << 20) /* bytes of a text */
 #define VOCAB_S 1                /* or whose vocabulary is on its way */
 
-/* ---- crossings: what both threads share ---------------------------------------------------------- */
-
-struct crossing {
-	struct completions *cs;
-	void (*begin)(struct crossing *x);  /* loop */
-	void (*cancel)(struct crossing *x); /* loop: posts no event after this; may be called again */
-	void (*destroy)(
-	        struct crossing *x); /* HTTP thread, or the loop when there is no such thread any more */
-	/* the HTTP thread's */
-	bool released;
-	/* the loop's */
-	bool begun;
-	LIST_ENTRY(crossing) next;
-};
-
 struct completions {
+	struct crossings crossings; /* must be first */
 	struct serve *serve;
 	/* the loop's */
-	struct loop *loop;
-	struct loop *http;                  /* NULL: not started yet, or ended */
 	struct executor *encoder, *patient; /* texts to tokens and back: short ones, long ones */
 	struct loop_timer *timer;
 	struct model_list *list;
-	LIST_HEAD(, crossing) begun;
 	/* the HTTP thread's */
 	struct model_list *shown;
 };
@@ -49,40 +32,8 @@ static struct executor *completions_encoder(const struct completions *cs, size_t
 	return len > LONG_TEXT ? cs->patient : cs->encoder;
 }
 
-static void crossing_free(void *arg) {
-	struct crossing *x = arg;
-	x->destroy(x);
-}
-
-static void crossing_begin(void *arg) {
-	struct crossing *x = arg;
-	if (!x->cs->http)
-		return; /* its end is in the mailbox already */
-	x->begun = true;
-	LIST_INSERT_HEAD(&x->cs->begun, x, next);
-	x->begin(x);
-}
-
-static void crossing_end(void *arg) {
-	struct crossing *x = arg;
-	if (x->begun) {
-		LIST_REMOVE(x, next);
-		x->cancel(x);
-	}
-	if (!x->cs->http)
-		x->destroy(x);
-	else if (loop_post(x->cs->http, crossing_free, x) != 0)
-		log_line(LOG_LINE_ERROR, "out of memory: a request over HTTP is never freed");
-}
-
-static int crossing_start(struct crossing *x) {
-	return loop_post(x->cs->loop, crossing_begin, x);
-}
-
-static void crossing_release(struct crossing *x) {
-	x->released = true;
-	if (loop_post(x->cs->loop, crossing_end, x) != 0)
-		log_line(LOG_LINE_ERROR, "out of memory: a request over HTTP cannot be cancelled");
+static struct completions *completions_of(const struct crossing *x) {
+	return (struct completions *)x->all; /* its first member */
 }
 
 /* ---- completions --------------------------------------------------------------------------------- */
@@ -160,7 +111,7 @@ static struct completion_event *event_create(const struct choice *ch, enum event
 }
 
 static int event_post(struct completion_event *e) {
-	int rc = e ? loop_post(e->c->x.cs->http, event_deliver, e) : -ENOMEM;
+	int rc = e ? loop_post(e->c->x.all->http, event_deliver, e) : -ENOMEM;
 	if (rc != 0 && e)
 		event_free(e);
 	return rc;
@@ -332,8 +283,8 @@ static bool choice_begin(struct choice *ch, struct completion_end *end) {
 	p.sampling.seed += ch->index;
 	grammar.language = c->p.language;
 	grammar.text = c->grammar;
-	int rc = request_start(&ch->request, serve_requests(c->x.cs->serve), &p, &ev, end->error.text,
-	        sizeof end->error.text);
+	int rc = request_start(&ch->request, serve_requests(completions_of(&c->x)->serve), &p, &ev,
+	        end->error.text, sizeof end->error.text);
 	if (rc == 0) {
 		choice_post(ch, EVENT_PROMPT, 0, 0, request_prompt(ch->request));
 		return true;
@@ -386,7 +337,7 @@ static void completion_on_encoded(void *arg, const struct tokenizer *t, struct t
 		choices_fail(c, 0, &end);
 		return;
 	}
-	const struct tokenizer *now = model_tokenizer(c->x.cs, c->model, &end.error);
+	const struct tokenizer *now = model_tokenizer(completions_of(&c->x), c->model, &end.error);
 	if (now && now != t) {
 		end.error.status = 503;
 		end.error.retry_after = LOADING_S;
@@ -397,7 +348,7 @@ static void completion_on_encoded(void *arg, const struct tokenizer *t, struct t
 		choices_fail(c, 0, &end);
 		return;
 	}
-	const struct deploy_model *m = model_serving(c->x.cs, c->model, &end.error);
+	const struct deploy_model *m = model_serving(completions_of(&c->x), c->model, &end.error);
 	c->ids = w->ids;
 	c->p.nids = c->p.cut && m && w->nids > m->plan->context ? m->plan->context : w->nids;
 	w->ids = NULL;
@@ -411,7 +362,8 @@ static void completion_encode(struct completion *c, const struct tokenizer *t) {
 	        .spans = c->spans,
 	        .nspans = c->p.nspans,
 	        .flags = TOKENIZE_BOS};
-	c->job = text_job_start(completions_encoder(c->x.cs, w.len), t, &w, completion_on_encoded, c);
+	c->job = text_job_start(
+	        completions_encoder(completions_of(&c->x), w.len), t, &w, completion_on_encoded, c);
 	if (c->job) {
 		c->text = NULL;
 		c->spans = NULL;
@@ -425,8 +377,8 @@ static void completion_encode(struct completion *c, const struct tokenizer *t) {
 static void completion_begin(struct crossing *x) {
 	struct completion *c = (struct completion *)x;
 	struct completion_end end = {.reason = CARAVAN__REASON__ERROR};
-	const struct deploy_model *m = model_serving(x->cs, c->model, &end.error);
-	const struct tokenizer *t = m ? model_tokenizer(x->cs, c->model, &end.error) : NULL;
+	const struct deploy_model *m = model_serving(completions_of(x), c->model, &end.error);
+	const struct tokenizer *t = m ? model_tokenizer(completions_of(x), c->model, &end.error) : NULL;
 	if (!t || !biases_ok(t, c, &end.error) ||
 	        !(c->text ? text_fits(c, m, t, &end.error) : ids_ok(t, c->ids, c->p.nids, &end.error)))
 		choices_fail(c, 0, &end);
@@ -495,10 +447,8 @@ int completion_start(struct completion **out, struct completions *cs, const stru
 	struct completion *c = calloc(1, sizeof *c);
 	if (!c)
 		return -ENOMEM;
-	c->x = (struct crossing){.cs = cs,
-	        .begin = completion_begin,
-	        .cancel = completion_cancel,
-	        .destroy = completion_destroy};
+	c->x = (struct crossing){
+	        .begin = completion_begin, .cancel = completion_cancel, .destroy = completion_destroy};
 	c->ev = *ev;
 	c->p = *p;
 	c->p.text = p->text ? "" : NULL; /* it is in c->text */
@@ -510,7 +460,7 @@ int completion_start(struct completion **out, struct completions *cs, const stru
 	        (!p->text && !copy_bytes(&c->ids, p->ids, p->nids * sizeof *p->ids)) ||
 	        (p->grammar && !copy_bytes(&c->grammar, p->grammar, strlen(p->grammar))) ||
 	        !copy_bytes(&c->bias, p->bias, p->nbias * sizeof *p->bias) || !completion_copy_stops(c, p) ||
-	        crossing_start(&c->x) != 0) {
+	        crossing_start(&c->x, &cs->crossings) != 0) {
 		completion_destroy(&c->x);
 		return -ENOMEM;
 	}
@@ -548,7 +498,7 @@ static void conversion_deliver(void *arg) {
 }
 
 static void conversion_answer(struct conversion *v) {
-	if (loop_post(v->x.cs->http, conversion_deliver, v) != 0)
+	if (loop_post(v->x.all->http, conversion_deliver, v) != 0)
 		log_line(LOG_LINE_ERROR, "out of memory: a request over HTTP has no end");
 }
 
@@ -579,7 +529,8 @@ static bool conversion_convert(struct conversion *v, const struct tokenizer *t) 
 	        .flags = v->p.bos ? TOKENIZE_BOS : 0,
 	        .ids = v->ids,
 	        .nids = v->p.nids};
-	v->job = text_job_start(completions_encoder(v->x.cs, w.len), t, &w, conversion_on_done, v);
+	v->job = text_job_start(
+	        completions_encoder(completions_of(&v->x), w.len), t, &w, conversion_on_done, v);
 	if (!v->job)
 		return false;
 	v->text = NULL;
@@ -590,7 +541,7 @@ static bool conversion_convert(struct conversion *v, const struct tokenizer *t) 
 
 static void conversion_begin(struct crossing *x) {
 	struct conversion *v = (struct conversion *)x;
-	const struct tokenizer *t = model_tokenizer(x->cs, v->model, &v->error);
+	const struct tokenizer *t = model_tokenizer(completions_of(x), v->model, &v->error);
 	if (t && v->text && v->p.len > CONVERSION_MAX) {
 		v->error.status = 400;
 		snprintf(v->error.text, sizeof v->error.text,
@@ -621,16 +572,14 @@ struct conversion *completion_convert(struct completions *cs, const struct compl
 	struct conversion *v = calloc(1, sizeof *v);
 	if (!v)
 		return NULL;
-	v->x = (struct crossing){.cs = cs,
-	        .begin = conversion_begin,
-	        .cancel = conversion_cancel,
-	        .destroy = conversion_destroy};
+	v->x = (struct crossing){
+	        .begin = conversion_begin, .cancel = conversion_cancel, .destroy = conversion_destroy};
 	v->p = *p;
 	snprintf(v->model, sizeof v->model, "%s", p->model);
 	if ((p->text && !copy_bytes(&v->text, p->text, p->len)) ||
 	        !copy_bytes(&v->spans, p->spans, p->nspans * sizeof *p->spans) ||
 	        (!p->text && !copy_bytes(&v->ids, p->ids, p->nids * sizeof *p->ids)) ||
-	        crossing_start(&v->x) != 0) {
+	        crossing_start(&v->x, &cs->crossings) != 0) {
 		conversion_destroy(&v->x);
 		return NULL;
 	}
@@ -657,14 +606,14 @@ static void models_show(void *arg) {
 }
 
 void completions_models_changed(struct completions *cs) {
-	if (!cs || !cs->http)
+	if (!cs || !cs->crossings.http)
 		return;
 	struct model_list *list = model_list_create(cs->serve, cs->list);
 	struct showing *s = malloc(sizeof *s);
 	if (list && s) {
 		*s = (struct showing){cs, list};
 		model_list_ref(list);
-		if (loop_post(cs->http, models_show, s) == 0) {
+		if (loop_post(cs->crossings.http, models_show, s) == 0) {
 			model_list_unref(cs->list);
 			cs->list = list;
 			return;
@@ -689,9 +638,8 @@ int completions_create(struct completions **out, struct loop *loop, struct serve
 	struct completions *cs = calloc(1, sizeof *cs);
 	if (!cs)
 		return -ENOMEM;
-	cs->loop = loop;
+	crossings_init(&cs->crossings, loop);
 	cs->serve = s;
-	LIST_INIT(&cs->begun);
 	int rc = executor_create(&cs->encoder, loop);
 	if (rc == 0)
 		rc = executor_create(&cs->patient, loop);
@@ -705,8 +653,8 @@ int completions_create(struct completions **out, struct loop *loop, struct serve
 }
 
 int completions_attach(struct completions *cs, struct loop *http) {
-	cs->http = http;
-	cs->timer = loop_timer_start(cs->loop, MODELS_MS, true, models_look, cs);
+	cs->crossings.http = http;
+	cs->timer = loop_timer_start(cs->crossings.loop, MODELS_MS, true, models_look, cs);
 	if (!cs->timer)
 		return -ENOMEM;
 	completions_models_changed(cs);
@@ -721,17 +669,12 @@ void completions_destroy(struct completions *cs) {
 	if (!cs)
 		return;
 	loop_timer_stop(cs->timer);
-	cs->http = NULL;
-	for (struct crossing *x; (x = LIST_FIRST(&cs->begun));) {
-		LIST_REMOVE(x, next);
-		x->begun = false;
-		x->cancel(x);
-	}
+	crossings_end(&cs->crossings);
 	executor_destroy(cs->encoder); /* what they have is dropped, above */
 	executor_destroy(cs->patient);
 	model_list_unref(cs->shown);
 	model_list_unref(cs->list);
 	/* the HTTP thread has posted its last message: after it, nothing refers to cs */
-	if (loop_post(cs->loop, completions_free, cs) != 0)
+	if (loop_post(cs->crossings.loop, completions_free, cs) != 0)
 		log_line(LOG_LINE_ERROR, "out of memory while ending");
 }

@@ -3,11 +3,8 @@
  *
  * Owns: completions from completion_start to their last event, the executors that turn their texts to tokens,
  * and the snapshot of the models that handlers read.
- * The two threads share a completion as follows: each has fields of its own, and they only post messages to
- * each other.  The loop gets one message at the beginning and one at the end, when the HTTP side is done with
- * it: then what still runs is cancelled.  The HTTP thread gets events and, in answer to that last message,
- * the one that frees the completion.  Messages of one thread stay in order, so neither side ever sees a
- * completion that the other has freed, and when a client goes, its sequences stop on the loop's next turn.
+ * The two threads share a completion as a crossing (crossing.h): when a client goes, its sequences stop on the loop's next
+ * turn.
  * Backpressure: a completion posts a message for each token, so at most as many as the context has positions;
  * the HTTP server disconnects a client that does not read.
  * Threads: see each function. */
