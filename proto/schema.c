@@ -271,6 +271,13 @@ const struct message_schema schema_messages[] = {
 		{92, FIELD_NUM, 0, WIRE_CONTEXT_MAX}, {93, FIELD_NUM, 0, WIRE_STOPS_MAX}}, NULL},
 	{MESSAGE(cancel), {{0}}, NULL},
 	{MESSAGE(logits_taken), {{1, FIELD_NUM, 1, WIRE_CONTEXT_MAX}}, NULL},
+	/* streams of the HTTP API */
+	{MESSAGE(open_stream), {
+		{1, FIELD_LINE, 1, WIRE_STREAM_ID_MAX}, {2, FIELD_ANY}, {3, FIELD_NUM, 1, U32},
+		{4, FIELD_NUM, 1, WIRE_STREAM_WINDOW_MAX}}, NULL},
+	{MESSAGE(stream_bytes), {{1, FIELD_LINE, 1, 64}, {2, FIELD_ANY}}, NULL},
+	{MESSAGE(stream_taken), {{1, FIELD_NUM, 1, BIG}}, NULL},
+	{MESSAGE(cancel_stream), {{1, FIELD_LINE, 1, WIRE_STREAM_ID_MAX}, {2, FIELD_ANY}}, NULL},
 	/* the control socket */
 	{MESSAGE(ctl_invite), {{1, FIELD_NUM, 1, 31 * 86400}}, NULL},
 	{MESSAGE(ctl_join), {{1, FIELD_LINE, 1, WIRE_TOKEN_MAX}}, NULL},

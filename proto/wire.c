@@ -86,6 +86,7 @@ enum payload_rule {
 	BLOCK_PAYLOAD,    /* content, within the total */
 	STEP_PAYLOAD,     /* float32, the same number for each row */
 	FLOAT_PAYLOAD,    /* float32, none too */
+	STREAM_PAYLOAD,   /* up to WIRE_STREAM_MAX bytes, none only in the last */
 	LOG_PAYLOAD,      /* uint32s, no fewer than the prompt */
 	LOGITS_PAYLOAD,   /* rows x vocab float32 */
 	EMBEDDING_PAYLOAD /* dim float32 */
@@ -142,6 +143,10 @@ static const struct kind {
 	{CARAVAN__ENVELOPE__BODY_CANCEL, R, NO_PAYLOAD},
 	{CARAVAN__ENVELOPE__BODY_LOGITS_TAKEN, R, NO_PAYLOAD},
 	{CARAVAN__ENVELOPE__BODY_QUEUED, D | A, NO_PAYLOAD},
+	{CARAVAN__ENVELOPE__BODY_OPEN_STREAM, R, NO_PAYLOAD},
+	{CARAVAN__ENVELOPE__BODY_STREAM_BYTES, D, STREAM_PAYLOAD},
+	{CARAVAN__ENVELOPE__BODY_STREAM_TAKEN, R, NO_PAYLOAD},
+	{CARAVAN__ENVELOPE__BODY_CANCEL_STREAM, R, NO_PAYLOAD},
 	{CARAVAN__ENVELOPE__BODY_CTL_INVITE, C, NO_PAYLOAD},
 	{CARAVAN__ENVELOPE__BODY_CTL_JOIN, C, NO_PAYLOAD},
 	{CARAVAN__ENVELOPE__BODY_CTL_EXPEL, C, NO_PAYLOAD},
@@ -199,6 +204,8 @@ static bool wire_payload_ok(const struct kind *k, const Caravan__Envelope *e, si
 		return len > 0 && len % (e->step->rows * (size_t)4) == 0;
 	case FLOAT_PAYLOAD:
 		return len % 4 == 0;
+	case STREAM_PAYLOAD:
+		return len <= WIRE_STREAM_MAX && (len > 0 || e->stream_bytes->last);
 	case LOG_PAYLOAD:
 		return len % 4 == 0 && len / 4 >= e->submit->prompt;
 	case LOGITS_PAYLOAD:

@@ -25,7 +25,8 @@
 
 /* WIRE_1_2: the minor version since which nodes compare plans and take them over, list and remove models on disks, measure
  * when asked, and say in pongs whom they reach.  WIRE_1_3: since which they know the keys of the HTTP API, grammars,
- * biases and embeddings.  WIRE_1_4: since which they know log-probabilities. */
+ * biases and embeddings.  WIRE_1_4: since which they know log-probabilities, and pass on
+ * streams that they keep. */
 #define WIRE_1_2 2
 #define WIRE_1_3 3
 #define WIRE_1_4 4
@@ -60,6 +61,11 @@
 #define WIRE_RISK_MAX 512             /* bytes of the sentence that says what would not survive a loss */
 #define WIRE_TOKEN_MAX 2048           /* bytes of an invitation */
 #define WIRE_UNPACKED_MAX (1u << 20)  /* memory that one envelope may take */
+
+/* Of streams of the HTTP API: bytes of an id, of what a message has of one, and of what may be in flight. */
+#define WIRE_STREAM_ID_MAX 80
+#define WIRE_STREAM_MAX (16u << 10)
+#define WIRE_STREAM_WINDOW_MAX (1u << 20)
 
 struct node_id {
 	uint8_t b[32]; /* CURVE public key */

@@ -141,6 +141,7 @@ static const struct {
         {CARAVAN__ENVELOPE__BODY_SUBMIT, {4, 400, WIRE_PAYLOAD_MAX}, {3, 401, WIRE_PAYLOAD_MAX + 4}},
         {CARAVAN__ENVELOPE__BODY_LOGITS, {4}, {3, 8, WIRE_PAYLOAD_MAX + 4}},
         {CARAVAN__ENVELOPE__BODY_EMBEDDING, {4}, {3, 8, WIRE_PAYLOAD_MAX + 4}},
+        {CARAVAN__ENVELOPE__BODY_STREAM_BYTES, {1, 77, WIRE_STREAM_MAX}, {WIRE_STREAM_MAX + 1}},
         {CARAVAN__ENVELOPE__BODY_CTL_RUN, {1, 77, WIRE_PAYLOAD_MAX}, {WIRE_PAYLOAD_MAX + 1}},
         {CARAVAN__ENVELOPE__BODY_CTL_LOGITS, {4, 400, WIRE_PAYLOAD_MAX}, {3, 401, WIRE_PAYLOAD_MAX + 4}},
         {CARAVAN__ENVELOPE__BODY_CTL_TOKENIZE, {1, 77, WIRE_PAYLOAD_MAX}, {WIRE_PAYLOAD_MAX + 1}},
@@ -490,6 +491,11 @@ START_TEST(fields_agree) {
 	e->logits->vocab = 512;
 	ck_assert(valid(e, 3 * 512 * 4, WIRE_DEALER));
 	ck_assert(!valid(e, 3 * 512 * 4 - 4, WIRE_DEALER));
+	e = envelope_make(protobuf_c_message_descriptor_get_field_by_name(env, "stream_bytes"));
+	ck_assert(!valid(e, 0, WIRE_DEALER)); /* nothing, and it is not the last */
+	e->stream_bytes->last = true;
+	ck_assert(valid(e, 0, WIRE_DEALER));
+	ck_assert(!valid(e, WIRE_STREAM_MAX + 1, WIRE_DEALER));
 	e = envelope_make(protobuf_c_message_descriptor_get_field_by_name(env, "embedding"));
 	e->embedding->dim = 512;
 	ck_assert(valid(e, 512 * 4, WIRE_DEALER));
