@@ -232,7 +232,8 @@ static int node_start_http(struct node *n, char *err, size_t errlen) {
 	                .origins = h->origins,
 	                .norigins = h->norigins,
 	                .aliases = h->aliases,
-	                .naliases = h->naliases},
+	                .naliases = h->naliases,
+	                .resume = h->resume},
 	        err, errlen);
 	/* without files to reopen, SIGHUP ends the daemon as usual */
 	if (rc == 0 && n->http && (h->tls_cert || h->log) &&

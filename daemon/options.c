@@ -15,6 +15,8 @@
 #define DEFAULT_LISTEN "tcp://*:7070" /* IPv6 and IPv4 */
 #define DEFAULT_HTTP "127.0.0.1:8080"
 #define DEFAULT_MEMORY_PERCENT 80
+#define DEFAULT_RESUME_S 60
+#define RESUME_MAX_S 86400
 
 enum {
 	OPT_STATE = 256,
@@ -33,6 +35,7 @@ enum {
 	OPT_HTTP_OPEN,
 	OPT_ALIAS,
 	OPT_HTTP_LOG,
+	OPT_RESUME,
 	OPT_TLS_CERT,
 	OPT_TLS_KEY,
 	OPT_HELP,
@@ -56,6 +59,7 @@ static const struct option longs[] = {
         {"alias", required_argument, NULL, OPT_ALIAS},
         {"http-open", no_argument, NULL, OPT_HTTP_OPEN},
         {"http-log", required_argument, NULL, OPT_HTTP_LOG},
+        {"resume", required_argument, NULL, OPT_RESUME},
         {"tls-cert", required_argument, NULL, OPT_TLS_CERT},
         {"tls-key", required_argument, NULL, OPT_TLS_KEY},
         {"help", no_argument, NULL, OPT_HELP},
@@ -102,6 +106,9 @@ static const char help[] = "usage: caravand [OPTION]...\n"
                            "  --http-open            while no API key is valid, serve everybody: other\n"
                            "                         machines, and after the last key too\n"
                            "  --http-log FILE        an access log in the common log format (none)\n"
+                           "  --resume DURATION      how long a streamed answer may go on without its\n"
+                           "                         client, if the request asks for it, such as 90s or\n"
+                           "                         5m; or 'off' (60s)\n"
                            "  --tls-cert FILE        serve HTTPS with this certificate and its chain (none)\n"
                            "  --tls-key FILE         the key of the certificate; SIGHUP reads both again\n"
                            "\n"
@@ -155,6 +162,18 @@ static uint64_t options_parse_size(const char *option, const char *text) {
 	        v > UINT64_MAX >> shift)
 		options_fail("%s: '%s' is not a size such as 512M or 12G", option, text);
 	return (uint64_t)v << shift;
+}
+
+static unsigned options_parse_resume(const char *text) {
+	char *stop;
+	if (strcmp(text, "off") == 0)
+		return 0;
+	unsigned long v = strtoul(text, &stop, 10);
+	unsigned unit = *stop == 'm' ? 60 : *stop == 'h' ? 3600 : 1;
+	if (stop == text || strchr(text, '-') || (*stop && (!strchr("smh", *stop) || stop[1])) || v < 1 ||
+	        v > RESUME_MAX_S / unit)
+		options_fail("--resume: '%s' is neither 'off' nor a time up to 24h, such as 90s or 5m", text);
+	return (unsigned)v * unit;
 }
 
 static unsigned options_parse_threads(const char *text) {
@@ -269,7 +288,8 @@ static uint64_t options_available_memory(void) {
 void options_parse(struct options *o, int argc, char **argv) {
 	const char *state = NULL, *control = NULL;
 	char letter[3] = "-";
-	*o = (struct options){.listen = DEFAULT_LISTEN, .http.address = DEFAULT_HTTP};
+	*o = (struct options){
+	        .listen = DEFAULT_LISTEN, .http.address = DEFAULT_HTTP, .http.resume = DEFAULT_RESUME_S};
 	opterr = 0;
 	for (int c; (c = getopt_long(argc, argv, ":h", longs, NULL)) != -1;)
 		switch (c) {
@@ -330,6 +350,9 @@ void options_parse(struct options *o, int argc, char **argv) {
 			break;
 		case OPT_HTTP_LOG:
 			o->http.log = optarg;
+			break;
+		case OPT_RESUME:
+			o->http.resume = options_parse_resume(optarg);
 			break;
 		case OPT_TLS_CERT:
 			o->http.tls_cert = optarg;

@@ -19,6 +19,7 @@ struct options_http {
 	size_t nhosts, norigins;
 	struct model_alias aliases[OPTIONS_NAMES_MAX];
 	size_t naliases;
+	unsigned resume; /* seconds that a stream may go on without its client; 0: none does */
 };
 
 struct options {

@@ -119,7 +119,7 @@ int http_api_create(struct http_api **out, const struct http_api_config *c, char
 		free(a);
 		return -EPERM;
 	}
-	if (!a || routes_create(&a->routes, c->loop, c->serve, c->aliases, c->naliases) != 0) {
+	if (!a || routes_create(&a->routes, c->loop, c->serve, c->aliases, c->naliases, c->resume) != 0) {
 		free(a);
 		return fail_memory(err, errlen, "the HTTP API");
 	}
@@ -145,10 +145,12 @@ int http_api_create(struct http_api **out, const struct http_api_config *c, char
 	                .access = http_api_access,
 	                .access_arg = a,
 	                .error = http_api_error,
+	                .tick = routes_tick,
+	                .ended = routes_ended,
 	                .arg = a->routes},
 	        err, errlen);
 	if (rc == 0 && a->server &&
-	        (rc = completions_attach(a->routes->completions, http_loop(a->server))) != 0)
+	        (rc = routes_attach(a->routes, c->loop, http_loop(a->server), c->serve)) != 0)
 		rc = fail_memory(err, errlen, "the HTTP API");
 	if (rc != 0 || !a->server) {
 		http_api_destroy(a);

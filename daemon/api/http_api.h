@@ -21,6 +21,7 @@ struct http_api_config {
 	size_t nhosts, norigins;
 	const struct model_alias *aliases; /* further names of models; borrowed */
 	size_t naliases;
+	unsigned resume; /* seconds that a stream may go on without its client; 0: none does */
 };
 
 /* 0 with *out NULL: the port is taken, and HTTP is not required. */

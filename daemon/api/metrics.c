@@ -85,6 +85,9 @@ static void metrics_http_text(FILE *f, const struct metrics *m) {
 		metrics_head(f, tokens[i].name, "counter", tokens[i].help);
 		fprintf(f, "%s %" PRIu64 "\n", tokens[i].name, tokens[i].value);
 	}
+	metrics_head(f, "caravan_http_kept_streams", "gauge",
+	        "Streams that this node keeps for clients that may take them up again.");
+	fprintf(f, "caravan_http_kept_streams %u\n", m->kept);
 	metrics_histogram_text(f, "caravan_http_first_token_seconds",
 	        "Time from a request to the first text of its answer.", &m->first);
 	metrics_histogram_text(f, "caravan_http_inter_token_seconds",

@@ -23,6 +23,7 @@ struct metrics {
 	uint64_t requests[METRICS_WHATS][METRICS_APIS][METRICS_STATUSES]; /* by the status of their answer */
 	uint64_t gone[METRICS_APIS];                  /* requests whose client went before the end */
 	uint64_t prompt, cached, generated, embedded; /* tokens */
+	unsigned kept;                                /* streams that can be resumed */
 	struct metrics_histogram first, inter;        /* seconds until the first text, and between texts */
 };
 

@@ -973,6 +973,150 @@ def crowd():
     case("when they have gone all is as before", a.status == 200 and a.json["choices"][0]["text"] == "".join(texts), a)
 
 
+# ---- streams that are taken up again ---------------------------------------------------------------------------------
+
+
+RESUMED = {"model": "slow", "prompt": "abc", "max_tokens": 40, "seed": 3}
+
+
+class Stream:
+    """A streamed answer that its client reads as far as it likes."""
+
+    def __init__(self, node, method, path, body=None, **headers):
+        self.c = node.connect()
+        self.c.request(method, path, json.dumps(body) if body else None, headers)
+        self.r = self.c.getresponse()
+        self.id = self.r.getheader("X-Stream-Id")
+        self.bytes = b""
+
+    def read(self, until=None):
+        """Whole events, until there are so many, or to its end."""
+        while until is None or self.bytes.count(b"\n\n") < until:
+            line = self.r.readline()
+            if not line:
+                break
+            self.bytes += line
+        return self
+
+    def cut(self):
+        self.c.sock.shutdown(socket.SHUT_RDWR)
+        self.r.close()
+        self.c.close()
+        return self
+
+
+def begin(node, path="/v1/completions", body=RESUMED, resume="60", **headers):
+    if resume:
+        headers["X-Resume"] = resume
+    return Stream(node, "POST", path, dict(body, stream=True), **headers)
+
+
+def take_up(node, s, start=None, **headers):
+    return Stream(node, "GET", "/v1/stream/" + s.id + ("?from=%d" % start if start else ""), **headers)
+
+
+def from_event(whole, n):
+    return whole[whole.index(b"id: %d\n" % n) :]
+
+
+def kept(node):
+    return int(re.search(r"^caravan_http_kept_streams (\d+)$", node.get("/metrics").body, re.M).group(1))
+
+
+def wait_for(what):
+    for _ in range(1200):
+        if what():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def resuming():
+    want = "".join(json.loads(x[6:])["choices"][0]["text"] for x in begin(beta, resume=None).read().bytes.decode().split("\n\n")[:-2])
+    for at, name in ((alpha, "the same node"), (beta, "another")):
+        s = begin(alpha).read(5).cut()
+        case("of a stream that was cut, five events have arrived", s.bytes.startswith(b"id: 1\ndata: ") and s.r.getheader("X-Resume") == "60", s.bytes)
+        rest = take_up(at, s, 6).read()
+        whole = take_up(gamma, s).read()
+        case("taken up at %s, it goes on where it was" % name, rest.r.status == 200 and rest.r.getheader("Content-Type") == "text/event-stream" and whole.bytes == s.bytes + rest.bytes, s.bytes, rest.bytes, whole.bytes)
+        text = "".join(json.loads(x.split("data: ")[1])["choices"][0]["text"] for x in whole.bytes.decode().split("\n\n")[:-2])
+        case("to its end, the text that it would have been", text == want and whole.bytes.endswith(b"data: [DONE]\n\n"), text, want)
+    for n in (alpha, beta, gamma):
+        last = take_up(n, s, **{"Last-Event-ID": "7"}).read()
+        case("Last-Event-ID is the one before the first", last.bytes == from_event(whole.bytes, 8), last.bytes, whole.bytes)
+    s = Stream(beta, "POST", "/api/generate", {"model": "slow", "prompt": "abc", "options": {"num_predict": 30, "seed": 3}}, **{"X-Resume": "60"})
+    s.bytes = b"".join(s.r.readline() for _ in range(4))
+    s.cut()
+    rest = take_up(alpha, s, 5)
+    rest.bytes = rest.r.read()
+    whole = take_up(beta, s).r.read()
+    case("lines of Ollama's API count", whole == s.bytes + rest.bytes and json.loads(whole.splitlines()[-1])["done"] and rest.r.getheader("Content-Type") == "application/x-ndjson", s.bytes, rest.bytes, whole)
+    for path, body in (("/v1/chat/completions", {"messages": [{"role": "user", "content": "abc"}]}), ("/v1/responses", {"input": "abc"}), ("/v1/messages", {"messages": [{"role": "user", "content": "abc"}]}), ("/completion", {"prompt": "abc"})):
+        s = begin(alpha, path, dict(body, model="slow", max_tokens=20, n_predict=20, max_output_tokens=20)).read()
+        again = take_up(gamma, s).read()
+        case("a stream of %s can be read once more" % path, s.r.status == 200 and again.bytes == s.bytes and b"id: 3\n" in s.bytes, s.bytes, again.bytes)
+    # two readers
+    s = begin(alpha, body=dict(RESUMED, max_tokens=600)).read(3)
+    second = take_up(beta, s).read(3)
+    try:
+        s.read()
+        case("a reader from whom another one has taken over sees no end", not s.bytes.endswith(b"[DONE]\n\n"), s.bytes)
+    except (http.client.HTTPException, OSError):
+        case("a reader from whom another one has taken over sees no end", True)
+    second.read()
+    case("the other one does", second.bytes.endswith(b"[DONE]\n\n") and from_event(second.bytes, 1) == second.bytes, second.bytes)
+    # cancelled, at either node
+    for at in (alpha, gamma):
+        s = begin(alpha, body=dict(RESUMED, max_tokens=8000)).read(3).cut()
+        a = at.ask("DELETE", "/v1/stream/" + s.id)
+        case("DELETE cancels it", a.status == 204 and a.body == "", a)
+        a = at.ask("DELETE", "/v1/stream/" + s.id)
+        case("once", a.status == 404 and "there is no stream " + s.id in a.json["error"]["message"], a)
+        unknown = [n.get("/v1/stream/" + s.id) for n in (alpha, beta, gamma)]
+        case("and at every node nobody knows it any more", all(a.status == 404 and a.body == unknown[0].body for a in unknown), unknown)
+    s = begin(alpha, body=dict(RESUMED, max_tokens=8000)).read(3)
+    gamma.ask("DELETE", "/v1/stream/" + s.id)
+    s.read()
+    case("its reader is told", b"the stream was cancelled" in s.bytes, s.bytes[-300:])
+    # for how long
+    before = kept(alpha)
+    s = begin(alpha, body=dict(RESUMED, max_tokens=8000), resume="1").read(3).cut()
+    case("a stream without its client is kept", kept(alpha) > before)
+    case("for its time", wait_for(lambda: take_up(beta, s).r.status == 404 if kept(alpha) <= before else False), kept(alpha), before)
+    a = begin(alpha, resume="soon")
+    case("other words than a number are refused", a.r.status == 400 and b"X-Resume" in a.r.read())
+    gone = lambda: sum(int(x) for x in re.findall(r"^caravan_http_disconnects_total.* (\d+)$", alpha.get("/metrics").body, re.M))
+    before, were = kept(alpha), gone()
+    s = begin(alpha, body=dict(RESUMED, max_tokens=8000), resume=None).read(3).cut()
+    case("a stream of a client that has not asked is cancelled when it goes", b"id: " not in s.bytes and wait_for(lambda: gone() == were + 1) and kept(alpha) == before, s.bytes)
+    a = take_up(beta, s)
+    case("though it had an id", len(s.id) == len("cmpl-") + 44 and a.r.status == 404, s.id)
+
+
+def slow_reader():
+    """A long stream, taken up at another node by a client that reads nothing for a while: it arrives whole, and more than may be
+    under way."""
+    s = begin(alpha, body={"model": "stories", "prompt": PROMPT, "max_tokens": 200, "n": 16, "seed": 1}).read()
+    late = Stream(beta, "GET", "/v1/stream/" + s.id)
+    time.sleep(0.5)
+    late.read()
+    case("a client that reads late gets all of %d KiB" % (len(s.bytes) >> 10), len(s.bytes) > 400000 and late.bytes == s.bytes, len(s.bytes), len(late.bytes))
+
+
+def orphaned():
+    """Leaves a stream at alpha, which will end."""
+    s = begin(alpha, body=dict(RESUMED, max_tokens=8000)).read(3).cut()
+    open(where + "/orphan", "w").write(s.id)
+    case("a stream goes on at a node that is about to end", take_up(beta, s).r.status == 200)
+
+
+def orphan():
+    a = beta.get("/v1/stream/" + text_of("orphan"))
+    case("a node that is down is named", a.status == 503 and a.retry_after and "alpha, which keeps this stream, cannot be reached" in a.json["error"]["message"], a)
+    a = beta.ask("DELETE", "/v1/stream/" + text_of("orphan"))
+    case("to who cancels too", a.status == 503 and "alpha" in a.json["error"]["message"], a)
+
+
 def staying():
     """Two streams of a node, one of which waits, one of another node for its model, and an answer as a whole: until they end."""
     open_ones = []

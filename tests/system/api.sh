@@ -103,6 +103,9 @@ check "of clients that have gone, from two nodes, nothing runs any more" wait_fo
 few() { fresh alpha && asked alpha 'models[name=slow].tokens' '<' 4000; }
 check "long before their 8000 tokens" few
 
+# ---- streams that are taken up again ------------------------------------------------------------------------------------
+requests resuming slow_reader orphaned
+
 # ---- a node that ends while it streams --------------------------------------------------------------------------------
 python3 "$top_srcdir/tests/system/api.py" "$dir" "$(http alpha)" "$(http beta)" "$(http gamma)" staying >"$dir/staying" 2>&1 &
 staying=$!
@@ -110,6 +113,9 @@ require wait_for 20 grep -q begun "$dir/staying"
 check "a node ends as it should while it streams" stop alpha
 wait $staying
 check "and its clients see their streams end" grep -qx "ended 4" "$dir/staying"
+down() { asked beta 'nodes[name=alpha].state' = down; }
+require wait_for 20 down
+requests orphan
 
 # ---- what must not be in a log ------------------------------------------------------------------------------------
 silent() { ! grep -l -e "Once upon" -e "Lily" "$dir"/*.log; }

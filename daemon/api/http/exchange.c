@@ -114,6 +114,10 @@ uint64_t http_client(const struct http_exchange *x) {
 	return x->client;
 }
 
+uint64_t http_key(const struct http_exchange *x) {
+	return x->key;
+}
+
 static void exchange_read_query(struct http_exchange *x) {
 	const char *at = evhttp_uri_get_query(evhttp_request_get_evhttp_uri(x->request));
 	x->query_read = true;
@@ -270,6 +274,13 @@ void http_stream_begin(struct http_exchange *x, int status, const char *type) {
 	conn_watch(x->conn);
 }
 
+static void exchange_on_written(struct evhttp_connection *evcon, void *arg) {
+	struct http_exchange *x = arg;
+	(void)evcon;
+	if (x->written && !x->ended)
+		x->written(x->written_arg);
+}
+
 void http_stream_send(struct http_exchange *x, const void *data, size_t len) {
 	struct evbuffer *part;
 	if (len == 0 || x->method == HTTP_HEAD || x->conn->doomed)
@@ -278,7 +289,7 @@ void http_stream_send(struct http_exchange *x, const void *data, size_t len) {
 		conn_doom(x->conn, "out of memory for its answer");
 	} else {
 		x->sent += len;
-		evhttp_send_reply_chunk(x->request, part);
+		evhttp_send_reply_chunk_with_cb(x->request, part, exchange_on_written, x);
 	}
 	if (part)
 		evbuffer_free(part);
@@ -288,6 +299,20 @@ void http_stream_end(struct http_exchange *x) {
 	x->ended = true;
 	bufferevent_disable(x->conn->bev, EV_READ);
 	evhttp_send_reply_end(x->request); /* x may have been freed */
+}
+
+void http_stream_cut(struct http_exchange *x, const char *why) {
+	x->ended = true;
+	conn_doom(x->conn, why);
+}
+
+size_t http_stream_unwritten(const struct http_exchange *x) {
+	return evbuffer_get_length(bufferevent_get_output(x->conn->bev));
+}
+
+void http_on_written(struct http_exchange *x, void (*written)(void *arg), void *arg) {
+	x->written = written;
+	x->written_arg = arg;
 }
 
 /* ---- the checks ---------------------------------------------------------------------------------- */
@@ -344,7 +369,7 @@ static bool exchange_check_host(struct http_exchange *x) {
 
 static void exchange_allow_origin(struct http_exchange *x, const char *origin) {
 	http_reply_header(x, "Access-Control-Allow-Origin", origin);
-	http_reply_header(x, "Access-Control-Expose-Headers", "Retry-After");
+	http_reply_header(x, "Access-Control-Expose-Headers", "Retry-After, X-Stream-Id, X-Resume");
 }
 
 /* Refuses pages of origins that are neither our own nor configured. */
@@ -453,6 +478,7 @@ static bool exchange_check_access(struct http_exchange *x, bool open) {
 		config->access(config->access_arg, secret, x->conn->loopback, &access);
 	if (!access.granted && other) /* the first may be meant for a proxy */
 		config->access(config->access_arg, other, x->conn->loopback, &access);
+	x->key = access.client;
 	x->client = access.client ? access.client : address_client(x->conn->address);
 	snprintf(x->who, sizeof x->who, "%s", access.name);
 	if (access.granted || open)

@@ -71,6 +71,10 @@ struct http_config {                    /* borrowed while the server lives, exce
 	http_access_fn *access;
 	void *access_arg;
 	http_error_fn *error;      /* on the server's thread; NULL: the usual form for all */
+	/* On the server's thread, with arg of the handlers; NULL: none.  tick: some times a second.  ended: its last call,
+	 * when all exchanges have ended. */
+	void (*tick)(void *arg);
+	void (*ended)(void *arg);
 	struct http_limits limits; /* 0: the default */
 };
 
@@ -96,6 +100,7 @@ const char *http_body(const struct http_exchange *x, size_t *len);
 /* Identifies the client: the same for all requests with one key, or from one address where no keys are
  * needed; never 0. */
 uint64_t http_client(const struct http_exchange *x);
+uint64_t http_key(const struct http_exchange *x); /* of the key that it was sent with; 0: no key counts */
 
 /* ---- the answer: one of these, once; it ends the exchange, except http_stream_begin ---- */
 /* body: takes the reference. */
@@ -111,6 +116,11 @@ void http_reply_header(struct http_exchange *x, const char *name, const char *va
 void http_stream_begin(struct http_exchange *x, int status, const char *type);
 void http_stream_send(struct http_exchange *x, const void *data, size_t len);
 void http_stream_end(struct http_exchange *x);
+/* Ends it so that its client sees that it is not complete; the exchange is no longer valid soon.  why: for the log. */
+void http_stream_cut(struct http_exchange *x, const char *why);
+size_t http_stream_unwritten(const struct http_exchange *x); /* bytes that wait for the client to read */
+/* Sets the function that is called whenever everything sent so far has been written. */
+void http_on_written(struct http_exchange *x, void (*written)(void *arg), void *arg);
 
 /* Sets the function that is called, at most once, when the client goes before the answer has ended: the
  * exchange is then no longer valid.  NULL: none. */

@@ -82,7 +82,7 @@ struct http_exchange {
 	struct http_header *query;
 	size_t nquery;
 	bool query_read;
-	uint64_t client;
+	uint64_t client, key;
 	char who[65];  /* name of the key */
 	int status;    /* of the answer; 0: none yet */
 	uint64_t sent; /* bytes of its body */
@@ -91,6 +91,8 @@ struct http_exchange {
 	uint64_t begun_ns;
 	void (*closed)(void *arg);
 	void *closed_arg;
+	void (*written)(void *arg);
+	void *written_arg;
 };
 
 struct http_server {

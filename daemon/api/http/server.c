@@ -74,6 +74,8 @@ static void server_accept_failed(struct evconnlistener *listener, void *evhttp) 
 static void server_tick(void *arg) {
 	struct http_server *s = arg;
 	conn_tick(s);
+	if (s->config.tick)
+		s->config.tick(s->config.arg);
 	for (unsigned i = 0; i < s->nlisteners && !s->paused; i++)
 		evconnlistener_enable(s->listeners[i]);
 }
@@ -134,6 +136,8 @@ static void server_end(void *arg) {
 	conn_settle(-1, 0, s); /* so that all of them have their evhttp connection */
 	while ((c = LIST_FIRST(&s->conns)))
 		conn_drop(c);
+	if (s->config.ended)
+		s->config.ended(s->config.arg);
 	loop_timer_stop(s->tick);
 	s->tick = NULL;
 	loop_stop(s->loop);

@@ -1,12 +1,17 @@
 /* answer: see answer.h. */
 #include "daemon/api/routes/answer.h"
+#include "daemon/api/routes/streams.h"
 #include "daemon/core/log.h"
 #include "daemon/text/utf8.h"
+#include <errno.h>
 #include <openssl/rand.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+
+#define RESUME_DIGITS 9
+#define RESUME_RETRY_S 5
 
 /* ---- errors -------------------------------------------------------------------------------------- */
 
@@ -92,6 +97,7 @@ const struct model_entry *answer_model(struct http_exchange *x, struct routes *r
 /* ---- its life ------------------------------------------------------------------------------------ */
 
 void answer_destroy(struct answer *a) {
+	kept_drop(a->kept);
 	for (unsigned i = 0; i < COMPLETION_CHOICES_MAX; i++) {
 		free(a->choice[i].text);
 		json_decref(a->choice[i].calls);
@@ -117,7 +123,7 @@ static void answer_on_closed(void *arg) {
 struct answer *answer_create(struct http_exchange *x, struct routes *r, const struct dialect *d,
         const struct model_entry *m, const char *named, const char *prefix) {
 	struct answer *a = calloc(1, sizeof *a);
-	uint8_t random[12];
+	uint8_t random[16];
 	if (!a || RAND_bytes(random, sizeof random) != 1) {
 		free(a);
 		answer_refuse(x, r, d, NEED_COMPLETION,
@@ -132,6 +138,7 @@ struct answer *answer_create(struct http_exchange *x, struct routes *r, const st
 	int at = snprintf(a->id, sizeof a->id, "%s", prefix);
 	for (size_t i = 0; i < sizeof random; i++)
 		at += snprintf(a->id + at, sizeof a->id - (size_t)at, "%02x", random[i]);
+	snprintf(a->id + at, sizeof a->id - (size_t)at, "%s", r->node); /* where to ask for it */
 	snprintf(a->model, sizeof a->model, "%s",
 	        named && *named && strlen(named) < sizeof a->model ? named : m->name);
 	snprintf(a->fingerprint, sizeof a->fingerprint, "%s", m->facts->fingerprint);
@@ -140,8 +147,28 @@ struct answer *answer_create(struct http_exchange *x, struct routes *r, const st
 
 /* ---- sending ------------------------------------------------------------------------------------- */
 
+/* An event. */
+static void answer_send_bytes(struct answer *a, const char *data, size_t len) {
+	char number[32] = "";
+	if (!a->kept) {
+		http_stream_send(a->x, data, len);
+		return;
+	}
+	if (strcmp(a->dialect->type, "text/event-stream") == 0)
+		snprintf(number, sizeof number, "id: %u\n", kept_events(a->kept) + 1);
+	kept_write(a->kept, number, data, len);
+}
+
+static void answer_end_stream(struct answer *a) {
+	if (a->kept)
+		kept_finish(a->kept);
+	else
+		http_stream_end(a->x);
+	a->kept = NULL;
+}
+
 void answer_send_text(struct answer *a, const char *text) {
-	http_stream_send(a->x, text, strlen(text));
+	answer_send_bytes(a, text, strlen(text));
 }
 
 static void answer_send(struct answer *a, const char *before, json_t *o, const char *after) {
@@ -153,7 +180,7 @@ static void answer_send(struct answer *a, const char *before, json_t *o, const c
 		memcpy(all, before, head);
 		memcpy(all + head, text, len);
 		memcpy(all + head + len, after, tail);
-		http_stream_send(a->x, all, head + len + tail);
+		answer_send_bytes(a, all, head + len + tail);
 	} else {
 		log_line(LOG_LINE_ERROR, "out of memory: a part of an answer over HTTP is missing");
 	}
@@ -176,8 +203,18 @@ static void answer_open(struct answer *a) {
 	if (a->opened)
 		return;
 	a->opened = true;
-	http_reply_header(a->x, "Cache-Control", "no-cache");
-	http_stream_begin(a->x, 200, a->dialect->type);
+	http_reply_header(a->x, "X-Stream-Id", a->id);
+	if (a->kept) {
+		kept_begin(a->kept, a->dialect->type);
+		if (!streams_read(a->x, a->kept, 1, a->resume)) {
+			kept_drop(a->kept);
+			a->kept = NULL;
+		}
+	}
+	if (!a->kept) {
+		http_reply_header(a->x, "Cache-Control", "no-cache");
+		http_stream_begin(a->x, 200, a->dialect->type);
+	}
 	a->dialect->open(a);
 }
 
@@ -189,7 +226,7 @@ static void answer_fail(struct answer *a, const struct completion_error *e) {
 		const struct reply_error r = {
 		        .status = e->status, .retry_after = e->retry_after, .text = e->text};
 		a->dialect->broken(a, a->dialect->error(&r));
-		http_stream_end(a->x);
+		answer_end_stream(a);
 	} else {
 		answer_completion_error(a->x, a->dialect, e);
 	}
@@ -267,10 +304,15 @@ static void answer_on_text(void *arg, unsigned choice, const char *text, size_t 
 		metrics_observe(&m->first, (double)(now - a->begun_ns) * 1e-9);
 	if (*last)
 		metrics_observe(&m->inter, (double)(now - *last) * 1e-9);
+	struct completion_error full = {.status = 503};
 	a->texts = true;
 	*last = now;
 	if (!(parser ? toolcall_push(parser, text, len, &sink) : answer_on_content(&at, text, len)))
 		answer_fail(a, &(struct completion_error){.status = 500, .text = "out of memory"});
+	else if (a->kept && kept_full(a->kept)) {
+		snprintf(full.text, sizeof full.text, "%s", kept_full(a->kept));
+		answer_fail(a, &full);
+	}
 }
 
 static void answer_count(struct answer *a) {
@@ -306,7 +348,7 @@ static void answer_on_end(void *arg, unsigned choice, const struct completion_en
 	answer_count(a);
 	if (a->stream) {
 		a->dialect->done(a);
-		http_stream_end(a->x);
+		answer_end_stream(a);
 	} else {
 		http_reply_json(a->x, 200, a->dialect->whole(a));
 	}
@@ -323,6 +365,44 @@ static bool answer_copy(struct answer *a, const struct completion_params *p, enu
 	return true;
 }
 
+/* Its client asked for that, or has not come back in time. */
+static void answer_on_cancel(void *arg) {
+	struct answer *a = arg;
+	const struct reply_error e = {.status = 503, .code = "cancelled", .text = "the stream was cancelled"};
+	a->routes->metrics.gone[a->dialect->api]++;
+	a->dialect->broken(a, a->dialect->error(&e));
+	answer_end_stream(a);
+	answer_finish(a);
+}
+
+/* Makes a place for a stream that is to survive its client, if the request asks for one.  false: an error is in e. */
+static bool answer_reserve(struct answer *a, struct completion_error *e) {
+	const char *asked = a->routes->resume ? http_header(a->x, "X-Resume") : NULL;
+	if (!a->stream || !asked)
+		return true;
+	size_t len = strlen(asked);
+	if (len < 1 || len > RESUME_DIGITS || asked[strspn(asked, "0123456789")]) {
+		*e = (struct completion_error){
+		        .status = 400, .text = "X-Resume is to be a number of seconds"};
+		return false;
+	}
+	unsigned seconds = (unsigned)strtoul(asked, NULL, 10);
+	a->resume = seconds < a->routes->resume ? seconds : a->routes->resume;
+	if (a->resume == 0)
+		return true;
+	const struct kept_params p = {.id = a->id,
+	        .key = http_key(a->x),
+	        .seconds = a->resume,
+	        .cancel = answer_on_cancel,
+	        .arg = a};
+	int rc = kept_reserve(&a->kept, a->routes->kept, &p, e->text, sizeof e->text);
+	if (rc != 0) {
+		e->status = rc == -ENOMEM ? 500 : 429;
+		e->retry_after = rc == -ENOMEM ? 0 : RESUME_RETRY_S;
+	}
+	return rc == 0;
+}
+
 void answer_start(struct answer *a, const struct completion_params *p, enum toolcall_format tools) {
 	struct http_exchange *x = a->x;
 	const struct dialect *d = a->dialect;
@@ -331,7 +411,14 @@ void answer_start(struct answer *a, const struct completion_params *p, enum tool
 	        .text = answer_on_text,
 	        .end = answer_on_end,
 	        .arg = a};
+	struct completion_error e = {0};
 	a->choices = p->choices;
+	if (!answer_reserve(a, &e)) {
+		metrics_answered(&a->routes->metrics, METRICS_COMPLETION, d->api, e.status);
+		answer_destroy(a);
+		answer_completion_error(x, d, &e);
+		return;
+	}
 	if (!answer_copy(a, p, tools) ||
 	        completion_start(&a->completion, a->routes->completions, p, &ev) != 0) {
 		struct routes *r = a->routes;

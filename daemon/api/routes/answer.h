@@ -3,7 +3,8 @@
  *
  * Owns: the completion, the text so far, and the exchange until it has been answered.  A dialect determines
  * the format.  A streamed answer begins when its prompt has been accepted, so that earlier errors have an
- * HTTP status; later ones are an event of the stream.  If the client goes, its completion is cancelled.
+ * HTTP status; later ones are an event of the stream.  If the client goes, its completion is cancelled; but a stream
+ * whose client asked for it (X-Resume) is kept (daemon/api/streams/kept.h) and goes on for some time.
  * Threads: the HTTP server's. */
 #ifndef DAEMON_API_ROUTES_ANSWER_H
 #define DAEMON_API_ROUTES_ANSWER_H
@@ -36,6 +37,9 @@ struct dialect {
 	json_t *(*whole)(struct answer *a);
 };
 
+#define ANSWER_ID_SHORT \
+	24 /* characters of its id in those of its parts: some clients accept no more than 40 */
+
 struct answer_choice {
 	char *text; /* what is not a call of a tool; of a streamed answer, what the dialect keeps */
 	size_t len, room;
@@ -52,11 +56,13 @@ struct answer {
 	struct routes *routes;
 	const struct dialect *dialect;
 	struct completion *completion;
+	struct kept_stream *kept; /* NULL: it is not kept; once it has begun, x is its reader's */
+	unsigned resume;          /* seconds that it may go on without its client */
 	bool stream, opened;
 	bool usage;    /* a stream ends with its usage */
 	bool chat;     /* OpenAI's: chat completions; Ollama's: chat */
 	bool one_call; /* ignore tool calls after the first */
-	char id[48], model[128], fingerprint[24];
+	char id[KEPT_ID], model[128], fingerprint[24];
 	int64_t created;   /* Unix time */
 	bool texts;        /* some has come, of any choice */
 	uint64_t begun_ns; /* for durations */

@@ -96,7 +96,7 @@ static void anthropic_text(struct answer *a, unsigned choice, const char *text, 
 
 static json_t *anthropic_use_json(const struct answer *a, const struct tool_call *call, json_t *input) {
 	char id[80];
-	snprintf(id, sizeof id, "toolu_%s_%u", a->id + strcspn(a->id, "_") + 1, a->choice[0].ncalls - 1);
+	snprintf(id, sizeof id, "toolu_%.*s_%u", ANSWER_ID_SHORT, a->id + strcspn(a->id, "_") + 1, a->choice[0].ncalls - 1);
 	return json_pack("{s:s, s:s, s:o, s:o}", "type", "tool_use", "id", id, "name",
 	        answer_string(call->name, strlen(call->name)), "input", input);
 }

@@ -65,6 +65,7 @@ static void llama_slots(struct http_exchange *x, void *arg) {
 static void llama_metrics(struct http_exchange *x, void *arg) {
 	struct routes *r = arg;
 	size_t len = 0;
+	r->metrics.kept = kept_count(r->kept);
 	char *text = metrics_text(&r->metrics, completions_models(r->completions), &len);
 	if (text)
 		http_reply_text(x, 200, "text/plain; version=0.0.4; charset=utf-8", text, len);

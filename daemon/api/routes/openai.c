@@ -108,7 +108,7 @@ static void openai_chat_text(struct answer *a, unsigned choice, const char *text
 static json_t *openai_call_json(
         const struct answer *a, unsigned choice, const struct tool_call *call, bool indexed) {
 	char id[80];
-	snprintf(id, sizeof id, "call_%s_%u_%u", a->id + strcspn(a->id, "-") + 1, choice,
+	snprintf(id, sizeof id, "call_%.*s_%u_%u", ANSWER_ID_SHORT, a->id + strcspn(a->id, "-") + 1, choice,
 	        a->choice[choice].ncalls - 1);
 	json_t *o = json_pack("{s:s, s:s, s:{s:o, s:o}}", "id", id, "type", "function", "function", "name",
 	        answer_string(call->name, strlen(call->name)), "arguments",

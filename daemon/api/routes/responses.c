@@ -17,7 +17,7 @@ struct item_id {
 /* Of the output's nth item, or of a call in it. */
 static struct item_id item_id(const struct answer *a, const char *prefix, unsigned n) {
 	struct item_id id;
-	snprintf(id.s, sizeof id.s, "%s_%s_%u", prefix, a->id + strcspn(a->id, "_") + 1, n);
+	snprintf(id.s, sizeof id.s, "%s_%.*s_%u", prefix, ANSWER_ID_SHORT, a->id + strcspn(a->id, "_") + 1, n);
 	return id;
 }
 

@@ -22,6 +22,7 @@ struct completion {
 };
 
 struct fake_completion fake;
+struct kept_limits fake_limits;
 static struct completions completions;
 static struct completion completion;
 static struct model_facts facts;
@@ -37,6 +38,12 @@ int completions_create(struct completions **out, struct loop *loop, struct serve
 	(void)loop;
 	(void)s;
 	*out = &completions;
+	return 0;
+}
+
+int completions_attach(struct completions *cs, struct loop *http) {
+	(void)cs;
+	(void)http;
 	return 0;
 }
 
@@ -104,15 +111,13 @@ enum http_method http_method(const struct http_exchange *x) {
 }
 
 const char *http_header(const struct http_exchange *x, const char *name) {
-	(void)x;
-	(void)name;
-	return NULL;
+	return strcmp(name, "X-Resume") == 0        ? x->resume
+	       : strcmp(name, "Last-Event-ID") == 0 ? x->last_event
+	                                            : NULL;
 }
 
 const char *http_query(const struct http_exchange *x, const char *name) {
-	(void)x;
-	(void)name;
-	return NULL;
+	return strcmp(name, "from") == 0 ? x->from : NULL;
 }
 
 const char *http_body(const struct http_exchange *x, size_t *len) {
@@ -123,6 +128,10 @@ const char *http_body(const struct http_exchange *x, size_t *len) {
 uint64_t http_client(const struct http_exchange *x) {
 	(void)x;
 	return 1;
+}
+
+uint64_t http_key(const struct http_exchange *x) {
+	return x->key;
 }
 
 static void http_write(struct http_exchange *x, const void *data, size_t len) {
@@ -136,9 +145,18 @@ static void http_write(struct http_exchange *x, const void *data, size_t len) {
 void http_reply_text(struct http_exchange *x, int status, const char *type, const char *text, size_t len) {
 	FAKE_MUST(x->status == 0 && !x->ended);
 	x->status = status;
-	snprintf(x->type, sizeof x->type, "%s", type);
+	snprintf(x->type, sizeof x->type, "%s", type ? type : "");
 	http_write(x, text, len);
 	x->ended = true;
+}
+
+void http_reply_error(struct http_exchange *x, int status, const char *code, const char *fmt, ...) {
+	char message[1024];
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(message, sizeof message, fmt, ap);
+	va_end(ap);
+	http_reply_json(x, status, json_pack("{s:{s:s, s:s?}}", "error", "message", message, "code", code));
 }
 
 void http_reply_json(struct http_exchange *x, int status, json_t *body) {
@@ -153,6 +171,10 @@ void http_reply_header(struct http_exchange *x, const char *name, const char *va
 	FAKE_MUST(x->status == 0);
 	if (strcmp(name, "Retry-After") == 0)
 		snprintf(x->retry_after, sizeof x->retry_after, "%s", value);
+	if (strcmp(name, "X-Stream-Id") == 0)
+		snprintf(x->stream_id, sizeof x->stream_id, "%s", value);
+	if (strcmp(name, "X-Resume") == 0)
+		snprintf(x->resumes, sizeof x->resumes, "%s", value);
 }
 
 void http_stream_begin(struct http_exchange *x, int status, const char *type) {
@@ -165,6 +187,22 @@ void http_stream_begin(struct http_exchange *x, int status, const char *type) {
 void http_stream_send(struct http_exchange *x, const void *data, size_t len) {
 	FAKE_MUST(x->streaming && !x->ended);
 	http_write(x, data, len);
+	x->unwritten += x->slow ? len : 0;
+}
+
+void http_stream_cut(struct http_exchange *x, const char *why) {
+	(void)why;
+	FAKE_MUST(x->streaming && !x->ended);
+	x->ended = x->cut = true;
+}
+
+size_t http_stream_unwritten(const struct http_exchange *x) {
+	return x->unwritten;
+}
+
+void http_on_written(struct http_exchange *x, void (*written)(void *arg), void *arg) {
+	x->written = written;
+	x->written_arg = arg;
 }
 
 void http_stream_end(struct http_exchange *x) {
@@ -201,7 +239,12 @@ void fake_begin(const char *chat_template) {
 	        .context = 4096,
 	        .parallel = 2,
 	        .since = 1700000000};
-	routes = (struct routes){.completions = &completions};
+	routes = (struct routes){.completions = &completions, .resume = FAKE_RESUME, .node = FAKE_NODE};
+	FAKE_MUST(kept_create(&routes.kept, &fake_limits) == 0);
+}
+
+struct routes *fake_routes(void) {
+	return &routes;
 }
 
 struct model_entry *fake_model(void) {
@@ -209,6 +252,8 @@ struct model_entry *fake_model(void) {
 }
 
 void fake_end(void) {
+	kept_stop(routes.kept);
+	kept_destroy(routes.kept);
 	free(completions.list);
 	completions.list = NULL;
 	free(fake.text);
@@ -220,15 +265,25 @@ void fake_end(void) {
 
 void fake_ask(
         struct http_exchange *x, enum http_method method, const char *path, const char *body, size_t len) {
+	*x = (struct http_exchange){.path = path, .rest = "", .body = body, .len = len, .method = method};
+	fake_ask_again(x);
+}
+
+void fake_ask_again(struct http_exchange *x) {
 	size_t n;
 	const struct http_route *table = routes_table(&n);
-	*x = (struct http_exchange){.path = path, .rest = "", .body = body, .len = len, .method = method};
 	for (size_t i = 0; i < n; i++)
-		if (strcmp(table[i].path, path) == 0 && table[i].methods & method) {
+		if (strcmp(table[i].path, x->path) == 0 && table[i].methods & x->method) {
 			table[i].handler(x, &routes);
 			return;
 		}
 	FAKE_MUST(!"a route");
+}
+
+void fake_written(struct http_exchange *x) {
+	x->unwritten = 0;
+	if (x->written && !x->ended)
+		x->written(x->written_arg);
 }
 
 void fake_done(struct http_exchange *x) {

@@ -9,12 +9,18 @@ struct http_exchange {
 	const char *path, *rest, *body;
 	size_t len;
 	enum http_method method;
+	const char *resume, *last_event, *from; /* of its headers and query; NULL: absent */
+	uint64_t key;
+	bool slow; /* its client reads when fake_written says so */
 	/* the answer */
 	int status;
-	char type[64], retry_after[16];
+	char type[64], retry_after[16], stream_id[KEPT_ID], resumes[16];
 	char *out; /* NUL-terminated */
 	size_t outlen;
-	bool streaming, ended;
+	bool streaming, ended, cut;
+	size_t unwritten;
+	void (*written)(void *arg);
+	void *written_arg;
 	void (*closed)(void *arg);
 	void *closed_arg;
 };
@@ -38,9 +44,16 @@ extern struct fake_completion fake;
 void fake_begin(const char *chat_template);
 void fake_end(void);
 struct model_entry *fake_model(void);
+#define FAKE_RESUME 60
+#define FAKE_NODE "0123456789ab"
+extern struct kept_limits fake_limits; /* for fake_begin */
+struct routes *fake_routes(void);
 /* Runs the handler of a route; the exchange is the caller's until fake_done. */
 void fake_ask(
         struct http_exchange *x, enum http_method method, const char *path, const char *body, size_t len);
+/* The same of an exchange that the test has filled in. */
+void fake_ask_again(struct http_exchange *x);
+void fake_written(struct http_exchange *x); /* its client has read everything */
 void fake_done(struct http_exchange *x);
 /* Events of choice 0. */
 void fake_text(const char *text);
