@@ -5,6 +5,7 @@
  * except what may be the beginning of a mark and the white space before it.  In CALL, after a mark,
  * everything is held until the call ends or turns out not to be a call. */
 #include "daemon/text/toolcall.h"
+#include "daemon/text/held.h"
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,7 @@ static const struct toolcall_syntax formats[] = {
         [TOOLCALL_HERMES] = {"hermes", "<tool_call>", "</tool_call>", false},
         [TOOLCALL_MISTRAL] = {"mistral", "[TOOL_CALLS]", NULL, false},
         [TOOLCALL_MISTRAL_ARGS] = {"mistral-args", "[TOOL_CALLS]", NULL, false},
+        [TOOLCALL_HARMONY] = {"harmony", "<|channel|>commentary to=functions.", NULL, false},
 };
 
 struct toolcall_stream {
@@ -26,13 +28,14 @@ struct toolcall_stream {
 	size_t seen;          /* in CALL: how much has been searched for its end, */
 	bool string, escaped; /* which does not count within a string of JSON; */
 	size_t inner; /* where the first end mark within one ends, if it is none after all; 0: there is none */
-	char *held;
-	size_t len, room;
+	struct held held;
 };
 
 enum toolcall_format toolcall_format_of(const char *t) {
 	if (strstr(t, "<tool_call>"))
 		return TOOLCALL_HERMES;
+	if (strstr(t, "<|channel|>") && strstr(t, "<|message|>"))
+		return TOOLCALL_HARMONY;
 	if (strstr(t, "[TOOL_CALLS]"))
 		return strstr(t, "[ARGS]") ? TOOLCALL_MISTRAL_ARGS : TOOLCALL_MISTRAL;
 	/* the role of tool results is called ipython in Llama 3.1 and 3.2 */
@@ -63,19 +66,8 @@ struct toolcall_stream *toolcall_create(enum toolcall_format format) {
 
 void toolcall_destroy(struct toolcall_stream *s) {
 	if (s)
-		free(s->held);
+		held_clear(&s->held);
 	free(s);
-}
-
-static bool is_space(char c) {
-	return c == ' ' || c == '\n' || c == '\r' || c == '\t';
-}
-
-static size_t skip_space(const char *s, size_t len) {
-	size_t n = 0;
-	while (n < len && is_space(s[n]))
-		n++;
-	return n;
 }
 
 /* ---- JSON as it was written ---------------------------------------------------------------------- */
@@ -108,7 +100,7 @@ static size_t json_skip(const char *s, size_t len) {
 			depth++;
 		else if (depth > 0 && (c == '}' || c == ']') && --depth == 0)
 			return i + 1;
-		else if (depth == 0 && (c == ',' || c == '}' || c == ']' || is_space(c)))
+		else if (depth == 0 && (c == ',' || c == '}' || c == ']' || held_space(&c, 1)))
 			return i;
 	}
 	return len;
@@ -125,20 +117,20 @@ static bool json_is_key(const char *s, size_t len, const char *key) {
 /* The value of a key of the object s, verbatim; the last one counts. */
 static char *json_member(const char *s, size_t len, const char *key) {
 	char *found = NULL;
-	size_t at = 1 + skip_space(s, len);
-	while ((at += skip_space(s + at, len - at)) < len && s[at] == '"') {
+	size_t at = 1 + held_space(s, len);
+	while ((at += held_space(s + at, len - at)) < len && s[at] == '"') {
 		size_t name = json_skip(s + at, len - at);
 		bool same = json_is_key(s + at, name, key);
 		at += name;
-		at += skip_space(s + at, len - at) + 1; /* ':' */
-		at += skip_space(s + at, len - at);
+		at += held_space(s + at, len - at) + 1; /* ':' */
+		at += held_space(s + at, len - at);
 		size_t value = json_skip(s + at, len - at);
 		if (same) {
 			free(found);
 			found = strndup(s + at, value);
 		}
 		at += value;
-		at += skip_space(s + at, len - at) + 1; /* ',' */
+		at += held_space(s + at, len - at) + 1; /* ',' */
 	}
 	return found;
 }
@@ -197,7 +189,7 @@ static bool calls_read_object(struct calls *c, const json_t *o, const char *s, s
 
 /* Objects separated by white space and `between`, and nothing else. */
 static bool calls_read_objects(struct calls *c, const char *s, size_t len, char between) {
-	size_t at = skip_space(s, len), before = c->n;
+	size_t at = held_space(s, len), before = c->n;
 	while (at < len) {
 		json_t *o;
 		size_t n = json_length(s + at, len - at, &o);
@@ -206,9 +198,9 @@ static bool calls_read_objects(struct calls *c, const char *s, size_t len, char 
 		if (!ok)
 			return false;
 		at += n;
-		at += skip_space(s + at, len - at);
+		at += held_space(s + at, len - at);
 		if (between && at < len && s[at] == between)
-			at += 1 + skip_space(s + at + 1, len - at - 1);
+			at += 1 + held_space(s + at + 1, len - at - 1);
 	}
 	return c->n > before;
 }
@@ -223,18 +215,17 @@ static bool calls_read_named(struct calls *c, const char *s, size_t len, const c
 		size_t name = (size_t)(brace - s), at = name + strlen(args), n;
 		const char *call_id = memmem(s, name, id, strlen(id));
 		name = call_id ? (size_t)(call_id - s) : name;
-		size_t lead = skip_space(s, name);
-		while (name > lead && is_space(s[name - 1]))
-			name--;
+		size_t lead = held_space(s, name);
+		name -= held_space_behind(s + lead, name - lead);
 		json_t *o;
-		at += skip_space(s + at, len - at);
+		at += held_space(s + at, len - at);
 		n = json_length(s + at, len - at, &o);
 		bool ok = json_is_object(o) && name > lead && memchr(s + lead, '[', name - lead) == NULL;
 		json_decref(o);
 		if (!ok || !calls_add(c, strndup(s + lead, name - lead), strndup(s + at, n)))
 			return false;
 		at += n;
-		at += skip_space(s + at, len - at);
+		at += held_space(s + at, len - at);
 		s += at;
 		len -= at;
 		if (len >= strlen(mark) && memcmp(s, mark, strlen(mark)) == 0) {
@@ -247,9 +238,9 @@ static bool calls_read_named(struct calls *c, const char *s, size_t len, const c
 
 static bool calls_read_mistral(struct calls *c, const char *s, size_t len, const char *mark) {
 	json_t *array;
-	size_t at = skip_space(s, len), n = json_length(s + at, len - at, &array);
+	size_t at = held_space(s, len), n = json_length(s + at, len - at, &array);
 	bool is_array = n > 0 && json_is_array(array) && json_array_size(array) > 0 &&
-	                at + n + skip_space(s + at + n, len - at - n) == len;
+	                at + n + held_space(s + at + n, len - at - n) == len;
 	json_decref(array);
 	return is_array ? calls_read_objects(c, s + at + 1, n - 2, ',') : calls_read_named(c, s, len, mark);
 }
@@ -264,6 +255,7 @@ static bool calls_read(struct calls *c, enum toolcall_format kind, const char *s
 	case TOOLCALL_MISTRAL:
 	case TOOLCALL_MISTRAL_ARGS:
 		return calls_read_mistral(c, s, len, formats[kind].mark);
+	case TOOLCALL_HARMONY:
 	case TOOLCALL_NONE:
 		break;
 	}
@@ -275,42 +267,15 @@ static bool calls_read(struct calls *c, enum toolcall_format kind, const char *s
 static bool stream_give(struct toolcall_stream *s, size_t n, const struct toolcall_sink *sink) {
 	if (n == 0)
 		return true;
-	bool ok = sink->text(sink->arg, s->held, n);
+	bool ok = sink->text(sink->arg, s->held.s, n);
 	s->begun = true;
-	memmove(s->held, s->held + n, s->len - n);
-	s->len -= n;
+	held_drop(&s->held, n);
 	return ok;
 }
 
 static void stream_drop(struct toolcall_stream *s, size_t n) {
-	memmove(s->held, s->held + n, s->len - n);
-	s->len -= n;
+	held_drop(&s->held, n);
 	s->in_call = false;
-}
-
-static bool stream_append(struct toolcall_stream *s, const char *text, size_t len) {
-	if (!len)
-		return true;
-	if (s->len + len > s->room) {
-		size_t room = (s->len + len) * 2 + 256;
-		char *held = realloc(s->held, room);
-		if (!held)
-			return false;
-		s->held = held;
-		s->room = room;
-	}
-	memcpy(s->held + s->len, text, len);
-	s->len += len;
-	return true;
-}
-
-/* How many bytes at the end of the held text may be the beginning of a mark. */
-static size_t stream_partial(const struct toolcall_stream *s) {
-	size_t n = strlen(s->format->mark) - 1;
-	for (n = n < s->len ? n : s->len; n > 0; n--)
-		if (memcmp(s->held + s->len - n, s->format->mark, n) == 0)
-			break;
-	return n;
 }
 
 /* A call from `call` to `end` of the held text has ended.  If valid it is passed on as a call, else as
@@ -319,9 +284,9 @@ static bool stream_close(
         struct toolcall_stream *s, size_t end, size_t end_mark, const struct toolcall_sink *sink) {
 	struct calls c = {0};
 	size_t mark = strlen(s->format->mark), at = s->call;
-	if (end - at >= mark && memcmp(s->held + at, s->format->mark, mark) == 0)
+	if (end - at >= mark && memcmp(s->held.s + at, s->format->mark, mark) == 0)
 		at += mark;
-	bool good = calls_read(&c, s->kind, s->held + at, end - at - end_mark), ok = !c.no_memory;
+	bool good = calls_read(&c, s->kind, s->held.s + at, end - at - end_mark), ok = !c.no_memory;
 	if (ok && good) {
 		stream_drop(s, end);
 		s->called = true;
@@ -343,18 +308,18 @@ static void stream_open(struct toolcall_stream *s, size_t call) {
 }
 
 static bool stream_text(struct toolcall_stream *s, const struct toolcall_sink *sink, bool *again) {
-	const char *mark = s->len ? memmem(s->held, s->len, s->format->mark, strlen(s->format->mark)) : NULL;
-	size_t blank = skip_space(s->held, s->len);
-	if (s->format->bare && !s->begun && !s->called && blank < s->len && s->held[blank] == '{') {
+	const char *mark =
+	        s->held.len ? memmem(s->held.s, s->held.len, s->format->mark, strlen(s->format->mark)) : NULL;
+	size_t blank = held_space(s->held.s, s->held.len);
+	if (s->format->bare && !s->begun && !s->called && blank < s->held.len && s->held.s[blank] == '{') {
 		stream_open(s, blank);
 		*again = true;
 		return true;
 	}
-	size_t end = mark ? (size_t)(mark - s->held) : s->len - stream_partial(s);
-	size_t call = end;
-	while (end > 0 && is_space(s->held[end - 1]))
-		end--;
-	call -= end;
+	size_t end = mark ? (size_t)(mark - s->held.s)
+	                  : s->held.len - held_partial(s->held.s, s->held.len, s->format->mark);
+	size_t call = held_space_behind(s->held.s, end);
+	end -= call;
 	bool ok = stream_give(s, end, sink);
 	if (mark) {
 		stream_open(s, call);
@@ -378,9 +343,9 @@ static bool stream_call(struct toolcall_stream *s, const struct toolcall_sink *s
 	const char *mark = s->format->end;
 	if (!mark)
 		return true;
-	for (size_t len = strlen(mark); s->seen < s->len;) {
-		const char *at = s->held + s->seen;
-		size_t n = s->len - s->seen < len ? s->len - s->seen : len;
+	for (size_t len = strlen(mark); s->seen < s->held.len;) {
+		const char *at = s->held.s + s->seen;
+		size_t n = s->held.len - s->seen < len ? s->held.len - s->seen : len;
 		if (memcmp(at, mark, n) != 0) {
 			stream_see(s, *at);
 		} else if (n < len) {
@@ -408,15 +373,15 @@ static bool stream_advance(struct toolcall_stream *s, const struct toolcall_sink
 
 bool toolcall_push(
         struct toolcall_stream *s, const char *text, size_t len, const struct toolcall_sink *sink) {
-	return stream_append(s, text, len) && stream_advance(s, sink);
+	return held_append(&s->held, text, len) && stream_advance(s, sink);
 }
 
 bool toolcall_finish(struct toolcall_stream *s, const struct toolcall_sink *sink) {
 	bool ok = true;
 	/* a call without its end mark counts, if it is valid */
 	while (ok && s->in_call)
-		ok = stream_close(s, s->len, 0, sink) && stream_advance(s, sink);
-	if (s->called && skip_space(s->held, s->len) == s->len)
-		stream_drop(s, s->len); /* white space after a call */
-	return ok && stream_give(s, s->len, sink);
+		ok = stream_close(s, s->held.len, 0, sink) && stream_advance(s, sink);
+	if (s->called && held_space(s->held.s, s->held.len) == s->held.len)
+		stream_drop(s, s->held.len); /* white space after a call */
+	return ok && stream_give(s, s->held.len, sink);
 }

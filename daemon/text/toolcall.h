@@ -14,8 +14,9 @@ enum toolcall_format {
 	TOOLCALL_LLAMA3, /* the whole answer is {"name":...,"parameters":{...}}, several in a row or separated
 	                  * by ';', optionally after <|python_tag|> */
 	TOOLCALL_HERMES, /* <tool_call>{"name":...,"arguments":{...}}</tool_call>, anywhere; Qwen's as well */
-	TOOLCALL_MISTRAL,     /* [TOOL_CALLS][{"name":...,"arguments":{...}}, ...], or what follows */
-	TOOLCALL_MISTRAL_ARGS /* [TOOL_CALLS]NAME[ARGS]{...}, one or more times, or what is above */
+	TOOLCALL_MISTRAL,      /* [TOOL_CALLS][{"name":...,"arguments":{...}}, ...], or what follows */
+	TOOLCALL_MISTRAL_ARGS, /* [TOOL_CALLS]NAME[ARGS]{...}, one or more times, or what is above */
+	TOOLCALL_HARMONY       /* gpt-oss: daemon/text/harmony.h, not a toolcall_stream */
 };
 
 /* How calls are written. */
@@ -46,8 +47,9 @@ const struct toolcall_syntax *toolcall_syntax(enum toolcall_format format);
 /* The format of this name; TOOLCALL_NONE: there is none. */
 enum toolcall_format toolcall_format_find(const char *name);
 
-struct toolcall_stream *toolcall_create(enum toolcall_format format); /* NULL: out of memory */
-void toolcall_destroy(struct toolcall_stream *s);                     /* NULL allowed */
+/* Not TOOLCALL_NONE or TOOLCALL_HARMONY.  NULL: out of memory. */
+struct toolcall_stream *toolcall_create(enum toolcall_format format);
+void toolcall_destroy(struct toolcall_stream *s); /* NULL allowed */
 /* false: out of memory, or a function of the sink returned false. */
 bool toolcall_push(struct toolcall_stream *s, const char *text, size_t len, const struct toolcall_sink *sink);
 bool toolcall_finish(struct toolcall_stream *s, const struct toolcall_sink *sink);

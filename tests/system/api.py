@@ -811,7 +811,27 @@ def named(model="named", want="<|im_start|>user\nhi<|im_end|>\n<|im_start|>assis
 
 
 def owned():
-    named("owned", "own hi")
+    named("owned", "own hi<think>")
+    user = [{"role": "user", "content": "hi"}]
+    ask = {"model": "owned", "messages": user, "temperature": 0, "grammar": 'root ::= "\\nHm, a.\\n</think>\\n\\nYes"'}
+    m = alpha.post("/v1/chat/completions", ask).json["choices"][0]["message"]
+    case("reasoning is apart from the answer", m["reasoning_content"] == m["reasoning"] == "Hm, a." and m["content"] == "Yes", m)
+    parts = [c["choices"][0]["delta"] for _, c in beta.events("/v1/chat/completions", ask)[1] if c != "[DONE]"]
+    joined = ["".join(d.get(k, "") for d in parts) for k in ("reasoning_content", "content")]
+    case("streamed too", joined == ["Hm, a.", "Yes"], parts)
+    m = gamma.post("/v1/chat/completions", {"model": "owned", "messages": user, "reasoning_effort": "none", "max_tokens": 5}).json["choices"][0]["message"]
+    case("without it all is the answer", m["content"] and "reasoning" not in m, m)
+    short = {"model": "owned", "messages": user, "options": {"num_predict": 5}, "stream": False}
+    a = alpha.post("/api/chat", short)
+    case("Ollama's thinking", a.json["message"]["thinking"] and a.json["message"]["content"] == "", a)
+    a = alpha.post("/api/chat", dict(short, think=False))
+    case("switched off", a.json["message"]["content"] and "thinking" not in a.json["message"], a)
+    a = beta.post("/v1/messages", {"model": "owned", "messages": user, "max_tokens": 5})
+    case("Anthropic's block of thinking", a.json["content"][0]["type"] == "thinking" and a.json["content"][0]["thinking"], a)
+    a = gamma.post("/v1/responses", {"model": "owned", "input": "hi", "max_output_tokens": 5})
+    case("an item of reasoning", a.json["output"][0]["type"] == "reasoning" and a.json["output"][0]["content"][0]["text"], a)
+    a = alpha.post("/api/show", {"model": "owned"})
+    case("the capability to think is listed", "thinking" in a.json["capabilities"], a)
 
 
 # ---- embeddings ------------------------------------------------------------------------------------------------------

@@ -70,7 +70,7 @@ require on beta load named
 require wait_for 10 known
 requests named
 require on beta unload named
-printf 'own {{ messages[0].content }}' >"$dir/own.jinja"
+printf 'own {{ messages[0].content }}<think>' >"$dir/own.jinja"
 require on alpha load --nodes all --template "$dir/own.jinja" --name owned "$demo"
 known() { for n in alpha beta gamma; do serves $n owned || return 1; done; }
 require wait_for 10 known

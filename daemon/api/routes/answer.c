@@ -101,10 +101,12 @@ void answer_destroy(struct answer *a) {
 	for (unsigned i = 0; i < COMPLETION_CHOICES_MAX; i++) {
 		free(a->choice[i].text);
 		json_decref(a->choice[i].calls);
-		toolcall_destroy(a->choice[i].parser);
+		held_clear(&a->choice[i].reasoning);
+		reply_destroy(a->choice[i].parser);
 	}
 	for (unsigned i = 0; i < WIRE_STOPS_MAX; i++)
 		free(a->stops[i]);
+	json_decref(a->tool_choice);
 	free(a);
 }
 
@@ -281,6 +283,16 @@ static bool answer_on_content(void *arg, const char *text, size_t len) {
 	return true;
 }
 
+static bool answer_on_reasoning(void *arg, const char *text, size_t len) {
+	struct answer_at *at = arg;
+	at->a->thought = true;
+	if (!at->a->stream)
+		return held_append(&at->a->choice[at->choice].reasoning, text, len);
+	answer_open(at->a);
+	at->a->dialect->reasoning(at->a, at->choice, text, len);
+	return true;
+}
+
 static bool answer_on_call(void *arg, const struct tool_call *call) {
 	struct answer_at *at = arg;
 	struct answer_choice *c = &at->a->choice[at->choice];
@@ -296,8 +308,8 @@ static bool answer_on_call(void *arg, const struct tool_call *call) {
 static void answer_on_text(void *arg, unsigned choice, const char *text, size_t len) {
 	struct answer *a = arg;
 	struct answer_at at = {a, choice};
-	const struct toolcall_sink sink = {answer_on_content, answer_on_call, &at};
-	struct toolcall_stream *parser = a->choice[choice].parser;
+	const struct reply_sink sink = {answer_on_reasoning, answer_on_content, answer_on_call, &at};
+	struct reply_stream *parser = a->choice[choice].parser;
 	struct metrics *m = &a->routes->metrics;
 	uint64_t now = loop_now_ns(), *last = &a->choice[choice].text_ns;
 	if (!a->texts)
@@ -307,7 +319,7 @@ static void answer_on_text(void *arg, unsigned choice, const char *text, size_t 
 	struct completion_error full = {.status = 503};
 	a->texts = true;
 	*last = now;
-	if (!(parser ? toolcall_push(parser, text, len, &sink) : answer_on_content(&at, text, len)))
+	if (!(parser ? reply_push(parser, text, len, &sink) : answer_on_content(&at, text, len)))
 		answer_fail(a, &(struct completion_error){.status = 500, .text = "out of memory"});
 	else if (a->kept && kept_full(a->kept)) {
 		snprintf(full.text, sizeof full.text, "%s", kept_full(a->kept));
@@ -328,14 +340,14 @@ static void answer_on_end(void *arg, unsigned choice, const struct completion_en
 	struct answer *a = arg;
 	struct answer_choice *c = &a->choice[choice];
 	struct answer_at at = {a, choice};
-	const struct toolcall_sink sink = {answer_on_content, answer_on_call, &at};
+	const struct reply_sink sink = {answer_on_reasoning, answer_on_content, answer_on_call, &at};
 	c->end = *end;
 	c->ended = true;
 	if (end->error.status) {
 		answer_fail(a, &end->error);
 		return;
 	}
-	if (c->parser && !toolcall_finish(c->parser, &sink)) {
+	if (c->parser && !reply_finish(c->parser, &sink)) {
 		answer_fail(a, &(struct completion_error){.status = 500, .text = "out of memory"});
 		return;
 	}
@@ -355,12 +367,12 @@ static void answer_on_end(void *arg, unsigned choice, const struct completion_en
 	answer_finish(a);
 }
 
-static bool answer_copy(struct answer *a, const struct completion_params *p, enum toolcall_format tools) {
+static bool answer_copy(struct answer *a, const struct completion_params *p, const struct reply_format *f) {
 	for (size_t i = 0; i < p->nstops; i++)
 		if (!(a->stops[i] = strndup(p->stops[i].s, p->stops[i].len)))
 			return false;
-	for (unsigned i = 0; tools != TOOLCALL_NONE && i < p->choices; i++)
-		if (!(a->choice[i].parser = toolcall_create(tools)))
+	for (unsigned i = 0; f && reply_needed(f) && i < p->choices; i++)
+		if (!(a->choice[i].parser = reply_create(f)))
 			return false;
 	return true;
 }
@@ -403,7 +415,7 @@ static bool answer_reserve(struct answer *a, struct completion_error *e) {
 	return rc == 0;
 }
 
-void answer_start(struct answer *a, const struct completion_params *p, enum toolcall_format tools) {
+void answer_start(struct answer *a, const struct completion_params *p, const struct reply_format *f) {
 	struct http_exchange *x = a->x;
 	const struct dialect *d = a->dialect;
 	const struct completion_events ev = {.prompt = answer_on_prompt,
@@ -419,8 +431,7 @@ void answer_start(struct answer *a, const struct completion_params *p, enum tool
 		answer_completion_error(x, d, &e);
 		return;
 	}
-	if (!answer_copy(a, p, tools) ||
-	        completion_start(&a->completion, a->routes->completions, p, &ev) != 0) {
+	if (!answer_copy(a, p, f) || completion_start(&a->completion, a->routes->completions, p, &ev) != 0) {
 		struct routes *r = a->routes;
 		answer_destroy(a);
 		answer_refuse(x, r, d, NEED_COMPLETION,

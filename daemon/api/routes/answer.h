@@ -10,7 +10,8 @@
 #define DAEMON_API_ROUTES_ANSWER_H
 #include "daemon/api/routes/fields.h"
 #include "daemon/api/routes/routes.h"
-#include "daemon/text/toolcall.h"
+#include "daemon/text/held.h"
+#include "daemon/text/reply.h"
 
 struct answer;
 
@@ -28,6 +29,8 @@ struct dialect {
 	/* A streamed answer: it begins; text of a choice; a tool call; a choice has ended; all have. */
 	void (*open)(struct answer *a);
 	void (*text)(struct answer *a, unsigned choice, const char *text, size_t len);
+	/* NULL: the dialect's answers have none. */
+	void (*reasoning)(struct answer *a, unsigned choice, const char *text, size_t len);
 	void (*call)(struct answer *a, unsigned choice, const struct tool_call *call); /* NULL: it has none */
 	void (*end)(struct answer *a, unsigned choice);
 	void (*done)(struct answer *a);
@@ -43,9 +46,10 @@ struct dialect {
 struct answer_choice {
 	char *text; /* what is not a call of a tool; of a streamed answer, what the dialect keeps */
 	size_t len, room;
-	json_t *calls; /* in the dialect's own form; an array, or NULL; of responses, all items */
+	struct held reasoning; /* of an answer that is not streamed, and what the dialect keeps */
+	json_t *calls;         /* in the dialect's own form; an array, or NULL; of responses, all items */
 	unsigned ncalls;
-	struct toolcall_stream *parser; /* NULL: no tools */
+	struct reply_stream *parser; /* NULL: all of it is text */
 	bool ended;
 	uint64_t text_ns; /* when its last text came; 0: none has */
 	struct completion_end end;
@@ -65,13 +69,15 @@ struct answer {
 	char id[KEPT_ID], model[128], fingerprint[24];
 	int64_t created;   /* Unix time */
 	bool texts;        /* some has come, of any choice */
+	bool thought;      /* there was reasoning */
 	uint64_t begun_ns; /* for durations */
 	uint32_t prompt;   /* tokens; 0: unknown yet */
 	unsigned choices, ended;
 	char *stops[WIRE_STOPS_MAX]; /* owned: the stop texts, for dialects that report which was found */
+	json_t *tool_choice;         /* of responses: as asked for, or NULL; owned */
 	unsigned sequence;           /* of responses: events so far */
 	unsigned block; /* Anthropic's: the number of the open content block, from 1; 0: none yet */
-	enum { BLOCK_NONE, BLOCK_TEXT, BLOCK_CALL } block_kind;
+	enum { BLOCK_NONE, BLOCK_TEXT, BLOCK_REASONING, BLOCK_CALL } block_kind;
 	struct answer_choice choice[COMPLETION_CHOICES_MAX];
 };
 
@@ -97,8 +103,8 @@ const struct model_entry *answer_model(struct http_exchange *x, struct routes *r
  * or NULL. */
 struct answer *answer_create(struct http_exchange *x, struct routes *r, const struct dialect *d,
         const struct model_entry *m, const char *named, const char *prefix);
-/* Starts the completion; the rest is events.  tools: the format of tool calls to look for in the text. */
-void answer_start(struct answer *a, const struct completion_params *p, enum toolcall_format tools);
+/* Starts the completion; the rest is events.  f: what to look for in the text; NULL: nothing. */
+void answer_start(struct answer *a, const struct completion_params *p, const struct reply_format *f);
 void answer_destroy(struct answer *a); /* an answer that has not been started */
 
 /* Appends to the text of a choice; false: no memory. */

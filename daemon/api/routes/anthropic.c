@@ -1,8 +1,8 @@
 /* anthropic: Anthropic's messages, and counting their tokens.
  *
  * A conversation is converted to OpenAI's form for the template: system, text, tool uses and tool results.  A
- * last message of the assistant is continued.  thinking is accepted and has no effect: the models do not mark
- * their thinking. */
+ * last message of the assistant is continued.  Reasoning is a block of thinking, without a signature; thinking that is disabled is
+ * switched off, and asking for it has no effect on models that do not think. */
 #include "daemon/api/routes/anthropic.h"
 #include "daemon/api/routes/chat.h"
 #include "daemon/api/routes/constrain.h"
@@ -59,9 +59,17 @@ static int anthropic_block_index(const struct answer *a) {
 	return (int)a->block - 1;
 }
 
+static void anthropic_block_delta(struct answer *a, const char *type, const char *key, json_t *value) {
+	answer_send_event(a, "content_block_delta",
+	        json_pack("{s:s, s:i, s:{s:s, s:o}}", "type", "content_block_delta", "index",
+	                anthropic_block_index(a), "delta", "type", type, key, value));
+}
+
 static void anthropic_block_close(struct answer *a) {
 	if (a->block_kind == BLOCK_NONE)
 		return;
+	if (a->block_kind == BLOCK_REASONING)
+		anthropic_block_delta(a, "signature_delta", "signature", json_string(""));
 	answer_send_event(a, "content_block_stop",
 	        json_pack("{s:s, s:i}", "type", "content_block_stop", "index", anthropic_block_index(a)));
 	a->block_kind = BLOCK_NONE;
@@ -77,12 +85,6 @@ static void anthropic_block_open(struct answer *a, unsigned kind, json_t *start)
 	                "content_block", start));
 }
 
-static void anthropic_block_delta(struct answer *a, const char *type, const char *key, json_t *value) {
-	answer_send_event(a, "content_block_delta",
-	        json_pack("{s:s, s:i, s:{s:s, s:o}}", "type", "content_block_delta", "index",
-	                anthropic_block_index(a), "delta", "type", type, key, value));
-}
-
 static void anthropic_open_text(struct answer *a) {
 	if (a->block_kind != BLOCK_TEXT)
 		anthropic_block_open(a, BLOCK_TEXT, json_pack("{s:s, s:s}", "type", "text", "text", ""));
@@ -92,6 +94,14 @@ static void anthropic_text(struct answer *a, unsigned choice, const char *text, 
 	(void)choice;
 	anthropic_open_text(a);
 	anthropic_block_delta(a, "text_delta", "text", answer_string(text, len));
+}
+
+static void anthropic_reasoning(struct answer *a, unsigned choice, const char *text, size_t len) {
+	(void)choice;
+	if (a->block_kind != BLOCK_REASONING)
+		anthropic_block_open(a, BLOCK_REASONING,
+		        json_pack("{s:s, s:s, s:s}", "type", "thinking", "thinking", "", "signature", ""));
+	anthropic_block_delta(a, "thinking_delta", "thinking", answer_string(text, len));
 }
 
 static json_t *anthropic_use_json(const struct answer *a, const struct tool_call *call, json_t *input) {
@@ -117,7 +127,7 @@ static void anthropic_call(struct answer *a, unsigned choice, const struct tool_
 
 static void anthropic_end(struct answer *a, unsigned choice) {
 	(void)choice;
-	if (a->block == 0)
+	if (a->block == 0 || a->block_kind == BLOCK_REASONING)
 		anthropic_open_text(a);
 	anthropic_block_close(a);
 }
@@ -137,6 +147,10 @@ static void anthropic_broken(struct answer *a, json_t *error) {
 static json_t *anthropic_whole(struct answer *a) {
 	const struct answer_choice *c = &a->choice[0];
 	json_t *content = json_array();
+	if (c->reasoning.len)
+		json_array_append_new(
+		        content, json_pack("{s:s, s:o, s:s}", "type", "thinking", "thinking",
+		                         answer_string(c->reasoning.s, c->reasoning.len), "signature", ""));
 	if (c->len > 0 || !c->calls)
 		json_array_append_new(content, json_pack("{s:s, s:o}", "type", "text", "text",
 		                                       answer_string(c->text ? c->text : "", c->len)));
@@ -153,6 +167,7 @@ static const struct dialect anthropic_dialect = {.api = METRICS_ANTHROPIC,
         .error = anthropic_error,
         .open = anthropic_open,
         .text = anthropic_text,
+        .reasoning = anthropic_reasoning,
         .call = anthropic_call,
         .end = anthropic_end,
         .done = anthropic_done,
@@ -245,6 +260,19 @@ static void anthropic_read_choice(struct chat *c, struct fields *f) {
 		        "tool_choice is to be of type auto, any, none, or tool with a name");
 }
 
+static void anthropic_read_thinking(struct chat *c, struct fields *f) {
+	const json_t *thinking = fields_get(f, NULL, "thinking");
+	const char *type = json_string_value(json_object_get(thinking, "type"));
+	if (!thinking)
+		return;
+	if (type && strcmp(type, "disabled") == 0)
+		c->think = CHAT_THINK_NOT;
+	else if (type && strcmp(type, "enabled") == 0)
+		c->think = CHAT_THINK;
+	else if (!type || strcmp(type, "adaptive") != 0)
+		fields_fail(f, "thinking", "thinking is to be of type enabled, disabled or adaptive");
+}
+
 /* In OpenAI's form; tools that run on Anthropic's own servers have no schema, and are left out. */
 static void anthropic_read_tools(struct chat *c, struct fields *f) {
 	const json_t *tools = fields_get(f, NULL, "tools");
@@ -285,6 +313,7 @@ static const struct model_entry *anthropic_begin(struct http_exchange *x, struct
 	anthropic_read_messages(c, f);
 	anthropic_read_choice(c, f);
 	anthropic_read_tools(c, f);
+	anthropic_read_thinking(c, f);
 	chat_render(c, m, q, f);
 	constrain_to_calls(q, f, c);
 	return m;
@@ -309,7 +338,7 @@ static void anthropic_messages(struct http_exchange *x, void *arg) {
 		                    fields_string(&f, NULL, "model", NULL), "msg_"))) {
 			a->stream = stream;
 			a->one_call = c.one_call;
-			answer_start(a, &q.p, q.tools);
+			answer_start(a, &q.p, &q.reply);
 		}
 	}
 	prompt_clear(&q);

@@ -102,6 +102,44 @@ static json_t *calls_with_objects(const json_t *calls) {
 	return copy;
 }
 
+/* The reasoning in a content's parts, of Anthropic's form or OpenAI's.  NULL: there is none. */
+static json_t *parts_reasoning(const json_t *content) {
+	const json_t *only = NULL;
+	for (size_t i = 0; i < json_array_size(content); i++) {
+		const json_t *part = json_array_get(content, i), *text = json_object_get(part, "thinking");
+		const char *type = json_string_value(json_object_get(part, "type"));
+		if (!text && type && strcmp(type, "reasoning") == 0)
+			text = json_object_get(part, "text");
+		if (json_string_length(text) > 0)
+			only = text; /* of several the last: the others are from before a call */
+	}
+	return json_incref((json_t *)(uintptr_t)only);
+}
+
+/* Reasoning that a client gives back, under any of its names, goes to the template under those that templates know.  gpt-oss's refuses
+ * a message with calls that has both content and thinking. */
+static bool message_set_reasoning(json_t *m, const json_t *o) {
+	static const char *const names[] = {"reasoning_content", "reasoning", "thinking"};
+	json_t *text = NULL;
+	bool ok = true;
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+		const json_t *given = json_object_get(o, names[i]);
+		if (!text && json_string_length(given) > 0)
+			text = json_incref((json_t *)(uintptr_t)given);
+		json_object_del(m, names[i]);
+	}
+	if (!text)
+		text = parts_reasoning(json_object_get(o, "content"));
+	if (!text)
+		return true;
+	bool both = json_array_size(json_object_get(m, "tool_calls")) > 0 &&
+	            json_string_length(json_object_get(m, "content")) > 0;
+	ok = json_object_set(m, "reasoning_content", text) == 0 &&
+	     (both || json_object_set(m, "thinking", text) == 0);
+	json_decref(text);
+	return ok;
+}
+
 /* Accepts only known roles: templates turn roles into control tokens. */
 static bool chat_is_role(const char *role) {
 	static const char *const roles[] = {"system", "developer", "user", "assistant", "tool", "function"};
@@ -134,12 +172,60 @@ void chat_add(struct chat *c, struct fields *f, const json_t *o) {
 		ok = json_object_set_new(m, "tool_calls", calls_with_objects(calls)) == 0;
 	else if (ok)
 		json_object_del(m, "tool_calls"); /* templates test whether it is there */
+	if (ok && strcmp(role, "assistant") == 0)
+		ok = message_set_reasoning(m, o);
 	json_decref(content);
 	if (ok && !c->messages)
 		c->messages = json_array();
 	if (!ok || json_array_append(c->messages, m) != 0)
 		out_of_memory(f);
 	json_decref(m);
+}
+
+static void chat_read_allowed(struct chat *c, struct fields *f, const json_t *choice) {
+	const json_t *inner = json_object_get(choice, "allowed_tools");
+	choice = inner ? inner : choice;
+	const char *mode = json_string_value(json_object_get(choice, "mode"));
+	const json_t *tools = json_object_get(choice, "tools");
+	if (json_array_size(tools) == 0 ||
+	        !(mode && (strcmp(mode, "auto") == 0 || strcmp(mode, "required") == 0)))
+		fields_fail(f, "tool_choice",
+		        "tool_choice: allowed_tools is to have tools, and the mode auto or required");
+	else
+		c->must_call = mode[0] == 'r';
+	c->allowed = tools;
+}
+
+/* The name of a tool, or of one that is allowed. */
+static const char *tool_name(const json_t *tool) {
+	const json_t *function = json_object_get(tool, "function");
+	return json_string_value(json_object_get(function ? function : tool, "name"));
+}
+
+static json_t *tools_named(const json_t *tools, const char *name) {
+	for (size_t i = 0; name && i < json_array_size(tools); i++) {
+		const char *one = tool_name(json_array_get(tools, i));
+		if (one && strcmp(one, name) == 0)
+			return json_array_get(tools, i);
+	}
+	return NULL;
+}
+
+void chat_keep_allowed(struct chat *c, struct fields *f) {
+	if (!c->allowed || c->no_call || !fields_ok(f))
+		return;
+	json_t *kept = json_array();
+	for (size_t i = 0; i < json_array_size(c->tools); i++)
+		if (tools_named(c->allowed, tool_name(json_array_get(c->tools, i))))
+			json_array_append(kept, json_array_get(c->tools, i));
+	for (size_t i = 0; i < json_array_size(c->allowed); i++) {
+		const char *name = tool_name(json_array_get(c->allowed, i));
+		if (!tools_named(c->tools, name))
+			fields_fail(f, "tool_choice", "tool_choice: there is no tool %.64s to allow",
+			        name ? name : "without a name");
+	}
+	json_decref(c->tools);
+	c->tools = kept;
 }
 
 void chat_read_choice(struct chat *c, struct fields *f) {
@@ -151,12 +237,14 @@ void chat_read_choice(struct chat *c, struct fields *f) {
 	if (how && (strcmp(how, "none") == 0 || strcmp(how, "required") == 0)) {
 		c->no_call = how[0] == 'n';
 		c->must_call = how[0] == 'r';
+	} else if (type && strcmp(type, "allowed_tools") == 0) {
+		chat_read_allowed(c, f, choice);
 	} else if (type && strcmp(type, "function") == 0 && name) {
 		c->must_call = true;
 		c->tool = name;
 	} else if (choice && !(how && strcmp(how, "auto") == 0)) {
-		fields_fail(
-		        f, "tool_choice", "tool_choice is to be none, auto, required, or to name a function");
+		fields_fail(f, "tool_choice",
+		        "tool_choice is to be none, auto, required, to name a function, or allowed_tools");
 	}
 }
 
@@ -176,6 +264,22 @@ static void chat_read_tools(struct chat *c, struct fields *f) {
 	}
 }
 
+void chat_read_effort(struct chat *c, struct fields *f, const char *effort, const char *param) {
+	static const char *const words[] = {"none", "minimal", "low", "medium", "high", "xhigh"};
+	size_t i = 0;
+	if (!effort)
+		return;
+	while (i < sizeof words / sizeof *words && strcmp(effort, words[i]) != 0)
+		i++;
+	if (i == sizeof words / sizeof *words) {
+		fields_fail(f, param, "%s is to be none, minimal, low, medium, high or xhigh", param);
+		return;
+	}
+	c->effort = words[i];
+	c->think = i < 2 ? CHAT_THINK_NOT : CHAT_THINK;
+	c->think_param = param;
+}
+
 void chat_read(struct chat *c, struct fields *f) {
 	const json_t *messages = fields_get(f, NULL, "messages");
 	if (!json_is_array(messages) || json_array_size(messages) == 0)
@@ -184,6 +288,7 @@ void chat_read(struct chat *c, struct fields *f) {
 		chat_add(c, f, json_array_get(messages, i));
 	chat_read_choice(c, f);
 	chat_read_tools(c, f);
+	chat_keep_allowed(c, f);
 }
 
 /* ---- templates ----------------------------------------------------------------------------------- */
@@ -194,6 +299,10 @@ const char *chat_template_of(const struct model_facts *m) {
 
 bool chat_takes_tools(const struct model_facts *m) {
 	return strstr(chat_template_of(m), "tools") != NULL;
+}
+
+bool chat_thinks(const struct model_facts *m) {
+	return reasoning_format_of(chat_template_of(m)) != REASONING_NONE;
 }
 
 /* Sets the spans that the template wrote itself. */
@@ -208,6 +317,24 @@ static bool prompt_set_spans(struct prompt *q, const struct jinja_text *t) {
 	q->p.spans = q->spans;
 	q->p.nspans = n;
 	return true;
+}
+
+/* Variables by which templates let a model think or not, unless the client sets them itself. */
+static bool given_set_thinking(json_t *given, const struct chat *c, const char *source) {
+	static const char *const names[] = {"enable_thinking", "thinking"};
+	bool low = c->think == CHAT_THINK_NOT, ok = true;
+	const char *effort = c->effort;
+	if (c->think == CHAT_THINK_AS_USUAL)
+		return true;
+	for (size_t i = 0; i < sizeof names / sizeof *names && ok; i++)
+		if (!json_object_get(given, names[i]))
+			ok = json_object_set_new(given, names[i], json_boolean(!low)) == 0;
+	/* gpt-oss always thinks, and knows three efforts */
+	if (reasoning_format_of(source) == REASONING_HARMONY)
+		effort = low ? "low" : effort && strcmp(effort, "xhigh") == 0 ? "high" : effort;
+	if (effort && !json_object_get(given, "reasoning_effort"))
+		ok = ok && json_object_set_new(given, "reasoning_effort", json_string(effort)) == 0;
+	return ok;
 }
 
 /* The template's variables, without the last `left_out` messages. */
@@ -269,7 +396,7 @@ static bool is_from_assistant(const json_t *m) {
 	       json_array_size(json_object_get(m, "tool_calls")) == 0;
 }
 
-/* Appends text of the client after the template's. */
+/* Appends text after the template's. */
 static bool prompt_append(struct prompt *q, const char *text, size_t len) {
 	char *all = realloc(q->text, q->p.len + len + 1);
 	if (!all)
@@ -281,6 +408,72 @@ static bool prompt_append(struct prompt *q, const char *text, size_t len) {
 	return true;
 }
 
+/* The same, where control tokens count. */
+static bool prompt_append_marks(struct prompt *q, const char *text) {
+	struct token_span *more = realloc(q->spans, (q->p.nspans + 1) * sizeof *more);
+	if (!more)
+		return false;
+	q->p.spans = q->spans = more;
+	q->spans[q->p.nspans++] = (struct token_span){q->p.len, q->p.len + strlen(text)};
+	return prompt_append(q, text, strlen(text));
+}
+
+/* The end of the prompt was written by the template. */
+static bool prompt_ends_in_marks(const struct prompt *q) {
+	return q->p.nspans > 0 && q->spans[q->p.nspans - 1].end == q->p.len;
+}
+
+/* What the answer's reasoning is, and that there is none where it is not wanted: then the prompt ends it, as the templates of models
+ * do that know a switch.  switched: the template has one, and it is off. */
+static bool prompt_set_reasoning(
+        struct prompt *q, const struct chat *c, enum reasoning_format format, bool prefill, bool switched) {
+	bool json = q->grammar && q->p.language != CARAVAN__GRAMMAR__LANGUAGE__GBNF;
+	bool never = c->think == CHAT_THINK_NOT || prefill || json || c->must_call, ok = true;
+	if (format == REASONING_NONE)
+		return true;
+	const struct reasoning_syntax *syntax = reasoning_syntax(format);
+	enum reasoning_at at =
+	        prompt_ends_in_marks(q) ? reasoning_at(format, q->text, q->p.len) : REASONING_MAY_BEGIN;
+	if (format == REASONING_HARMONY) { /* it has no prompt without */
+		if (prefill)
+			return prompt_append_marks(q, syntax->answer);
+		at = REASONING_MAY_BEGIN;
+	} else if (never && at != REASONING_IS_OVER && (at == REASONING_IS_OPEN || !switched)) {
+		char close[64];
+		snprintf(close, sizeof close, "%s\n\n%s\n\n", at == REASONING_IS_OPEN ? "" : syntax->begin,
+		        syntax->end);
+		ok = prompt_append_marks(q, close);
+		at = REASONING_IS_OVER;
+	}
+	if (at == REASONING_IS_OVER || prefill)
+		return ok;
+	q->reply.reasoning = format;
+	q->reply.open = at == REASONING_IS_OPEN;
+	return ok;
+}
+
+/* Whether the template has a switch for thinking: with it on, another prompt comes out. */
+static bool chat_has_switch(
+        const struct jinja_template *t, const json_t *own, const json_t *given, const struct prompt *q) {
+	char err[300];
+	struct jinja_text text = {0};
+	json_t *on = json_copy((json_t *)(uintptr_t)given);
+	bool other = on && json_object_set_new(on, "enable_thinking", json_true()) == 0 &&
+	             json_object_set_new(on, "thinking", json_true()) == 0 &&
+	             chat_run(t, own, on, &text, err, sizeof err) == 0 &&
+	             (text.len != q->p.len || memcmp(text.s, q->text, text.len) != 0);
+	jinja_text_clear(&text);
+	json_decref(on);
+	return other;
+}
+
+static void chat_refuse_thinking(const struct chat *c, const struct model_entry *m, struct fields *f) {
+	if (c->think == CHAT_THINK && c->think_param && !chat_thinks(m->facts) &&
+	        !strstr(chat_template_of(m->facts), "reasoning_effort"))
+		fields_fail(
+		        f, c->think_param, "%s: \"%s\" does not support thinking", c->think_param, m->name);
+}
+
 void chat_render(const struct chat *c, const struct model_entry *m, struct prompt *q, struct fields *f) {
 	char err[300] = "";
 	struct jinja_template *t = NULL;
@@ -288,6 +481,7 @@ void chat_render(const struct chat *c, const struct model_entry *m, struct promp
 	const char *source = chat_template_of(m->facts);
 	const json_t *last = json_array_get(c->messages, json_array_size(c->messages) - 1);
 	bool prefill = c->prefill && is_from_assistant(last);
+	chat_refuse_thinking(c, m, f);
 	if (!fields_ok(f))
 		return;
 	if (c->tools && !chat_takes_tools(m->facts)) {
@@ -297,10 +491,17 @@ void chat_render(const struct chat *c, const struct model_entry *m, struct promp
 	json_t *own = json_pack("{s:s, s:s, s:b}", "bos_token", m->facts->bos, "eos_token", m->facts->eos,
 	        "add_generation_prompt", 1);
 	json_t *given = chat_given(c, prefill);
+	if (given && !given_set_thinking(given, c, source)) {
+		json_decref(given);
+		given = NULL;
+	}
 	int rc = own && given ? jinja_template_create(&t, source, strlen(source), err, sizeof err) : -ENOMEM;
 	if (rc == 0)
 		rc = chat_run(t, own, given, &text, err, sizeof err);
 	if (rc == 0 && (!prompt_set_text(q, text.s, text.len) || !prompt_set_spans(q, &text)))
+		rc = -ENOMEM;
+	bool switched = rc == 0 && c->think == CHAT_THINK_NOT && chat_has_switch(t, own, given, q);
+	if (rc == 0 && !prompt_set_reasoning(q, c, reasoning_format_of(source), prefill, switched))
 		rc = -ENOMEM;
 	if (rc == 0 && prefill) {
 		const json_t *content = json_object_get(last, "content");
@@ -316,9 +517,9 @@ void chat_render(const struct chat *c, const struct model_entry *m, struct promp
 			f->status = 500;
 	}
 	if (c->tools)
-		q->tools = toolcall_format_of(source);
-	/* call marks are control tokens in some vocabularies */
-	q->p.names = q->tools != TOOLCALL_NONE;
+		q->reply.calls = toolcall_format_of(source);
+	/* marks are control tokens in some vocabularies */
+	q->p.names = reply_needed(&q->reply);
 	jinja_text_clear(&text);
 	jinja_template_destroy(t);
 	json_decref(own);

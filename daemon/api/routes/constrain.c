@@ -92,14 +92,14 @@ static json_t *constrain_functions(const struct chat *c) {
 
 static void constrain_set_calls(
         struct prompt *q, struct fields *f, const struct chat *c, const json_t *functions) {
-	json_t *calls = json_pack("{s:s, s:b, s:O}", "format", toolcall_syntax(q->tools)->name, "one",
+	json_t *calls = json_pack("{s:s, s:b, s:O}", "format", toolcall_syntax(q->reply.calls)->name, "one",
 	        c->one_call, "tools", functions);
 	constrain_set(q, f, "tools", GRAMMAR_CALLS, calls ? json_dumps(calls, JSON_COMPACT) : NULL);
 	json_decref(calls);
 }
 
 void constrain_to_calls(struct prompt *q, struct fields *f, const struct chat *c) {
-	if (q->grammar && q->tools != TOOLCALL_NONE)
+	if (q->grammar && q->reply.calls != TOOLCALL_NONE)
 		fields_fail(f, "tools",
 		        "tools: an answer whose form the request sets cannot call any; leave one of the two out");
 	if (!fields_ok(f) || !c->must_call)
@@ -108,7 +108,7 @@ void constrain_to_calls(struct prompt *q, struct fields *f, const struct chat *c
 	if (json_array_size(functions) == 0)
 		fields_fail(f, "tool_choice", "tool_choice: the tools have no function%s%.64s to call",
 		        c->tool ? " " : "", c->tool ? c->tool : "");
-	else if (q->tools == TOOLCALL_NONE)
+	else if (q->reply.calls == TOOLCALL_NONE)
 		fields_fail(f, "tool_choice",
 		        "tool_choice: the chat template does not say in a known format how calls are written");
 	else

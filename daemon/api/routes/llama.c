@@ -283,7 +283,7 @@ static void llama_completion(struct http_exchange *x, void *arg) {
 			answer_fields_error(x, arg, &llama_dialect, &f, NEED_COMPLETION);
 		} else if ((a = answer_create(x, arg, &llama_dialect, m, NULL, "cmpl-"))) {
 			a->stream = stream;
-			answer_start(a, &q.p, TOOLCALL_NONE);
+			answer_start(a, &q.p, NULL);
 		}
 	}
 	prompt_clear(&q);

@@ -153,6 +153,8 @@ static void ollama_show(struct http_exchange *x, void *arg) {
 		json_t *can = json_pack("[s]", "completion");
 		if (chat_takes_tools(m->facts))
 			json_array_append_new(can, json_string("tools"));
+		if (chat_thinks(m->facts))
+			json_array_append_new(can, json_string("thinking"));
 		snprintf(parameters, sizeof parameters, "num_ctx %u", m->context);
 		snprintf(modelfile, sizeof modelfile, "FROM %s\n", m->name);
 		http_reply_json(x, 200,
@@ -197,6 +199,19 @@ static json_t *ollama_part_json(const struct answer *a, const char *text, size_t
 	}
 	json_object_set_new(o, "done", json_false());
 	return o;
+}
+
+/* The same with a part of the reasoning. */
+static json_t *ollama_set_reasoning(const struct answer *a, json_t *o, const char *text, size_t len) {
+	if (len > 0)
+		json_object_set_new(
+		        a->chat ? json_object_get(o, "message") : o, "thinking", answer_string(text, len));
+	return o;
+}
+
+static void ollama_reasoning(struct answer *a, unsigned choice, const char *text, size_t len) {
+	(void)choice;
+	answer_send_line(a, ollama_set_reasoning(a, ollama_part_json(a, "", 0, NULL), text, len));
 }
 
 static void ollama_text(struct answer *a, unsigned choice, const char *text, size_t len) {
@@ -254,7 +269,8 @@ static void ollama_broken(struct answer *a, json_t *error) {
 
 static json_t *ollama_whole(struct answer *a) {
 	const struct answer_choice *c = &a->choice[0];
-	return ollama_with_end(a, ollama_part_json(a, c->text ? c->text : "", c->len, c->calls));
+	json_t *o = ollama_part_json(a, c->text ? c->text : "", c->len, c->calls);
+	return ollama_with_end(a, ollama_set_reasoning(a, o, c->reasoning.s, c->reasoning.len));
 }
 
 static const struct dialect ollama_dialect = {.api = METRICS_OLLAMA,
@@ -262,6 +278,7 @@ static const struct dialect ollama_dialect = {.api = METRICS_OLLAMA,
         .error = ollama_error,
         .open = ollama_open,
         .text = ollama_text,
+        .reasoning = ollama_reasoning,
         .call = ollama_call,
         .end = ollama_end,
         .done = ollama_done,
@@ -286,7 +303,21 @@ static void ollama_read_options(struct prompt *q, struct fields *f) {
 	fields_refuse(f, NULL, "logprobs", NULL);
 	fields_refuse(f, NULL, "top_logprobs", NULL);
 	fields_refuse(f, NULL, "images", NULL);
-	fields_refuse(f, NULL, "think", NULL);
+}
+
+/* true, false, or an effort. */
+static void ollama_read_think(struct chat *c, struct fields *f) {
+	const json_t *think = fields_get(f, NULL, "think");
+	const char *effort = json_string_value(think);
+	if (!think)
+		return;
+	c->think = json_is_false(think) ? CHAT_THINK_NOT : CHAT_THINK;
+	c->think_param = "think";
+	if (effort &&
+	        (strcmp(effort, "low") == 0 || strcmp(effort, "medium") == 0 || strcmp(effort, "high") == 0))
+		c->effort = effort;
+	else if (!json_is_boolean(think))
+		fields_fail(f, "think", "think is to be true, false, low, medium or high");
 }
 
 /* Without a prompt, a request loads or unloads a model; here it is loaded, and stays. */
@@ -345,6 +376,7 @@ static void ollama_complete(struct http_exchange *x, struct routes *r, bool chat
 		bool stream = fields_bool(&f, NULL, "stream", true);
 		prompt_init(&q, m, x);
 		ollama_read_options(&q, &f);
+		ollama_read_think(&c, &f);
 		if (!nothing && chat)
 			ollama_read_messages(&c, &f);
 		else if (!nothing)
@@ -359,7 +391,7 @@ static void ollama_complete(struct http_exchange *x, struct routes *r, bool chat
 		} else if ((a = answer_create(x, r, &ollama_dialect, m, called, ""))) {
 			a->stream = stream;
 			a->chat = chat;
-			answer_start(a, &q.p, q.tools);
+			answer_start(a, &q.p, &q.reply);
 		}
 	}
 	prompt_clear(&q);

@@ -105,6 +105,11 @@ static void openai_chat_text(struct answer *a, unsigned choice, const char *text
 	openai_chat_chunk(a, choice, json_pack("{s:o}", "content", answer_string(text, len)), NULL);
 }
 
+static void openai_chat_reasoning(struct answer *a, unsigned choice, const char *text, size_t len) {
+	json_t *s = answer_string(text, len);
+	openai_chat_chunk(a, choice, json_pack("{s:O, s:o}", "reasoning_content", s, "reasoning", s), NULL);
+}
+
 static json_t *openai_call_json(
         const struct answer *a, unsigned choice, const struct tool_call *call, bool indexed) {
 	char id[80];
@@ -158,6 +163,11 @@ static json_t *openai_chat_whole(struct answer *a) {
 		bool silent = c->ncalls > 0 && c->len == 0; /* only tool calls, no text */
 		json_t *m = json_pack("{s:s, s:o}", "role", "assistant", "content",
 		        silent ? json_null() : answer_string(c->text ? c->text : "", c->len));
+		if (c->reasoning.len) {
+			json_t *s = answer_string(c->reasoning.s, c->reasoning.len);
+			json_object_set(m, "reasoning_content", s);
+			json_object_set_new(m, "reasoning", s);
+		}
 		if (c->calls)
 			json_object_set(m, "tool_calls", c->calls);
 		json_array_append_new(
@@ -174,6 +184,7 @@ static const struct dialect chat_dialect = {.api = METRICS_OPENAI,
         .error = openai_error,
         .open = openai_chat_open,
         .text = openai_chat_text,
+        .reasoning = openai_chat_reasoning,
         .call = openai_chat_call,
         .end = openai_chat_end,
         .done = openai_chat_done,
@@ -269,14 +280,23 @@ static void openai_read_common(struct prompt *q, struct fields *f, bool *usage) 
 /* Additional variables for templates. */
 static void openai_read_extra(struct chat *c, struct fields *f) {
 	const json_t *given = fields_get(f, NULL, "chat_template_kwargs");
-	const char *effort = fields_string(f, NULL, "reasoning_effort", NULL);
+	chat_read_effort(c, f, fields_string(f, NULL, "reasoning_effort", NULL), "reasoning_effort");
 	if (given && !json_is_object(given))
 		fields_fail(f, "chat_template_kwargs", "chat_template_kwargs is to be an object");
-	if (!fields_ok(f) || (!given && !effort))
+	if (!fields_ok(f) || !given)
 		return;
-	c->extra = given ? json_copy((json_t *)given) : json_object();
-	if (effort)
-		json_object_set_new(c->extra, "reasoning_effort", json_string(effort));
+	c->extra = json_copy((json_t *)given);
+	if (json_object_get(given, "enable_thinking") || json_object_get(given, "thinking"))
+		c->think = CHAT_THINK_AS_USUAL; /* as the template has it */
+}
+
+/* llama.cpp's way to have the reasoning left in the text. */
+static void openai_read_reasoning_format(struct prompt *q, struct fields *f) {
+	const char *format = fields_string(f, NULL, "reasoning_format", "auto");
+	if (strcmp(format, "none") == 0)
+		q->reply.reasoning = REASONING_NONE;
+	else if (strcmp(format, "auto") != 0 && strcmp(format, "deepseek") != 0)
+		fields_fail(f, "reasoning_format", "reasoning_format is to be none, auto or deepseek");
 }
 
 static void openai_complete(struct http_exchange *x, struct routes *r, bool chat) {
@@ -308,6 +328,7 @@ static void openai_complete(struct http_exchange *x, struct routes *r, bool chat
 		chat_read(&c, &f);
 		openai_read_extra(&c, &f);
 		chat_render(&c, m, &q, &f);
+		openai_read_reasoning_format(&q, &f);
 	} else {
 		prompt_read_raw(&q, &f, "prompt");
 	}
@@ -320,7 +341,7 @@ static void openai_complete(struct http_exchange *x, struct routes *r, bool chat
 		a->stream = stream;
 		a->usage = usage;
 		a->one_call = c.one_call;
-		answer_start(a, &q.p, q.tools);
+		answer_start(a, &q.p, &q.reply);
 	}
 out:
 	prompt_clear(&q);

@@ -7,11 +7,11 @@
 #define DAEMON_API_ROUTES_PROMPT_H
 #include "daemon/api/routes/fields.h"
 #include "daemon/api/routes/routes.h"
-#include "daemon/text/toolcall.h"
+#include "daemon/text/reply.h"
 
 struct prompt {
 	struct completion_params p; /* for completion_start */
-	enum toolcall_format tools;
+	struct reply_format reply;  /* what to look for in the answer */
 	struct text_stop stops[WIRE_STOPS_MAX];
 	char *text;
 	struct token_span *spans;

@@ -26,6 +26,17 @@ static json_t *responses_part(const char *text, size_t len) {
 	        "annotations", "logprobs");
 }
 
+/* done: with its text.  The summary is of reasoning that is not shown; here it is. */
+static json_t *responses_reasoning_item(const struct answer *a, unsigned n, bool done) {
+	const struct held *text = &a->choice[0].reasoning;
+	json_t *content = json_array();
+	if (done)
+		json_array_append_new(content, json_pack("{s:s, s:o}", "type", "reasoning_text", "text",
+		                                       answer_string(text->s, text->len)));
+	return json_pack("{s:s, s:s, s:s, s:[], s:o}", "type", "reasoning", "id", item_id(a, "rs", n).s,
+	        "status", done ? "completed" : "in_progress", "summary", "content", content);
+}
+
 /* done: with its text. */
 static json_t *responses_message(const struct answer *a, unsigned n, bool done) {
 	const struct answer_choice *c = &a->choice[0];
@@ -54,9 +65,11 @@ static void responses_add(struct answer *a, json_t *item) {
 
 static json_t *responses_usage(const struct answer *a) {
 	const struct answer_usage u = answer_usage(a);
-	return json_pack("{s:I, s:{s:I}, s:I, s:{s:i}, s:I}", "input_tokens", (json_int_t)u.prompt,
+	/* how many tokens its reasoning has is not known, unless it has none */
+	json_t *details = a->thought ? json_object() : json_pack("{s:i}", "reasoning_tokens", 0);
+	return json_pack("{s:I, s:{s:I}, s:I, s:o, s:I}", "input_tokens", (json_int_t)u.prompt,
 	        "input_tokens_details", "cached_tokens", (json_int_t)u.cached, "output_tokens",
-	        (json_int_t)u.generated, "output_tokens_details", "reasoning_tokens", 0, "total_tokens",
+	        (json_int_t)u.generated, "output_tokens_details", details, "total_tokens",
 	        (json_int_t)(u.prompt + u.generated));
 }
 
@@ -69,13 +82,14 @@ static json_t *responses_json(const struct answer *a, const char *status) {
 	bool over = strcmp(status, "in_progress") != 0 && strcmp(status, "failed") != 0,
 	     cut = over && responses_is_cut(a);
 	json_t *o = json_pack(
-	        "{s:s, s:s, s:I, s:s, s:s, s:s, s:n, s:n, s:o, s:o, s:b, s:s, s:[], s:n, s:n, s:{}}", "id",
+	        "{s:s, s:s, s:I, s:s, s:s, s:s, s:n, s:n, s:o, s:o, s:b, s:o, s:[], s:n, s:n, s:{}}", "id",
 	        a->id, "object", "response", "created_at", (json_int_t)a->created, "status",
 	        cut ? "incomplete" : status, "model", a->model, "system_fingerprint", a->fingerprint, "error",
 	        "instructions", "output",
 	        over && a->choice[0].calls ? json_incref(a->choice[0].calls) : json_array(), "usage",
 	        over ? responses_usage(a) : json_null(), "parallel_tool_calls", !a->one_call, "tool_choice",
-	        "auto", "tools", "previous_response_id", "max_output_tokens", "metadata");
+	        a->tool_choice ? json_incref(a->tool_choice) : json_string("auto"), "tools",
+	        "previous_response_id", "max_output_tokens", "metadata");
 	json_object_set_new(o, "incomplete_details",
 	        cut ? json_pack("{s:s}", "reason", "max_output_tokens") : json_null());
 	return o;
@@ -116,9 +130,55 @@ static void responses_part_event(struct answer *a, const char *event, const char
 	                "content_index", 0, key, value));
 }
 
+/* An event of the text of a reasoning; value's reference is taken. */
+static void responses_reasoning_event(struct answer *a, const char *event, const char *key, json_t *value) {
+	unsigned n = responses_index(a);
+	responses_event(a, event,
+	        json_pack("{s:s, s:i, s:i, s:o}", "item_id", item_id(a, "rs", n).s, "output_index", (int)n,
+	                "content_index", 0, key, value));
+}
+
+static json_t *responses_reasoning_part(const char *text, size_t len) {
+	return json_pack("{s:s, s:o}", "type", "reasoning_text", "text", answer_string(text, len));
+}
+
+static void responses_close_reasoning(struct answer *a) {
+	const struct held *text = &a->choice[0].reasoning;
+	if (a->block_kind != BLOCK_REASONING)
+		return;
+	a->block_kind = BLOCK_NONE;
+	json_t *item = responses_reasoning_item(a, responses_index(a), true);
+	responses_reasoning_event(
+	        a, "response.reasoning_text.done", "text", answer_string(text->s, text->len));
+	responses_reasoning_event(
+	        a, "response.content_part.done", "part", responses_reasoning_part(text->s, text->len));
+	responses_add(a, json_incref(item));
+	responses_item_event(a, "response.output_item.done", item);
+}
+
+static void responses_close_message(struct answer *a);
+
+static void responses_reasoning(struct answer *a, unsigned choice, const char *text, size_t len) {
+	(void)choice;
+	if (a->block_kind != BLOCK_REASONING) {
+		responses_close_message(a);
+		a->block++;
+		a->block_kind = BLOCK_REASONING;
+		a->choice[0].reasoning.len = 0;
+		responses_item_event(a, "response.output_item.added",
+		        responses_reasoning_item(a, responses_index(a), false));
+		responses_reasoning_event(
+		        a, "response.content_part.added", "part", responses_reasoning_part("", 0));
+	}
+	if (!held_append(&a->choice[0].reasoning, text, len))
+		return; /* as with text */
+	responses_reasoning_event(a, "response.reasoning_text.delta", "delta", answer_string(text, len));
+}
+
 static void responses_open_message(struct answer *a) {
 	if (a->block_kind == BLOCK_TEXT)
 		return;
+	responses_close_reasoning(a);
 	a->block++;
 	a->block_kind = BLOCK_TEXT;
 	a->choice[0].len = 0;
@@ -163,6 +223,7 @@ static void responses_call(struct answer *a, unsigned choice, const struct tool_
 		responses_add(a, responses_call_item(a, a->choice[0].ncalls, call, true));
 		return;
 	}
+	responses_close_reasoning(a);
 	responses_close_message(a);
 	a->block++;
 	json_t *item = responses_call_item(a, responses_index(a), call, true);
@@ -180,6 +241,7 @@ static void responses_end(struct answer *a, unsigned choice) {
 	(void)choice;
 	if (a->block == 0)
 		responses_open_message(a);
+	responses_close_reasoning(a);
 	responses_close_message(a);
 }
 
@@ -197,11 +259,13 @@ static void responses_broken(struct answer *a, json_t *error) {
 
 static json_t *responses_whole(struct answer *a) {
 	struct answer_choice *c = &a->choice[0];
-	if (c->len > 0 || !c->calls) {
-		if (!c->calls)
-			c->calls = json_array();
+	bool message = c->len > 0 || (!c->calls && c->reasoning.len == 0);
+	if (!c->calls)
+		c->calls = json_array();
+	if (message)
 		json_array_insert_new(c->calls, 0, responses_message(a, 0, true));
-	}
+	if (c->reasoning.len > 0)
+		json_array_insert_new(c->calls, 0, responses_reasoning_item(a, 0, true));
 	return responses_json(a, "completed");
 }
 
@@ -210,6 +274,7 @@ static const struct dialect responses_dialect = {.api = METRICS_OPENAI,
         .error = openai_error,
         .open = responses_open,
         .text = responses_text,
+        .reasoning = responses_reasoning,
         .call = responses_call,
         .end = responses_end,
         .done = responses_done,
@@ -227,9 +292,12 @@ static void responses_read_call(struct chat *c, struct fields *f, const json_t *
 	        "function", "name", name ? name : "", "arguments", arguments ? arguments : "{}");
 	json_t *last = json_array_get(c->messages, json_array_size(c->messages) - 1);
 	const char *role = json_string_value(json_object_get(last, "role"));
-	json_t *m = json_pack("{s:s, s:s, s:O}", "role", "assistant", "content", "", "tool_calls", calls);
+	json_t *m = json_pack("{s:s, s:s, s:O, s:O*}", "role", "assistant", "content", "", "tool_calls",
+	        calls, "reasoning_content", json_object_get(item, "reasoning_content"));
 	if (role && strcmp(role, "assistant") == 0) { /* with all its calls, so that they are one message */
 		json_object_set(m, "content", json_object_get(last, "content"));
+		if (!json_object_get(m, "reasoning_content") && json_object_get(last, "reasoning_content"))
+			json_object_set(m, "reasoning_content", json_object_get(last, "reasoning_content"));
 		json_t *all = json_array();
 		json_array_extend(all, json_object_get(last, "tool_calls"));
 		json_array_extend(all, calls);
@@ -252,9 +320,26 @@ static void responses_read_result(struct chat *c, struct fields *f, const json_t
 	json_decref(m);
 }
 
+/* Reasoning that a client gives back belongs to the message or the call behind it. */
+static void responses_read_reasoning(const json_t *item, json_t **reasoning) {
+	const json_t *text = json_object_get(json_array_get(json_object_get(item, "content"), 0), "text");
+	if (json_is_string(text)) {
+		json_decref(*reasoning);
+		*reasoning = json_incref((json_t *)(uintptr_t)text);
+	}
+}
+
 /* Items of types that are not known are left out, as tools are. */
-static void responses_read_item(struct chat *c, struct fields *f, const json_t *item) {
+static void responses_read_item(struct chat *c, struct fields *f, json_t *item, json_t **reasoning) {
 	const char *type = json_string_value(json_object_get(item, "type"));
+	if (type && strcmp(type, "reasoning") == 0) {
+		responses_read_reasoning(item, reasoning);
+		return;
+	}
+	if (*reasoning) /* taken where the item is the assistant's */
+		json_object_set(item, "reasoning_content", *reasoning);
+	json_decref(*reasoning);
+	*reasoning = NULL;
 	if (!type || strcmp(type, "message") == 0)
 		chat_add(c, f, item);
 	else if (strcmp(type, "function_call") == 0)
@@ -274,8 +359,10 @@ static void responses_read_input(struct chat *c, struct fields *f) {
 		chat_add_text(c, f, "user", json_incref((json_t *)input));
 	else if (!json_is_array(input) || json_array_size(input) == 0)
 		fields_fail(f, "input", "input is to be a text, or an array with at least one item");
+	json_t *reasoning = NULL;
 	for (size_t i = 0; i < json_array_size(input) && fields_ok(f); i++)
-		responses_read_item(c, f, json_array_get(input, i));
+		responses_read_item(c, f, json_array_get(input, i), &reasoning);
+	json_decref(reasoning);
 	if (fields_ok(f) && json_array_size(c->messages) == 0)
 		fields_fail(f, "input", "input has no message");
 }
@@ -315,15 +402,16 @@ static void responses_refuse_unsupported(struct fields *f) {
 }
 
 static void responses_read(struct chat *c, struct prompt *q, struct fields *f, const struct model_entry *m) {
-	const char *effort = json_string_value(json_object_get(fields_get(f, NULL, "reasoning"), "effort"));
+	const json_t *reasoning = fields_get(f, NULL, "reasoning");
 	prompt_read_sampling(q, f, NULL);
 	prompt_read_limit(q, f, NULL, "max_output_tokens");
 	responses_refuse_unsupported(f);
 	constrain_read_format(q, f, json_object_get(fields_get(f, NULL, "text"), "format"), "text.format");
 	responses_read_input(c, f);
 	responses_read_tools(c, f);
-	if (effort)
-		c->extra = json_pack("{s:s}", "reasoning_effort", effort);
+	chat_keep_allowed(c, f);
+	chat_read_effort(
+	        c, f, reasoning ? fields_string(f, reasoning, "effort", NULL) : NULL, "reasoning.effort");
 	chat_render(c, m, q, f);
 	c->one_call = !fields_bool(f, NULL, "parallel_tool_calls", true);
 	constrain_to_calls(q, f, c);
@@ -350,7 +438,8 @@ static void responses_create(struct http_exchange *x, void *arg) {
 	} else if (m && (a = answer_create(x, arg, d, m, name, "resp_"))) {
 		a->stream = stream;
 		a->one_call = c.one_call;
-		answer_start(a, &q.p, q.tools);
+		a->tool_choice = json_incref((json_t *)(uintptr_t)fields_get(&f, NULL, "tool_choice"));
+		answer_start(a, &q.p, &q.reply);
 	}
 	prompt_clear(&q);
 	chat_clear(&c);

@@ -1,7 +1,7 @@
 /* The dialects alone: calls of tools, errors before and in the middle of a stream, clients that go, models that do not serve. */
 #include "daemon/api/routes/embeddings.h"
 #include "daemon/api/routes/fields.h"
-#include "tests/unit/api/fake_http.h"
+#include "tests/unit/api/exchange.h"
 #include <check.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -18,8 +18,6 @@
 #define HI "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]"
 #define CALL "<tool_call>{\"name\":\"f\",\"arguments\":{\"a\": 1}}</tool_call>"
 
-static struct http_exchange x;
-
 static void setup(void) {
 	fake_begin(TEMPLATE);
 }
@@ -27,72 +25,6 @@ static void setup(void) {
 static void teardown(void) {
 	fake_done(&x);
 	fake_end();
-}
-
-static void ask(const char *path, const char *body) {
-	fake_ask(&x, HTTP_POST, path, body, strlen(body));
-}
-
-/* What a stream said, without what differs each time: the strings of these keys become "". */
-static json_t *without(json_t *o) {
-	static const char *const keys[] = {
-	        "id", "item_id", "call_id", "created_at", "created", "total_duration"};
-	const char *key;
-	json_t *value;
-	size_t i;
-	void *next;
-	if (json_is_object(o)) {
-		for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
-			if (json_object_get(o, keys[k]))
-				json_object_set_new(o, keys[k], json_string(""));
-		json_object_foreach_safe(o, next, key, value) without(value);
-	} else {
-		json_array_foreach(o, i, value) without(value);
-	}
-	return o;
-}
-
-/* The nth piece of a stream, from 0: the JSON behind "data: ", or a line; its event in *event. */
-static json_t *piece(unsigned n, char event[64]) {
-	const char *at = x.out ? x.out : "";
-	*event = '\0';
-	for (;; n--) {
-		const char *data = at;
-		if (strncmp(at, "event: ", 7) == 0) {
-			snprintf(event, 64, "%.*s", (int)strcspn(at + 7, "\n"), at + 7);
-			data = strchr(at, '\n') + 1;
-		}
-		data += strncmp(data, "data: ", 6) == 0 ? 6 : 0;
-		if (!*data)
-			return NULL;
-		const char *end = strchr(data, '\n');
-		ck_assert_ptr_nonnull(end);
-		if (n == 0)
-			return without(json_loadb(data, (size_t)(end - data), JSON_DECODE_ANY, NULL));
-		at = end + strspn(end, "\n");
-	}
-}
-
-/* Piece n of a stream is that JSON. */
-static void expect(unsigned n, const char *event, const char *want) {
-	char seen[64];
-	json_t *got = piece(n, seen), *o = json_loads(want, JSON_DECODE_ANY, NULL);
-	ck_assert_msg(o, "the test's JSON: %s", want);
-	char *text = got ? json_dumps(got, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
-	ck_assert_msg(json_equal(got, o) && strcmp(seen, event) == 0, "piece %u is %s %s, not %s %s", n, seen,
-	        text, event, want);
-	free(text);
-	json_decref(got);
-	json_decref(o);
-}
-
-static void expect_whole(int status, const char *want) {
-	json_t *got = without(json_loads(x.out ? x.out : "", 0, NULL)), *o = json_loads(want, 0, NULL);
-	ck_assert_msg(o, "the test's JSON: %s", want);
-	ck_assert(x.ended && x.status == status);
-	ck_assert_msg(json_equal(got, o), "%s, not %s", x.out, want);
-	json_decref(got);
-	json_decref(o);
 }
 
 /* ---- calls of tools ------------------------------------------------------------------------------ */
@@ -172,6 +104,22 @@ static const struct {
         {"/v1/chat/completions",
                 HI "," TWO_TOOLS ",\"tool_choice\":{\"type\":\"function\",\"function\":{\"name\":\"f\"}}",
                 CALLS("false", F)},
+        {"/v1/chat/completions",
+                HI
+                "," TWO_TOOLS
+                ",\"tool_choice\":{\"type\":\"allowed_tools\",\"allowed_tools\":{\"mode\":\"required\",\"tools\":["
+                "{\"type\":\"function\",\"function\":{\"name\":\"g\"}}]}}",
+                CALLS("false", "{\"name\":\"g\"}")},
+        {"/v1/responses",
+                FLAT_TOOLS
+                ",\"tool_choice\":{\"type\":\"allowed_tools\",\"mode\":\"required\",\"tools\":[{\"type\":"
+                "\"function\",\"name\":\"f\"}]}",
+                CALLS("false", F)},
+        {"/v1/responses",
+                FLAT_TOOLS
+                ",\"tool_choice\":{\"type\":\"allowed_tools\",\"mode\":\"auto\",\"tools\":[{\"type\":"
+                "\"function\",\"name\":\"f\"}]}",
+                NULL},
         {"/api/chat", "\"model\":\"m\"," HI "," TWO_TOOLS ",\"tool_choice\":\"required\"",
                 CALLS("false", F ",{\"name\":\"g\"}")},
         {"/v1/responses", FLAT_TOOLS ",\"tool_choice\":\"auto\"", NULL},
@@ -210,7 +158,13 @@ static const struct {
         {"/v1/chat/completions", HI ",\"tool_choice\":\"required\"", "no function to call"},
         {"/v1/chat/completions", HI "," TOOLS ",\"tool_choice\":\"always\"", "none, auto, required"},
         {"/v1/chat/completions", HI "," TOOLS ",\"tool_choice\":{\"type\":\"allowed_tools\"}",
+                "allowed_tools is to have tools, and the mode"},
+        {"/v1/chat/completions", HI "," TOOLS ",\"tool_choice\":{\"type\":\"allowed\"}",
                 "none, auto, required"},
+        {"/v1/responses",
+                FLAT_TOOLS
+                ",\"tool_choice\":{\"type\":\"allowed_tools\",\"mode\":\"required\",\"tools\":[{\"name\":\"h\"}]}",
+                "there is no tool h to allow"},
         {"/v1/chat/completions",
                 HI "," TOOLS ",\"tool_choice\":{\"type\":\"function\",\"function\":{\"name\":\"h\"}}",
                 "no function h to call"},

@@ -60,6 +60,8 @@ int completion_start(struct completion **out, struct completions *cs, const stru
 	FAKE_MUST(p->nbias <= WIRE_BIASES_MAX);
 	if (p->nbias)
 		memcpy(fake.bias, p->bias, p->nbias * sizeof *p->bias);
+	for (size_t i = 0; i < p->nspans && i < sizeof fake.spans / sizeof *fake.spans; i++)
+		fake.spans[i] = p->spans[i];
 	fake.grammar = p->grammar ? strdup(p->grammar) : NULL;
 	fake.text = p->text ? strndup(p->text, p->len) : NULL;
 	fake.ev = *ev;

@@ -31,6 +31,7 @@ struct fake_completion {
 	struct completion_params p;                /* pointers are dangling but for those below */
 	char *text, *grammar;                      /* NULL: none */
 	struct sampler_bias bias[WIRE_BIASES_MAX]; /* p.nbias of them */
+	struct token_span spans[16];               /* the first of p.nspans */
 	struct completion_events ev;
 	unsigned started, released;
 	/* the first of them: their events, texts, and first two token ids */

@@ -1,0 +1,65 @@
+/* held: see held.h. */
+#include "daemon/text/held.h"
+#include <stdlib.h>
+#include <string.h>
+
+void held_clear(struct held *h) {
+	free(h->s);
+	*h = (struct held){0};
+}
+
+bool held_append(struct held *h, const char *text, size_t len) {
+	if (!len)
+		return true;
+	if (h->len + len > h->room) {
+		size_t room = (h->len + len) * 2 + 256;
+		char *s = realloc(h->s, room);
+		if (!s)
+			return false;
+		h->s = s;
+		h->room = room;
+	}
+	memcpy(h->s + h->len, text, len);
+	h->len += len;
+	return true;
+}
+
+void held_drop(struct held *h, size_t n) {
+	if (n == 0)
+		return;
+	memmove(h->s, h->s + n, h->len - n);
+	h->len -= n;
+}
+
+static bool is_space(char c) {
+	return c == ' ' || c == '\n' || c == '\r' || c == '\t';
+}
+
+size_t held_space(const char *s, size_t len) {
+	size_t n = 0;
+	while (n < len && is_space(s[n]))
+		n++;
+	return n;
+}
+
+size_t held_space_behind(const char *s, size_t len) {
+	size_t n = 0;
+	while (n < len && is_space(s[len - 1 - n]))
+		n++;
+	return n;
+}
+
+size_t held_partial(const char *s, size_t len, const char *mark) {
+	size_t n = strlen(mark) - 1;
+	for (n = n < len ? n : len; n > 0; n--)
+		if (memcmp(s + len - n, mark, n) == 0)
+			break;
+	return n;
+}
+
+int held_begins(const char *s, size_t len, const char *mark) {
+	size_t n = strlen(mark);
+	if (len > 0 && memcmp(s, mark, len < n ? len : n) != 0)
+		return -1;
+	return len >= n;
+}

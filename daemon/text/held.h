@@ -1,0 +1,24 @@
+/* held: text of a stream that cannot be passed on yet, and marks in it. */
+#ifndef DAEMON_TEXT_HELD_H
+#define DAEMON_TEXT_HELD_H
+#include <stdbool.h>
+#include <stddef.h>
+
+struct held {
+	char *s;
+	size_t len, room;
+};
+
+void held_clear(struct held *h);
+bool held_append(struct held *h, const char *text, size_t len); /* false: out of memory */
+void held_drop(struct held *h, size_t n);                       /* the first n bytes */
+
+/* Bytes of white space at the beginning of a text, at its end. */
+size_t held_space(const char *s, size_t len);
+size_t held_space_behind(const char *s, size_t len);
+/* How many bytes at the end of a text may be the beginning of a mark. */
+size_t held_partial(const char *s, size_t len, const char *mark);
+/* The text begins with the mark: 1; may yet begin with it: 0; does not: -1. */
+int held_begins(const char *s, size_t len, const char *mark);
+
+#endif
