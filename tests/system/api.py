@@ -1137,6 +1137,28 @@ def orphan():
     case("to who cancels too", a.status == 503 and "alpha" in a.json["error"]["message"], a)
 
 
+def foreign():
+    """Two keys of the cluster; a stream of the first, at beta, and everybody else at beta and gamma."""
+    one, two = ({"Authorization": "Bearer " + text_of("key." + k).strip()} for k in ("one", "two"))
+    for key in (one, two):
+        case("gamma knows the key", wait_for(lambda: gamma.get("/v1/models", **key).status == 200))
+    s = begin(beta, body={"model": "late", "prompt": PROMPT, "max_tokens": 200}, **one).read(3).cut()
+    unknown = beta.get("/v1/stream/" + "x" + s.id[1:], **two).json
+    for n, name in ((beta, "beta"), (gamma, "gamma")):
+        a = n.get("/v1/stream/" + s.id, **two)
+        b = n.ask("DELETE", "/v1/stream/" + s.id, **two)
+        said = a.json["error"]["message"].replace(s.id, "x" + s.id[1:])
+        case("at %s another key finds no such stream" % name, a.status == 404 and b.status == 404 and a.body == b.body and said == unknown["error"]["message"], a, b, unknown)
+        a = n.ask("GET", "/v1/stream/" + s.id, Authorization="")
+        case("nor does who has none", a.status == 401, a)
+    for n, name in ((gamma, "gamma"), (beta, "beta")):
+        rest = take_up(n, s, 4, **one).read()
+        case("at %s its own key goes on" % name, rest.r.status == 200 and rest.bytes.startswith(b"id: 4\n") and rest.bytes.endswith(b"[DONE]\n\n"), rest.bytes[-300:])
+    a = gamma.ask("DELETE", "/v1/stream/" + s.id, **one)
+    b = beta.get("/v1/stream/" + s.id, **one)
+    case("and makes it forgotten", a.status == 204 and b.status == 404, a, b)
+
+
 def staying():
     """Two streams of a node, one of which waits, one of another node for its model, and an answer as a whole: until they end."""
     open_ones = []

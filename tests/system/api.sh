@@ -117,6 +117,11 @@ down() { asked beta 'nodes[name=alpha].state' = down; }
 require wait_for 20 down
 requests orphan
 
+# ---- a stream is its key's -------------------------------------------------------------------------------------------
+require on beta load --nodes beta --name late "$demo"
+for k in one two; do on beta key create --name $k >"$dir/key.$k" || not_ok "set-up: key $k"; done
+requests foreign
+
 # ---- what must not be in a log ------------------------------------------------------------------------------------
 silent() { ! grep -l -e "Once upon" -e "Lily" "$dir"/*.log; }
 check "no prompt is in a log" silent

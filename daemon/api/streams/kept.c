@@ -296,10 +296,10 @@ void kept_stop(struct kept *k) {
 	struct kept_stream *s;
 	k->stopped = true;
 	while ((s = TAILQ_FIRST(&k->streams))) {
-		if (!s->ended)
-			s->cancel(s->cancel_arg);
 		if (s->read)
 			kept_end_reader(s, KEPT_STOPPED);
+		if (!s->ended)
+			s->cancel(s->cancel_arg);
 		kept_free(s);
 	}
 }

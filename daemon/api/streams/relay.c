@@ -205,12 +205,16 @@ static void relay_take(void *arg) {
 	Caravan__StreamTaken taken = CARAVAN__STREAM_TAKEN__INIT;
 	Caravan__Envelope env = WIRE_ENVELOPE(STREAM_TAKEN, stream_taken, &taken);
 	struct stream_relay *r = t->r;
+	char text[200];
 	taken.bytes = t->bytes;
 	env.ref = r->ref;
 	if (r->x.begun && r->ref &&
 	        peers_send(relays_of(&r->x)->peers, &r->node, PEERS_CONTROL, &env, NULL) != 0) {
-		relay_cancel(&r->x); /* it would wait for ever */
-		relay_end(r, 503, RETRY_S, "the link to the node that keeps this stream is congested");
+		/* it would wait for ever */
+		snprintf(text, sizeof text, "%s, which keeps this stream, cannot be reached",
+		        members_name(relays_of(&r->x)->members, &r->node));
+		relay_cancel(&r->x);
+		relay_end(r, 503, RETRY_S, text);
 	}
 	free(t);
 }

@@ -29,6 +29,11 @@ async function openai() {
 	check("openai: streamed", pieces.join("") === want && reason === "length" && usage.completion_tokens === 40, pieces, usage);
 	const final = await client.chat.completions.stream(ask).finalChatCompletion();
 	check("openai: streamed, put together by it", final.choices[0].message.content === want && final.choices[0].finish_reason === "length", final);
+	const kept = await client.chat.completions.create({ ...ask, stream: true }, { headers: { "X-Resume": "30" } }).withResponse();
+	let resumable = "";
+	for await (const c of kept.data) resumable += c.choices[0]?.delta.content ?? "";
+	const again = await (await fetch(url + "/v1/stream/" + kept.response.headers.get("x-stream-id"))).text();
+	check("openai: a stream whose events have numbers, read once more", resumable === want && again.startsWith("id: 1\ndata: ") && again.includes('"content":'), resumable, again);
 	const text = await client.completions.create({ model, prompt: PROMPT, seed: 7, max_tokens: 40, n: 2 });
 	check("openai: a completion of two choices", text.choices[0].text === want && text.choices.length === 2, text);
 	const response = await client.responses.create({ model, input: PROMPT, temperature: 0, max_output_tokens: 40 });
@@ -129,6 +134,8 @@ async function anthropic() {
 	check("anthropic: counted", count.input_tokens === whole.usage.input_tokens + whole.usage.cache_read_input_tokens, count, whole);
 	const e = await failure(client.messages.create({ ...ask, model: "claude-nobody" }));
 	check("anthropic: an unknown model is its NotFoundError", e instanceof Anthropic.NotFoundError, e);
+	const kept = await client.messages.stream(greedy, { headers: { "X-Resume": "30" } }).finalMessage();
+	check("anthropic: a stream whose events have numbers", kept.content[0].text === same.content[0].text, kept, same);
 	const half = client.messages.stream({ ...ask, max_tokens: 400 });
 	half.on("text", () => half.abort());
 	const aborted = await failure(half.finalMessage());

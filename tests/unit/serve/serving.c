@@ -32,8 +32,10 @@ static uint64_t epochs;
 struct members {
 	struct serving_node *node;
 	struct member member[SERVING_NODES];
-	members_change_fn *changed;
-	void *arg;
+	struct {
+		members_change_fn *fn;
+		void *arg;
+	} changed[4];
 };
 
 struct deploy {
@@ -58,9 +60,13 @@ const char *members_name(const struct members *m, const struct node_id *id) {
 }
 
 int members_on_change(struct members *m, members_change_fn *fn, void *arg) {
-	m->changed = fn;
-	m->arg = arg;
-	return 0;
+	for (size_t i = 0; i < sizeof m->changed / sizeof *m->changed; i++)
+		if (!m->changed[i].fn) {
+			m->changed[i].fn = fn;
+			m->changed[i].arg = arg;
+			return 0;
+		}
+	return -ENOMEM;
 }
 
 const struct deploy_model *deploy_find(const struct deploy *d, const char *name, char *err, size_t errlen) {
@@ -248,7 +254,8 @@ void serving_tell(unsigned node, bool up) {
 		if (!m || i == node)
 			continue;
 		m->member[node].up = up;
-		m->changed(m->arg, &m->member[node], up ? MEMBER_UP : MEMBER_DOWN);
+		for (size_t k = 0; k < sizeof m->changed / sizeof *m->changed && m->changed[k].fn; k++)
+			m->changed[k].fn(m->changed[k].arg, &m->member[node], up ? MEMBER_UP : MEMBER_DOWN);
 	}
 }
 
