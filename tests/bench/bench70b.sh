@@ -16,7 +16,7 @@
 #   BENCH70B_ROUNDS    (3)
 #   BENCH70B_PASSES    what is done (loopback gigabit reading); reading goes with the cluster before it
 #   TMPDIR             where four stores have room, of the distinct layers each (6 GB)
-. "$(dirname "$0")/system/lib.sh"
+. "$(dirname "$0")/../system/lib.sh"
 
 type=${BENCH70B_TYPE:-Q4_0}
 shape=${BENCH70B_SHAPE:-8192 80 64 8 28672 32000}
