@@ -9,7 +9,7 @@
  * Threads: one a client. */
 #include "config.h"
 
-#include "proto/frame.h"
+#include "tests/bench/control_client.h"
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
@@ -18,8 +18,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -49,43 +47,9 @@ static uint32_t draw(uint64_t *state, uint32_t below) {
 	return (uint32_t)((*state * 0x2545f4914f6cdd1du) >> 33) % below;
 }
 
-static bool put(int fd, const void *data, size_t len) {
-	for (const char *p = data; len > 0;) {
-		ssize_t n = send(fd, p, len, MSG_NOSIGNAL);
-		if (n <= 0)
-			return false;
-		p += n;
-		len -= (size_t)n;
-	}
-	return true;
-}
-
-static bool get(int fd, void *data, size_t len) {
-	for (char *p = data; len > 0;) {
-		ssize_t n = read(fd, p, len);
-		if (n <= 0)
-			return false;
-		p += n;
-		len -= (size_t)n;
-	}
-	return true;
-}
-
 static void wrong(const char *what) {
 	fprintf(stderr, "soak: %s\n", what);
 	atomic_fetch_add(&soak.failed, 1);
-}
-
-static int connect_to(const char *path) {
-	struct sockaddr_un to = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	snprintf(to.sun_path, sizeof to.sun_path, "%s", path);
-	if (fd >= 0 && connect(fd, (struct sockaddr *)&to, sizeof to) == 0)
-		return fd;
-	wrong(strerror(errno));
-	if (fd >= 0)
-		close(fd);
-	return -1;
 }
 
 /* A question is all of its number: prompt, length of the answer, seed. */
@@ -108,14 +72,7 @@ static bool ask(int fd, unsigned question) {
 	run.model = (char *)"";
 	run.limit = question % 5 == 0 ? 60 + draw(&state, 100) : 1 + draw(&state, 30);
 	run.sampling = &sampling;
-	uint8_t header[FRAME_HEADER], *frame;
-	size_t n;
-	if (wire_pack(&env, &frame, &n) != 0)
-		return false;
-	frame_header(header, n, len);
-	bool sent = put(fd, header, sizeof header) && put(fd, frame, n) && put(fd, text, len);
-	free(frame);
-	return sent;
+	return control_client_say(fd, &env, text, len);
 }
 
 struct answer {
@@ -126,25 +83,17 @@ struct answer {
 enum heard { MORE, END, BUSY, BROKEN };
 
 static enum heard hear(int fd, struct answer *a) {
-	uint8_t header[FRAME_HEADER];
-	char err[200];
-	size_t n, len;
+	char *payload;
+	size_t len;
 	enum heard what = MORE;
-	if (!get(fd, header, sizeof header) || frame_parse(header, &n, &len) != 0)
+	Caravan__Envelope *env = control_client_hear(fd, &payload, &len);
+	if (!env)
 		return BROKEN;
-	uint8_t *frame = malloc(n + len + 1);
-	Caravan__Envelope *env = NULL;
-	if (frame && get(fd, frame, n + len))
-		env = wire_unpack(frame, n, len, WIRE_COMMAND, err, sizeof err);
-	if (!env) {
-		free(frame);
-		return BROKEN;
-	}
 	if (env->body_case == CARAVAN__ENVELOPE__BODY_CTL_TEXT) {
 		char *more = realloc(a->text, a->len + len + 1);
 		if (!more)
 			abort();
-		memcpy(more + a->len, frame + n, len);
+		memcpy(more + a->len, payload, len);
 		a->text = more;
 		a->len += len;
 		a->text[a->len] = 0;
@@ -156,7 +105,7 @@ static enum heard hear(int fd, struct answer *a) {
 			wrong(env->ctl_error->message);
 	}
 	wire_free(env);
-	free(frame);
+	free(payload);
 	return what;
 }
 
@@ -205,9 +154,11 @@ static void *client(void *arg) {
 	int fd = -1;
 	while (now() < soak.until && atomic_load(&soak.failed) == 0) {
 		if (fd < 0)
-			fd = connect_to(soak.control[draw(&state, soak.controls)]);
-		if (fd < 0)
+			fd = control_client_connect(soak.control[draw(&state, soak.controls)]);
+		if (fd < 0) {
+			wrong(strerror(errno));
 			break;
+		}
 		bool stays = converse(fd, &state) && draw(&state, 4) != 0;
 		if (!stays) {
 			close(fd);

@@ -1,6 +1,7 @@
 #!/bin/sh
 # soak: random clients of three nodes for SOAK_SECONDS (20): every answer is always the same, in the end every block is
-# free, and the second half takes no more memory than the first.
+# free, and the second half takes no more memory than the first; and for 2 seconds each, streaming clients over HTTP and the control
+# socket, which get the same.
 . "$(dirname "$0")/lib.sh"
 
 seconds=${SOAK_SECONDS:-20}
@@ -23,7 +24,9 @@ clients() { # SECONDS SEED
 }
 idle() { is sequences = 0 queued = 0 in_flight = 0; }
 
-require cluster alpha beta gamma
+for n in alpha beta gamma; do require node $n -- --http 127.0.0.1:0; done
+for n in beta gamma; do require on $n join "$(on alpha invite)"; done
+require wait_for 10 all_up alpha 3
 # fewer places than clients: some wait; a context that long prompts nearly fill: the cache has to let blocks go
 require on alpha load --nodes all --parallel 6 "$demo"
 check "random clients, for the first half" clients $((seconds / 2)) "$seed"
@@ -41,4 +44,8 @@ flat() { # NODE: what the first half did not need the second does not either, bu
 	test $((after - before)) -lt $((before / 10 + 8192))
 }
 for n in alpha beta gamma; do check "$n's memory is flat" wait_for 5 flat $n; done
+set --
+for n in alpha beta gamma; do set -- "$@" "$dir/$n/control.sock" "$(sed -n 's/.*its HTTP API is at .*:\([0-9]*\)$/\1/p' "$dir/$n.log")"; done
+check "clients over HTTP get what others get, and nobody starves" "$top_builddir/tests/bench/load/load" -c 6 -s 2 -r 1 "$@"
+check "nothing runs when they have gone" wait_for 20 idle
 finish

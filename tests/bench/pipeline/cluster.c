@@ -1,7 +1,7 @@
 /* bench_pipeline/cluster: see cluster.h. */
 #include "tests/bench/pipeline/cluster.h"
-#include "proto/frame.h"
 #include "tests/bench/bench.h"
+#include "tests/bench/control_client.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -18,7 +18,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -108,72 +107,27 @@ static int processor(unsigned i) {
 
 /* ---- a daemon's control socket ------------------------------------------------------------------- */
 
-static int try_connect(const struct cluster *c, unsigned node) {
-	struct sockaddr_un to = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	snprintf(to.sun_path, sizeof to.sun_path, "%.80s/n%u/control.sock", c->dir, node);
-	if (fd >= 0 && connect(fd, (struct sockaddr *)&to, sizeof to) == 0)
-		return fd;
-	if (fd >= 0)
-		close(fd);
-	return -1;
-}
-
 static int open_control(const struct cluster *c, unsigned node) {
+	char path[108];
+	snprintf(path, sizeof path, "%.80s/n%u/control.sock", c->dir, node);
 	for (int tries = 0; tries < 200; tries++, nap(50)) {
-		int fd = try_connect(c, node);
+		int fd = control_client_connect(path);
 		if (fd >= 0)
 			return fd;
 	}
 	cluster_fail("a daemon does not answer; see %s/n%u.log", c->dir, node);
 }
 
-static void put(int fd, const void *data, size_t len) {
-	for (const char *p = data; len > 0;) {
-		ssize_t n = send(fd, p, len, MSG_NOSIGNAL);
-		if (n <= 0)
-			cluster_fail("a daemon has gone");
-		p += n;
-		len -= (size_t)n;
-	}
-}
-
-static void get(int fd, void *data, size_t len) {
-	for (char *p = data; len > 0;) {
-		ssize_t n = read(fd, p, len);
-		if (n <= 0)
-			cluster_fail("a daemon has gone");
-		p += n;
-		len -= (size_t)n;
-	}
-}
-
 static void say(int fd, Caravan__Envelope *env, const void *payload, size_t len) {
-	uint8_t *frame, header[FRAME_HEADER];
-	size_t n;
-	if (wire_pack(env, &frame, &n) != 0)
-		cluster_fail("no memory");
-	frame_header(header, n, len);
-	put(fd, header, sizeof header);
-	put(fd, frame, n);
-	put(fd, payload, len);
-	free(frame);
+	if (!control_client_say(fd, env, payload, len))
+		cluster_fail("a daemon has gone");
 }
 
 /* The next message; *payload is the caller's. */
 static Caravan__Envelope *hear(int fd, char **payload, size_t *len) {
-	uint8_t header[FRAME_HEADER], *frame;
-	size_t n;
-	char err[200] = "a frame that is too large";
-	get(fd, header, sizeof header);
-	if (frame_parse(header, &n, len) != 0 || !(frame = malloc(n + 1)) || !(*payload = malloc(*len + 1)))
-		cluster_fail("%s", err);
-	get(fd, frame, n);
-	get(fd, *payload, *len);
-	Caravan__Envelope *env = wire_unpack(frame, n, *len, WIRE_COMMAND, err, sizeof err);
-	free(frame);
+	Caravan__Envelope *env = control_client_hear(fd, payload, len);
 	if (!env)
-		cluster_fail("a daemon said what cannot be read: %s", err);
+		cluster_fail("a daemon has gone, or said what cannot be read");
 	return env;
 }
 
@@ -379,8 +333,8 @@ double cluster_link_seconds(double delay_ms) {
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
 	for (int i = 0; i < TIMES; i++) {
 		double begin = bench_now();
-		put(fd, bytes, sizeof bytes);
-		get(fd, bytes, sizeof bytes);
+		if (!socket_put(fd, bytes, sizeof bytes) || !socket_get(fd, bytes, sizeof bytes))
+			cluster_fail("the proxy has gone");
 		took[i] = (bench_now() - begin) / 2;
 	}
 	close(fd);
