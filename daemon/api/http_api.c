@@ -79,30 +79,6 @@ static void http_api_access(void *arg, const char *secret, bool loopback, struct
 	}
 }
 
-/* ---- errors -------------------------------------------------------------------------------------- */
-
-static bool path_is_below(const char *path, const char *base) {
-	size_t n = strlen(base);
-	return strncmp(path, base, n) == 0 && (!path[n] || strchr("/?", path[n]));
-}
-
-/* What the HTTP server refuses before a route sees it, as Ollama's and Anthropic's clients expect it. */
-static json_t *http_api_error(const char *path, int status, const char *message) {
-	if (path_is_below(path, "/api"))
-		return json_pack("{s:s}", "error", message);
-	if (!path_is_below(path, "/v1/messages"))
-		return NULL;
-	const char *type = status == 401   ? "authentication_error"
-	                   : status == 403 ? "permission_error"
-	                   : status == 404 ? "not_found_error"
-	                   : status == 413 ? "request_too_large"
-	                   : status == 429 ? "rate_limit_error"
-	                   : status == 503 ? "overloaded_error"
-	                   : status >= 500 ? "api_error"
-	                                   : "invalid_request_error";
-	return json_pack("{s:s, s:{s:s, s:s}}", "type", "error", "error", "type", type, "message", message);
-}
-
 /* ---- life ---------------------------------------------------------------------------------------- */
 
 int http_api_create(struct http_api **out, const struct http_api_config *c, char *err, size_t errlen) {
@@ -144,7 +120,7 @@ int http_api_create(struct http_api **out, const struct http_api_config *c, char
 	                .nroutes = nroutes,
 	                .access = http_api_access,
 	                .access_arg = a,
-	                .error = http_api_error,
+	                .error = routes_error,
 	                .tick = routes_tick,
 	                .ended = routes_ended,
 	                .arg = a->routes},

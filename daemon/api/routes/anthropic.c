@@ -9,8 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-static json_t *anthropic_error(const struct reply_error *e) {
-	const char *type = e->status == 404   ? "not_found_error"
+json_t *anthropic_error(const struct reply_error *e) {
+	const char *type = e->status == 401   ? "authentication_error"
+	                   : e->status == 403 ? "permission_error"
+	                   : e->status == 404 ? "not_found_error"
+	                   : e->status == 413 ? "request_too_large"
 	                   : e->status == 429 ? "rate_limit_error"
 	                   : e->status == 503 ? "overloaded_error"
 	                   : e->status >= 500 ? "api_error"
@@ -106,7 +109,8 @@ static void anthropic_reasoning(struct answer *a, unsigned choice, const char *t
 
 static json_t *anthropic_use_json(const struct answer *a, const struct tool_call *call, json_t *input) {
 	char id[80];
-	snprintf(id, sizeof id, "toolu_%.*s_%u", ANSWER_ID_SHORT, a->id + strcspn(a->id, "_") + 1, a->choice[0].ncalls - 1);
+	snprintf(id, sizeof id, "toolu_%.*s_%u", ANSWER_ID_SHORT, a->id + strcspn(a->id, "_") + 1,
+	        a->choice[0].ncalls - 1);
 	return json_pack("{s:s, s:s, s:o, s:o}", "type", "tool_use", "id", id, "name",
 	        answer_string(call->name, strlen(call->name)), "input", input);
 }

@@ -6,4 +6,6 @@
 extern const struct http_route anthropic_routes[];
 extern const size_t anthropic_nroutes;
 
+json_t *anthropic_error(const struct reply_error *e);
+
 #endif

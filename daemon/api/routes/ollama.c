@@ -14,7 +14,7 @@
 #define OLLAMA_VERSION "0.6.4" /* the Ollama version of this API; clients require at least that */
 #define FOREVER_S 3153600000   /* 100 years: models stay until they are unloaded */
 
-static json_t *ollama_error(const struct reply_error *e) {
+json_t *ollama_error(const struct reply_error *e) {
 	return json_pack("{s:o}", "error", answer_string(e->text, strlen(e->text)));
 }
 

@@ -6,4 +6,6 @@
 extern const struct http_route ollama_routes[];
 extern const size_t ollama_nroutes;
 
+json_t *ollama_error(const struct reply_error *e);
+
 #endif

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define ROUTES_MAX 64
 
@@ -25,6 +26,18 @@ const struct http_route *routes_table(size_t *n) {
 		for (size_t k = 0; k < parts[i].n && *n < ROUTES_MAX; k++)
 			all[(*n)++] = parts[i].route[k];
 	return all;
+}
+
+static bool path_is_below(const char *path, const char *base) {
+	size_t n = strlen(base);
+	return strncmp(path, base, n) == 0 && (!path[n] || strchr("/?", path[n]));
+}
+
+json_t *routes_error(const char *path, int status, const char *message) {
+	const struct reply_error e = {.status = status, .text = message};
+	if (path_is_below(path, "/api"))
+		return ollama_error(&e);
+	return path_is_below(path, "/v1/messages") ? anthropic_error(&e) : NULL;
 }
 
 int routes_create(struct routes **out, struct loop *loop, struct serve *s, const struct model_alias *alias,

@@ -26,6 +26,8 @@ struct routes {
 };
 
 const struct http_route *routes_table(size_t *n);
+/* For struct http_config: what the HTTP server refuses before a route sees it, as the clients of that path expect it. */
+json_t *routes_error(const char *path, int status, const char *message);
 
 /* All borrowed.  0 or -ENOMEM. */
 int routes_create(struct routes **out, struct loop *loop, struct serve *s, const struct model_alias *alias,

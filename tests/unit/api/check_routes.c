@@ -466,6 +466,33 @@ START_TEST(counted) {
 }
 END_TEST
 
+/* What the HTTP server refuses, in the form of the path. */
+START_TEST(errors_of_the_server) {
+	static const struct {
+		const char *path, *want;
+		int status;
+	} rows[] = {{"/api/chat", "{\"error\":\"why\"}", 401}, {"/api", "{\"error\":\"why\"}", 404},
+	        {"/v1/messages?beta=true",
+	                "{\"type\":\"error\",\"error\":{\"type\":\"authentication_error\",\"message\":\"why\"}}",
+	                401},
+	        {"/v1/messages/count_tokens",
+	                "{\"type\":\"error\",\"error\":{\"type\":\"permission_error\",\"message\":\"why\"}}",
+	                403},
+	        {"/v1/messages",
+	                "{\"type\":\"error\",\"error\":{\"type\":\"request_too_large\",\"message\":\"why\"}}",
+	                413},
+	        {"/v1/messagesx", NULL, 401}, {"/apis", NULL, 401}, {"/v1/chat/completions", NULL, 401}};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		json_t *o = routes_error(rows[i].path, rows[i].status, "why");
+		char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
+		ck_assert_pstr_eq(text, rows[i].want);
+		free(text);
+		json_decref(o);
+	}
+	x = (struct http_exchange){.ended = true};
+}
+END_TEST
+
 /* One that was refused counts, and of several choices each has its own time between texts. */
 START_TEST(refused_are_counted) {
 	static const char *const asks[][2] = {{"/v1/chat/completions", "{}"},
@@ -950,6 +977,7 @@ static Suite *suite(void) {
 	tcase_add_loop_test(t, errors_before, 0, STREAMS);
 	tcase_add_loop_test(t, errors_in_the_middle, 0, STREAMS);
 	tcase_add_loop_test(t, waiting, 0, STREAMS);
+	tcase_add_test(t, errors_of_the_server);
 	tcase_add_test(t, counted);
 	tcase_add_test(t, refused_are_counted);
 	tcase_add_test(t, choices_have_their_own_times);
