@@ -25,7 +25,7 @@
 
 /* WIRE_1_2: the minor version since which nodes compare plans and take them over, list and remove models on disks, measure
  * when asked, and say in pongs whom they reach.  WIRE_1_3: since which they know the keys of the HTTP API, grammars,
- * biases and embeddings.  WIRE_1_4: since which they know log-probabilities, and pass on
+ * biases and embeddings.  WIRE_1_4: since which they know log-probabilities, reasoning before a grammar, and pass on
  * streams that they keep. */
 #define WIRE_1_2 2
 #define WIRE_1_3 3

@@ -283,6 +283,8 @@ static bool choice_begin(struct choice *ch, struct completion_end *end) {
 	p.sampling.seed += ch->index;
 	grammar.language = c->p.language;
 	grammar.text = c->grammar;
+	grammar.reasoning = (char *)(uintptr_t)(c->p.reasoning ? c->p.reasoning : "");
+	grammar.open = c->p.reasoning_open;
 	int rc = request_start(&ch->request, serve_requests(completions_of(&c->x)->serve), &p, &ev,
 	        end->error.text, sizeof end->error.text);
 	if (rc == 0) {

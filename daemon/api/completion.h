@@ -36,6 +36,9 @@ struct completion_params {
 	Caravan__Sampling sampling;
 	const char *grammar; /* what the answer must be, in this language; NULL: any text */
 	Caravan__Grammar__Language language;
+	const char *
+	        reasoning; /* the format of the reasoning before it (daemon/text/reasoning.h); static; NULL: none */
+	bool reasoning_open; /* the prompt begins it */
 	const struct sampler_bias *bias;
 	size_t nbias;
 	const struct text_stop *stops;

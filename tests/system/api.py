@@ -821,6 +821,11 @@ def owned():
     case("streamed too", joined == ["Hm, a.", "Yes"], parts)
     m = gamma.post("/v1/chat/completions", {"model": "owned", "messages": user, "reasoning_effort": "none", "max_tokens": 5}).json["choices"][0]["message"]
     case("without it all is the answer", m["content"] and "reasoning" not in m, m)
+    schema = {"type": "json_schema", "json_schema": {"schema": {"const": "yes"}}}
+    m = gamma.post("/v1/chat/completions", {"model": "owned", "messages": user, "reasoning_effort": "none", "response_format": schema}).json["choices"][0]["message"]
+    case("JSON without reasoning", m["content"] == '"yes"', m)
+    m = gamma.post("/v1/chat/completions", {"model": "owned", "messages": user, "response_format": schema, "max_tokens": 5}).json["choices"][0]["message"]
+    case("and reasoning comes before it", m["content"] == "" and m["reasoning"], m)
     short = {"model": "owned", "messages": user, "options": {"num_predict": 5}, "stream": False}
     a = alpha.post("/api/chat", short)
     case("Ollama's thinking", a.json["message"]["thinking"] and a.json["message"]["content"] == "", a)

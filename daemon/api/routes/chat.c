@@ -427,8 +427,7 @@ static bool prompt_ends_in_marks(const struct prompt *q) {
  * do that know a switch.  switched: the template has one, and it is off. */
 static bool prompt_set_reasoning(
         struct prompt *q, const struct chat *c, enum reasoning_format format, bool prefill, bool switched) {
-	bool json = q->grammar && q->p.language != CARAVAN__GRAMMAR__LANGUAGE__GBNF;
-	bool never = c->think == CHAT_THINK_NOT || prefill || json || c->must_call, ok = true;
+	bool never = c->think == CHAT_THINK_NOT || prefill, ok = true;
 	if (format == REASONING_NONE)
 		return true;
 	const struct reasoning_syntax *syntax = reasoning_syntax(format);

@@ -18,7 +18,7 @@ static void constrain_set(
 	else if (strlen(text) > WIRE_GRAMMAR_MAX)
 		fields_fail(f, param, "%s has %zu bytes, at most %u are possible", param, strlen(text),
 		        WIRE_GRAMMAR_MAX);
-	else if (grammar_from_text(&g, language, text, strlen(text), why, sizeof why) != 0)
+	else if (grammar_from_text(&g, language, text, strlen(text), NULL, why, sizeof why) != 0)
 		fields_fail(f, param, "%s: %s", param, why);
 	grammar_destroy(g);
 	if (!fields_ok(f)) {
@@ -98,12 +98,23 @@ static void constrain_set_calls(
 	json_decref(calls);
 }
 
+/* A model that thinks does so before its JSON. */
+static void constrain_after_reasoning(struct prompt *q) {
+	if (!q->grammar || q->p.language == CARAVAN__GRAMMAR__LANGUAGE__GBNF ||
+	        q->reply.reasoning == REASONING_NONE)
+		return;
+	q->p.reasoning = reasoning_syntax(q->reply.reasoning)->name;
+	q->p.reasoning_open = q->reply.open;
+}
+
 void constrain_to_calls(struct prompt *q, struct fields *f, const struct chat *c) {
 	if (q->grammar && q->reply.calls != TOOLCALL_NONE)
 		fields_fail(f, "tools",
 		        "tools: an answer whose form the request sets cannot call any; leave one of the two out");
-	if (!fields_ok(f) || !c->must_call)
+	if (!fields_ok(f) || !c->must_call) {
+		constrain_after_reasoning(q);
 		return;
+	}
 	json_t *functions = constrain_functions(c);
 	if (json_array_size(functions) == 0)
 		fields_fail(f, "tool_choice", "tool_choice: the tools have no function%s%.64s to call",
@@ -114,4 +125,5 @@ void constrain_to_calls(struct prompt *q, struct fields *f, const struct chat *c
 	else
 		constrain_set_calls(q, f, c, functions);
 	json_decref(functions);
+	constrain_after_reasoning(q);
 }

@@ -35,6 +35,7 @@ struct compile {
 	const struct tokenizer *tokenizer; /* NULL: it must not be used any more */
 	struct constraint *c;
 	enum grammar_language language;
+	struct grammar_reasoning before;
 	char *text;
 	constraint_done_fn *done;
 	void *arg;
@@ -211,8 +212,8 @@ static void compile_run(void *arg) {
 	struct compile *j = arg;
 	j->rc = compile_trie(j);
 	if (j->rc == 0)
-		j->rc = grammar_from_text(
-		        &j->c->grammar, j->language, j->text, strlen(j->text), j->why, sizeof j->why);
+		j->rc = grammar_from_text(&j->c->grammar, j->language, j->text, strlen(j->text),
+		        j->before.format != REASONING_NONE ? &j->before : NULL, j->why, sizeof j->why);
 }
 
 static void compile_free(struct compile *j) {
@@ -242,6 +243,7 @@ int constraint_compile(struct constraints *cs, struct vocabulary *v, const struc
 	j->all = cs;
 	j->tokenizer = t;
 	j->language = (enum grammar_language)g->language;
+	j->before = (struct grammar_reasoning){reasoning_format_find(g->reasoning), g->open};
 	j->done = done;
 	j->arg = arg;
 	j->text = strdup(g->text);

@@ -236,6 +236,11 @@ static int request_check_sendable(
 		return fail_with(-EPROTONOSUPPORT, err, errlen,
 		        "%s, which coordinates model %s, runs an older version that knows no %s: upgrade it",
 		        c->name, r->model, p->grammar ? "grammars" : "biases");
+	if (p->grammar && *p->grammar->reasoning && c && !c->self && c->minor < WIRE_1_4)
+		return fail_with(-EPROTONOSUPPORT, err, errlen,
+		        "%s, which coordinates model %s, runs an older version that knows no reasoning before a grammar: "
+		        "upgrade it",
+		        c->name, r->model);
 	return 0;
 }
 

@@ -1,9 +1,8 @@
 /* calls: see calls.h.  An answer is what comes before its calls, the calls, what is between two, and what comes behind the last: short
- * texts, where a space is white space as in JSON, %m the format's mark and %M the same if the model likes, %e its end mark, %a the mark
+ * texts, where a space is white space as in JSON, %m the format's mark and %M the same if the model likes, %e its end mark, %a and %b the marks
  * before arguments, %c a call, %q a tool's name in quotes, %n without, %v arguments. */
 #include "daemon/text/grammar/calls.h"
 #include "daemon/text/grammar/schema_internal.h"
-#include "daemon/text/grammar/token_trie.h"
 #include "daemon/text/toolcall.h"
 #include <errno.h>
 #include <stdio.h>
@@ -19,6 +18,7 @@ static const struct layout layouts[] = {
         [TOOLCALL_HERMES] = {"", "%m %c %e", " ", "", "{ \"name\": %q, \"arguments\": %v }"},
         [TOOLCALL_MISTRAL] = {"%m [ ", "%c", " , ", " ]", "{ \"name\": %q, \"arguments\": %v }"},
         [TOOLCALL_MISTRAL_ARGS] = {"", "%m%c", "", "", "%n%a%v"},
+        [TOOLCALL_HARMONY] = {"", "%m%c", "", "", "%n%b%v"},
 };
 
 struct calls {
@@ -30,29 +30,23 @@ struct calls {
 	const json_t *arguments; /* their schema */
 };
 
-/* A control token of this name, or the name as text. */
-static uint32_t calls_mark(struct calls *s, uint32_t from, const char *name) {
-	uint32_t at = rules_state(s->c->r);
-	rules_bytes(s->c->r, from, TOKEN_TRIE_CONTROL, TOKEN_TRIE_CONTROL, at);
-	rules_link(s->c->r, from, at);
-	return rules_literal(s->c->r, at, name, strlen(name));
-}
-
 static uint32_t calls_code(struct calls *s, uint32_t from, char code) {
 	const struct toolcall_syntax *syntax = toolcall_syntax(s->format);
 	const struct path top = {NULL, NULL};
 	uint32_t to;
 	switch (code) {
 	case 'm':
-		return calls_mark(s, from, syntax->mark);
+		return rules_marked(s->c->r, from, syntax->mark);
 	case 'M':
-		to = calls_mark(s, from, syntax->mark);
+		to = rules_marked(s->c->r, from, syntax->mark);
 		rules_link(s->c->r, from, to);
 		return to;
 	case 'e':
-		return calls_mark(s, from, syntax->end);
+		return rules_marked(s->c->r, from, syntax->end);
 	case 'a':
-		return calls_mark(s, from, "[ARGS]");
+		return rules_marked(s->c->r, from, "[ARGS]");
+	case 'b':
+		return rules_marked(s->c->r, from, " <|constrain|>json<|message|>");
 	case 'c':
 		return schema_call(s->c, from, s->call);
 	case 'q':
@@ -98,7 +92,8 @@ static const json_t *calls_arguments(struct schema *c, const json_t *parameters)
 
 /* Without quotes around it a name ends where the next mark begins. */
 static bool calls_can_write(const struct calls *s, const char *name) {
-	return *name && (s->format != TOOLCALL_MISTRAL_ARGS || !strpbrk(name, "[ \n\r\t"));
+	bool quoted = s->format != TOOLCALL_MISTRAL_ARGS && s->format != TOOLCALL_HARMONY;
+	return *name && (quoted || !strpbrk(name, "[< \n\r\t"));
 }
 
 static void calls_add_tool(struct calls *s, const json_t *tool) {
@@ -124,7 +119,8 @@ static void calls_build(struct calls *s, const json_t *tools, bool one) {
 	if (schema_failed(s->c))
 		return;
 	uint32_t at = calls_write(s, r->rule[top].start, l->open);
-	for (int i = 0; i < (one ? 1 : CALLS_MAX); i++) {
+	/* a call of harmony ends the answer */
+	for (int i = 0; i < (one || s->format == TOOLCALL_HARMONY ? 1 : CALLS_MAX); i++) {
 		at = calls_write(s, i > 0 ? calls_write(s, at, l->between) : at, l->one);
 		rules_link(r, calls_write(s, at, l->close), r->rule[top].end);
 	}

@@ -6,6 +6,7 @@
 #include "daemon/text/grammar/grammar_internal.h"
 #include "daemon/text/grammar/json_schema.h"
 #include "daemon/text/grammar/rules.h"
+#include "daemon/text/grammar/thinking.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -714,9 +715,13 @@ int grammar_from_object(struct grammar **out, enum json_space space, char *err, 
 }
 
 static int grammar_from_json_text(struct grammar **out, enum grammar_language language, const char *text,
-        size_t len, char *err, size_t errlen) {
+        size_t len, const struct grammar_reasoning *before, char *err, size_t errlen) {
 	struct rules *r = NULL;
 	json_error_t e;
+	if (language == GRAMMAR_OBJECT) {
+		text = "{\"type\":\"object\"}";
+		len = strlen(text);
+	}
 	json_t *schema = json_loadb(text, len, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &e);
 	if (!schema) {
 		snprintf(err, errlen, "the schema is not JSON: line %d, column %d: %s", e.line, e.column,
@@ -726,18 +731,19 @@ static int grammar_from_json_text(struct grammar **out, enum grammar_language la
 	int rc = language == GRAMMAR_CALLS ? calls_rules(&r, schema, JSON_SPACE_LOOSE, err, errlen)
 	                                   : json_schema_rules(&r, schema, JSON_SPACE_LOOSE, err, errlen);
 	json_decref(schema);
+	if (rc == 0 && before)
+		thinking_rules(r, before, language != GRAMMAR_CALLS);
 	return grammar_from_rules(out, rc, r, err, errlen);
 }
 
 int grammar_from_text(struct grammar **out, enum grammar_language language, const char *text, size_t len,
-        char *err, size_t errlen) {
+        const struct grammar_reasoning *before, char *err, size_t errlen) {
 	*out = NULL;
 	switch (language) {
 	case GRAMMAR_OBJECT:
-		return grammar_from_object(out, JSON_SPACE_LOOSE, err, errlen);
 	case GRAMMAR_SCHEMA:
 	case GRAMMAR_CALLS:
-		return grammar_from_json_text(out, language, text, len, err, errlen);
+		return grammar_from_json_text(out, language, text, len, before, err, errlen);
 	case GRAMMAR_GBNF:
 		return grammar_from_gbnf(out, text, len, err, errlen);
 	}

@@ -5,6 +5,7 @@
  * Immutable once made; any thread. */
 #ifndef DAEMON_TEXT_GRAMMAR_GRAMMAR_H
 #define DAEMON_TEXT_GRAMMAR_GRAMMAR_H
+#include "daemon/text/reasoning.h"
 #include <jansson.h>
 #include <stddef.h>
 
@@ -38,9 +39,14 @@ enum grammar_language {
 	GRAMMAR_GBNF,
 	GRAMMAR_CALLS, /* calls of tools, as JSON: {format, one, tools} (calls.h) */
 };
-/* As the above; JSON with JSON_SPACE_LOOSE. */
+/* What a model that thinks writes before: its reasoning, of any text, or nothing. */
+struct grammar_reasoning {
+	enum reasoning_format format;
+	bool open; /* the prompt begins the reasoning, so that it must end */
+};
+/* As the above; JSON with JSON_SPACE_LOOSE.  before: NULL: nothing comes before; never of GBNF. */
 int grammar_from_text(struct grammar **out, enum grammar_language language, const char *text, size_t len,
-        char *err, size_t errlen);
+        const struct grammar_reasoning *before, char *err, size_t errlen);
 
 /* r is changed.  It has at least one rule, and all are defined. */
 int grammar_compile(struct grammar **out, struct rules *r, char *err, size_t errlen);

@@ -1,6 +1,7 @@
 /* rules: see rules.h.  UTF-8 classes split a range of code points where the bytes of its ends differ in more than
  * their last varying byte (as Ken Thompson's and RE2's compilers do). */
 #include "daemon/text/grammar/rules.h"
+#include "daemon/text/grammar/token_trie.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -95,6 +96,23 @@ uint32_t rules_literal(struct rules *r, uint32_t from, const char *s, size_t len
 		uint32_t next = rules_state(r);
 		rules_bytes(r, from, (uint8_t)s[i], (uint8_t)s[i], next);
 		from = next;
+	}
+	return from;
+}
+
+static uint32_t rules_control(struct rules *r, uint32_t from, const char *name, size_t len) {
+	uint32_t at = rules_state(r);
+	rules_bytes(r, from, TOKEN_TRIE_CONTROL, TOKEN_TRIE_CONTROL, at);
+	rules_link(r, from, at);
+	return rules_literal(r, at, name, len);
+}
+
+uint32_t rules_marked(struct rules *r, uint32_t from, const char *text) {
+	while (*text) {
+		const char *end = *text == '<' ? strchr(text, '>') : *text == '[' ? strchr(text, ']') : NULL;
+		size_t n = end ? (size_t)(end - text) + 1 : 1;
+		from = end ? rules_control(r, from, text, n) : rules_literal(r, from, text, n);
+		text += n;
 	}
 	return from;
 }

@@ -74,6 +74,9 @@ void rules_class(struct rules *r, uint32_t from, const struct rules_range *range
 
 struct rules_mark rules_mark(const struct rules *r);
 
+/* Appends a text whose <marks> and [marks] are each the control token of this name, or text. */
+uint32_t rules_marked(struct rules *r, uint32_t from, const char *text);
+
 /* Repeats the fragment that was built since mark, from start to end, min to max times (max may be RULES_UNBOUNDED); the
  * fragment becomes part of it.  *start and *end are those of the whole.  Long repetitions become rules of their own that are
  * called, unless flat. */

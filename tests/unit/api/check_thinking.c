@@ -194,6 +194,37 @@ START_TEST(content) {
 }
 END_TEST
 
+/* JSON comes behind the reasoning. */
+static const struct {
+	const char *model, *body, *reasoning;
+	bool open;
+} jsons[] = {
+        {QWEN, HI ",\"response_format\":{\"type\":\"json_object\"}", "think", false},
+        {QWEN, HI ",\"json_schema\":{\"const\":1}", "think", false},
+        {QWEN, HI ",\"reasoning_effort\":\"none\",\"json_schema\":{\"const\":1}", NULL, false},
+        {QWEN, HI ",\"grammar\":\"root ::= [a]\"", NULL, false},
+        {QWEN, HI, NULL, false},
+        {R1, HI ",\"json_schema\":{\"const\":1}", "think", true},
+        {R1, HI ",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}],\"tool_choice\":\"required\"",
+                "think", true},
+        {R1, HI ",\"reasoning_effort\":\"none\",\"json_schema\":{\"const\":1}", NULL, false},
+        {OSS, HI ",\"json_schema\":{\"const\":1}", "harmony", false},
+        {MISTRAL, HI ",\"json_schema\":{\"const\":1}", "mistral", false},
+        {PLAIN, HI ",\"json_schema\":{\"const\":1}", NULL, false},
+};
+
+START_TEST(json_behind_reasoning) {
+	char body[1000];
+	fake_begin(jsons[_i].model);
+	snprintf(body, sizeof body, "{%s}", jsons[_i].body);
+	ask("/v1/chat/completions", body);
+	ck_assert_msg(!x.ended, "%s", x.out);
+	ck_assert(!fake.p.reasoning == !jsons[_i].reasoning && fake.p.reasoning_open == jsons[_i].open);
+	if (fake.p.reasoning)
+		ck_assert_str_eq(fake.p.reasoning, jsons[_i].reasoning);
+}
+END_TEST
+
 #define SAID "<think>a</think>b"
 #define FINGERPRINT "\"system_fingerprint\":\"fp_0123456789abcdef\""
 #define CHUNK(delta, finish) \
@@ -399,6 +430,7 @@ static Suite *suite(void) {
 	tcase_add_loop_test(t, prompt, 0, (int)(sizeof prompts / sizeof *prompts));
 	tcase_add_loop_test(t, refusal, 0, (int)(sizeof refused / sizeof *refused));
 	tcase_add_loop_test(t, content, 0, (int)(sizeof split / sizeof *split));
+	tcase_add_loop_test(t, json_behind_reasoning, 0, (int)(sizeof jsons / sizeof *jsons));
 	tcase_add_test(t, openai_stream);
 	tcase_add_test(t, ollama_stream);
 	tcase_add_test(t, ollama_whole);

@@ -81,8 +81,10 @@ static void answer(struct said *out, const char *prompt, const Caravan__Grammar 
 	char err[500] = "";
 	ck_assert_int_eq(tokenizer_create(&t, &words->v, err, sizeof err), 0);
 	ck_assert_int_eq(token_trie_create(&trie, t), 0);
-	ck_assert_int_eq(grammar_from_text(&grammar, (enum grammar_language)g->language, g->text,
-	                         strlen(g->text), err, sizeof err),
+	const struct grammar_reasoning before = {reasoning_format_find(g->reasoning), g->open};
+	ck_assert_int_eq(
+	        grammar_from_text(&grammar, (enum grammar_language)g->language, g->text, strlen(g->text),
+	                before.format != REASONING_NONE ? &before : NULL, err, sizeof err),
 	        0);
 	ck_assert_int_eq(grammar_matcher_create(&matcher, grammar, trie), 0);
 	ck_assert_int_eq(grammar_start(matcher, &state, err, sizeof err), 0);
@@ -310,6 +312,28 @@ START_TEST(refused) {
 }
 END_TEST
 
+/* Of a model that thinks, from another node: reasoning of any text, then what the grammar says. */
+START_TEST(answers_after_reasoning) {
+	struct sampler_params p = serving_greedy();
+	Caravan__Grammar g = grammar_of(CARAVAN__GRAMMAR__LANGUAGE__OBJECT, "");
+	g.reasoning = (char *)(uintptr_t) "think";
+	g.open = _i;
+	serving_begin(2, 2, 0);
+	serving_load(&(struct serving_spec){.coordinator = 0, .stages = 1, .stage = {1}});
+	client_ask(&c[0], &(struct ask){.node = 1,
+	                          .prompt = "hello",
+	                          .grammar = &g,
+	                          .limit = 60,
+	                          .model = "m",
+	                          .sampling = &p});
+	serving_settle();
+	expect(&c[0], "hello", &g, 60, &p);
+	/* without, it would be an object; behind <think> or in its middle there is any text */
+	ck_assert(c[0].text[0] != '{' || !_i);
+	expect_idle("m");
+}
+END_TEST
+
 /* Not sent to a coordinator that would ignore it, nor one that does not fit into a message. */
 START_TEST(not_sent) {
 	struct client d = {0};
@@ -327,6 +351,12 @@ START_TEST(not_sent) {
 	        -EPROTONOSUPPORT);
 	ck_assert_msg(strstr(err, "attic") && strstr(err, "older version"), "%s", err);
 	serving_minor(1, 0, 3);
+	g.reasoning = (char *)(uintptr_t) "think";
+	ck_assert_int_eq(
+	        request_start(&d.request, serve_requests(serving[1].serve), &p, &ev, err, sizeof err),
+	        -EPROTONOSUPPORT);
+	ck_assert_msg(strstr(err, "attic") && strstr(err, "reasoning before a grammar"), "%s", err);
+	g = gbnf("root ::= [a-p]+");
 	memset(large, ' ', sizeof large - 1);
 	memcpy(large, g.text, strlen(g.text));
 	g.text = large;
@@ -431,6 +461,7 @@ static Suite *suite(void) {
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, refused);
 	tcase_add_test(t, not_sent);
+	tcase_add_loop_test(t, answers_after_reasoning, 0, 2);
 	tcase_add_loop_test(t, goes_while_compiling, 0, 4);
 	tcase_add_test(t, bounded);
 	suite_add_tcase(s, t);

@@ -1,7 +1,7 @@
 /* JSON schemas as grammars: schemas.json has schemas, texts that are valid and are not, and what is refused and why.  "narrower"
  * are texts that are valid by the schema and that we do not write (daemon/text/grammar/README.md). */
 #include "daemon/text/grammar/calls.h"
-#include "daemon/text/toolcall.h"
+#include "daemon/text/reply.h"
 #include "tests/support/where.h"
 #include "tests/unit/text/grammar/constrained.h"
 
@@ -146,7 +146,7 @@ static int use_calls(const char *format, bool one, const char *tools) {
 	drop_grammar();
 	snprintf(text, sizeof text, "{\"format\":\"%s\",\"one\":%s,%s}", format, one ? "true" : "false",
 	        tools);
-	int rc = grammar_from_text(&grammar, GRAMMAR_CALLS, text, strlen(text), err, sizeof err);
+	int rc = grammar_from_text(&grammar, GRAMMAR_CALLS, text, strlen(text), NULL, err, sizeof err);
 	if (rc == 0)
 		ck_assert_int_eq(grammar_matcher_create(&matcher, grammar, trie), 0);
 	return rc;
@@ -188,6 +188,10 @@ static const struct call_text call_texts[] = {
         {"mistral-args", "[TOOL_CALLS]stop[ARGS]{}[TOOL_CALLS]n[ARGS]{\"n\": 1}", false, true},
         {"mistral-args", "[TOOL_CALLS]go[ARGS]{\"n\": 1}", false, false},
         {"mistral-args", "stop[ARGS]{}", false, false},
+        {"harmony", "<|channel|>commentary to=functions.go <|constrain|>json<|message|>{\"to\": \"sea\"}",
+                true, true},
+        {"harmony", "<|channel|>commentary to=functions.go <|constrain|>json<|message|>{}", false, false},
+        {"harmony", "<|channel|>final<|message|>{\"to\": \"sea\"}", false, false},
 };
 
 static bool call_add(void *arg, const struct tool_call *call) {
@@ -206,15 +210,16 @@ START_TEST(calls) {
 	const struct call_text *t = &call_texts[_i / 2];
 	bool one = _i % 2, want = one ? t->one : t->many;
 	unsigned found = 0;
-	const struct toolcall_sink sink = {call_text, call_add, &found};
+	const struct reply_sink sink = {call_text, call_text, call_add, &found};
 	ck_assert_msg(use_calls(t->format, one, CALL_TOOLS) == 0, "%s", err);
 	ck_assert_msg(matches(t->text, strlen(t->text)) == want, "%s", t->text);
 	if (!want)
 		return;
-	struct toolcall_stream *s = toolcall_create(toolcall_format_find(t->format));
-	ck_assert(toolcall_push(s, t->text, strlen(t->text), &sink) && toolcall_finish(s, &sink));
+	const struct reply_format f = {REASONING_NONE, false, toolcall_format_find(t->format)};
+	struct reply_stream *s = reply_create(&f);
+	ck_assert(reply_push(s, t->text, strlen(t->text), &sink) && reply_finish(s, &sink));
 	ck_assert_uint_eq(found, t->one ? 1 : 2);
-	toolcall_destroy(s);
+	reply_destroy(s);
 }
 END_TEST
 
@@ -279,6 +284,85 @@ START_TEST(control_tokens_as_marks) {
 }
 END_TEST
 
+/* ---- reasoning before ---- */
+
+static void use_reasoning(
+        enum reasoning_format format, bool open, enum grammar_language language, const char *text) {
+	const struct grammar_reasoning before = {format, open};
+	drop_grammar();
+	ck_assert_msg(
+	        grammar_from_text(&grammar, language, text, strlen(text), &before, err, sizeof err) == 0,
+	        "%s", err);
+	ck_assert_int_eq(grammar_matcher_create(&matcher, grammar, trie), 0);
+}
+
+#define ITSELF "{\"type\":\"object\",\"properties\":{\"a\":{\"$ref\":\"#\"}}}"
+#define ANALYSIS "<|channel|>analysis<|message|>"
+#define FINAL "<|channel|>final<|message|>"
+#define STOP "{\"format\":\"hermes\",\"tools\":[{\"name\":\"stop\"}]}"
+#define STOPPED "<tool_call>{\"name\":\"stop\",\"arguments\":{}}</tool_call>"
+
+static const struct {
+	enum reasoning_format format;
+	bool open;
+	enum grammar_language language;
+	const char *grammar, *text;
+	bool is;
+} reasonings[] = {
+        {REASONING_THINK, false, GRAMMAR_OBJECT, "", "{}", true},
+        {REASONING_THINK, false, GRAMMAR_OBJECT, "", "<think>a\n{}</think>\n\n{}", true},
+        {REASONING_THINK, false, GRAMMAR_OBJECT, "", "<think></think>{}", true},
+        {REASONING_THINK, false, GRAMMAR_OBJECT, "", "<think>a{}", false},
+        {REASONING_THINK, false, GRAMMAR_OBJECT, "", "a</think>{}", false},
+        {REASONING_THINK, false, GRAMMAR_OBJECT, "", "<think>a</think> b{}", false},
+        {REASONING_THINK, false, GRAMMAR_OBJECT, "", "<think>a</think></think>{}", false},
+        {REASONING_THINK, false, GRAMMAR_OBJECT, "", "<think>a</think>\n\n\n{}", false},
+        {REASONING_THINK, true, GRAMMAR_OBJECT, "", "a < b <</</thin</think>{}", true},
+        {REASONING_THINK, true, GRAMMAR_OBJECT, "", "{}", false},
+        {REASONING_THINK, true, GRAMMAR_SCHEMA, ITSELF, "a</think>{\"a\": {\"a\": {}}}", true},
+        {REASONING_THINK, true, GRAMMAR_SCHEMA, ITSELF, "a</think>{\"a\": b</think>{}}", false},
+        {REASONING_MISTRAL, false, GRAMMAR_OBJECT, "", "[THINK]a[/THINK]{}", true},
+        {REASONING_THINK, true, GRAMMAR_CALLS, STOP, "a</think>\n" STOPPED, true},
+        {REASONING_THINK, true, GRAMMAR_CALLS, STOP, STOPPED, false},
+        {REASONING_HARMONY, false, GRAMMAR_OBJECT, "", FINAL "{}", true},
+        {REASONING_HARMONY, false, GRAMMAR_OBJECT, "", ANALYSIS "a<|end|><|start|>assistant" FINAL "{}",
+                true},
+        {REASONING_HARMONY, false, GRAMMAR_OBJECT, "", ANALYSIS "a<|end|>" FINAL "{}", false},
+        {REASONING_HARMONY, false, GRAMMAR_OBJECT, "", "{}", false},
+        {REASONING_HARMONY, false, GRAMMAR_CALLS, "{\"format\":\"harmony\",\"tools\":[{\"name\":\"stop\"}]}",
+                ANALYSIS "a<|end|><|start|>assistant<|channel|>commentary to=functions.stop "
+                         "<|constrain|>json<|message|>{}",
+                true},
+};
+
+START_TEST(reasoning_comes_before) {
+	const char *text = reasonings[_i].text;
+	use_reasoning(
+	        reasonings[_i].format, reasonings[_i].open, reasonings[_i].language, reasonings[_i].grammar);
+	ck_assert_msg(matches(text, strlen(text)) == reasonings[_i].is, "%s", text);
+}
+END_TEST
+
+/* The end mark may be a control token; no other is allowed, nor the end of the answer. */
+START_TEST(reasoning_ends_with_a_control_token) {
+	struct small_vocab *x = small_bpe("llama-bpe");
+	uint32_t mark = small_add(x, "</think>", 0, VOCAB_CONTROL), state;
+	drop_vocabulary();
+	use_vocabulary(x);
+	use_reasoning(REASONING_THINK, true, GRAMMAR_OBJECT, "");
+	state = start_state();
+	for (const char *p = "a</th"; *p; p++) {
+		ck_assert(mask_has(mask_of(state), mark) && mask_has(mask_of(state), 'x'));
+		ck_assert(!mask_has(mask_of(state), small_find(x, "<|begin_of_text|>")));
+		ck_assert(!grammar_may_end(matcher, state));
+		accept(&state, (uint8_t)*p);
+	}
+	accept(&state, mark);
+	ck_assert(mask_has(mask_of(state), '{') && !mask_has(mask_of(state), 'x'));
+	ck_assert(!mask_has(mask_of(state), mark));
+}
+END_TEST
+
 START_TEST(any_object) {
 	drop_grammar();
 	ck_assert_int_eq(grammar_from_object(&grammar, JSON_SPACE_LOOSE, err, sizeof err), 0);
@@ -304,6 +388,8 @@ static Suite *suite(void) {
 	tcase_add_loop_test(t, calls, 0, 2 * (int)(sizeof call_texts / sizeof *call_texts));
 	tcase_add_test(t, calls_have_a_bound);
 	tcase_add_loop_test(t, calls_refused, 0, 7);
+	tcase_add_loop_test(t, reasoning_comes_before, 0, (int)(sizeof reasonings / sizeof *reasonings));
+	tcase_add_test(t, reasoning_ends_with_a_control_token);
 	tcase_add_test(t, control_tokens_as_marks);
 	tcase_add_test(t, any_object);
 	suite_add_tcase(s, t);
