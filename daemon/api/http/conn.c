@@ -272,25 +272,34 @@ static struct http_conn *conn_oldest_idle(struct http_server *s) {
 	return oldest;
 }
 
-/* Counts the connections that hold a place: all but those that are being refused. */
-static unsigned conn_places(const struct http_server *s, const struct http_conn *of, unsigned *same_address) {
+static bool conn_in_handshake(const struct http_conn *c) {
+	return c->server->tls && c->state == CONN_FRESH && !http_tls_established(c->bev);
+}
+
+/* The connections that hold a place: all but those that are being refused. */
+struct conn_places {
+	unsigned taken, same_address, handshakes; /* all; of an address; of these, in the TLS handshake */
+};
+
+static struct conn_places conn_count_places(const struct http_server *s, const struct http_conn *of) {
 	struct http_conn *c;
-	unsigned n = 0;
-	*same_address = 0;
+	struct conn_places p = {0};
 	LIST_FOREACH(c, &s->conns, next) {
 		if (c->state == CONN_REFUSED || !c->evcon)
 			continue;
-		n++;
-		*same_address += strcmp(c->address, of->address) == 0;
+		p.taken++;
+		if (strcmp(c->address, of->address) == 0) {
+			p.same_address++;
+			p.handshakes += conn_in_handshake(c);
+		}
 	}
-	return n;
+	return p;
 }
 
 /* evhttp has created its connection: finds out the peer, and whether there is a place for it. */
 static void conn_born(struct http_conn *c) {
 	struct http_server *s = c->server;
 	struct http_conn *idle;
-	unsigned places, same;
 	void *evcon = NULL;
 	bufferevent_getcb(c->bev, NULL, NULL, NULL, &evcon); /* evhttp's own argument is its connection */
 	if (!evcon) {
@@ -298,13 +307,15 @@ static void conn_born(struct http_conn *c) {
 		return;
 	}
 	conn_read_peer(c);
-	places = conn_places(s, c, &same);
+	const struct conn_places p = conn_count_places(s, c);
 	c->evcon = evcon;
 	evhttp_connection_set_closecb(c->evcon, conn_closed, c);
-	if (same >= s->limits.per_address) {
+	if (s->tls && p.handshakes >= s->limits.per_client) {
+		conn_doom(c, NULL); /* it could not read a reason yet */
+	} else if (p.same_address >= s->limits.per_address) {
 		conn_refuse(
 		        c, 503, "too_many_connections", "there are too many connections from %s", c->address);
-	} else if (places >= s->limits.connections || descriptors_short(HTTP_RESERVE)) {
+	} else if (p.taken >= s->limits.connections || descriptors_short(HTTP_RESERVE)) {
 		if ((idle = conn_oldest_idle(s)))
 			conn_drop(idle);
 		else

@@ -44,7 +44,7 @@ typedef json_t *http_error_fn(const char *path, int status, const char *message)
 struct http_limits {
 	unsigned connections; /* all that descriptors allow, at most 1024 */
 	unsigned per_address; /* half of these */
-	unsigned per_client;  /* requests in progress: 128 */
+	unsigned per_client;  /* requests in progress, and of an address TLS handshakes: 128 */
 	size_t head, body;    /* bytes of a request: 32 KiB, 16 MiB */
 	size_t unread;        /* bytes of a streamed answer that a client leaves unread: 4 MiB */
 	size_t buffered;      /* bytes for all connections together: 256 MiB */
@@ -70,7 +70,7 @@ struct http_config {                    /* borrowed while the server lives, exce
 	/* Decides who may use it; called on the server's thread.  NULL: everybody. */
 	http_access_fn *access;
 	void *access_arg;
-	http_error_fn *error;      /* on the server's thread; NULL: the usual form for all */
+	http_error_fn *error; /* on the server's thread; NULL: the usual form for all */
 	/* On the server's thread, with arg of the handlers; NULL: none.  tick: some times a second.  ended: its last call,
 	 * when all exchanges have ended. */
 	void (*tick)(void *arg);

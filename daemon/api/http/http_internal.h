@@ -168,5 +168,6 @@ int http_tls_create(struct http_tls **out, const char *cert, const char *key, ch
 void http_tls_destroy(struct http_tls *t); /* NULL allowed */
 int http_tls_reload(struct http_tls *t, char *err, size_t errlen);
 struct bufferevent *http_tls_bufferevent(struct http_tls *t, struct event_base *base);
+bool http_tls_established(struct bufferevent *bev); /* its handshake is over */
 
 #endif

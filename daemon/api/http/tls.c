@@ -114,3 +114,7 @@ struct bufferevent *http_tls_bufferevent(struct http_tls *t, struct event_base *
 	bufferevent_openssl_set_allow_dirty_shutdown(bev, 1);
 	return bev;
 }
+
+bool http_tls_established(struct bufferevent *bev) {
+	return SSL_is_init_finished(bufferevent_openssl_get_ssl(bev)) == 1;
+}

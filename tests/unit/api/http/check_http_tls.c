@@ -10,6 +10,7 @@
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <time.h>
 
@@ -41,6 +42,7 @@ static struct http_config config = {
         .address = "127.0.0.1:0", .required = true, .routes = routes, .nroutes = 2};
 
 static void setup(void) {
+	signal(SIGPIPE, SIG_IGN); /* the server may hang up while we write */
 	ck_assert_ptr_nonnull(mkdtemp(folder));
 	snprintf(cert, sizeof cert, "%s/cert.pem", folder);
 	snprintf(key, sizeof key, "%s/key.pem", folder);
@@ -259,6 +261,45 @@ START_TEST(access_log) {
 }
 END_TEST
 
+/* Clients that connect and say nothing, from one address; those whose handshake is over do not count. */
+START_TEST(handshakes_have_a_bound) {
+	enum { MANY = 4 };
+	char text[8192], name[64];
+	int silent[MANY], idle[2 * MANY], fd;
+	SSL *ssl[2 * MANY], *one;
+	config.tls_cert = cert;
+	config.tls_key = key;
+	config.limits = (struct http_limits){.per_client = MANY};
+	make_certificate("first");
+	ck_assert_int_eq(http_create(&server, &config, err, sizeof err), 0);
+	for (unsigned i = 0; i < 2 * MANY; i++) {
+		ssl[i] = tls_connect(&idle[i], 0);
+		ck_assert_ptr_nonnull(ssl[i]);
+	}
+	for (unsigned i = 0; i < MANY; i++)
+		silent[i] = client_connect(http_port(server));
+	wait_server(); /* which accepts them */
+	wait_server();
+	ck_assert_ptr_null(tls_connect(&fd, 0));
+	close(silent[0]);
+	for (int i = 0; !(one = tls_connect(&fd, 0)); i++) {
+		ck_assert_int_lt(i, PATIENCE_MS);
+		nanosleep(&(struct timespec){0, 1000000}, NULL);
+	}
+	SSL_free(one);
+	close(fd);
+	tls_ask(0, request, text, sizeof text, name, sizeof name);
+	ck_assert_ptr_nonnull(strstr(text, "over TLS"));
+	for (unsigned i = 0; i < 2 * MANY; i++) {
+		SSL_free(ssl[i]);
+		close(idle[i]);
+	}
+	for (unsigned i = 1; i < MANY; i++)
+		close(silent[i]);
+	http_destroy(server);
+}
+END_TEST
+
 /* Nobody is asked for a passphrase, when it starts and later. */
 START_TEST(keys_with_a_passphrase) {
 	char text[8192], name[64];
@@ -317,6 +358,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, tls);
 	tcase_add_test(t, certificates_are_read_again);
 	tcase_add_test(t, keys_with_a_passphrase);
+	tcase_add_test(t, handshakes_have_a_bound);
 	tcase_add_test(t, access_log);
 	tcase_add_test(t, addresses);
 	suite_add_tcase(s, t);
