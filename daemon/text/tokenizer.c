@@ -15,6 +15,20 @@
 
 /* ---- the tables ---- */
 
+/* In gpt-oss <|end|> ends a message, of which an answer has several; a turn ends with one of the other two. */
+static void tokenizer_end_messages(struct tokenizer *t) {
+	static const char *const names[] = {"<|return|>", "<|call|>", "<|end|>"};
+	const struct vocab *v = t->v;
+	uint32_t id[3] = {UINT32_MAX, UINT32_MAX, UINT32_MAX};
+	for (uint32_t i = 0; i < v->tokens; i++)
+		for (size_t n = 0; n < 3 && t->end[i]; n++)
+			if (v->token[i].text.len == strlen(names[n]) &&
+			        memcmp(v->token[i].text.s, names[n], v->token[i].text.len) == 0)
+				id[n] = i;
+	if (id[0] != UINT32_MAX && id[1] != UINT32_MAX && id[2] != UINT32_MAX)
+		t->end[id[2]] = false;
+}
+
 static int tokenizer_classify(struct tokenizer *t, char *err, size_t errlen) {
 	const struct vocab *v = t->v;
 	const struct {
@@ -50,6 +64,7 @@ static int tokenizer_classify(struct tokenizer *t, char *err, size_t errlen) {
 		t->end[v->eos] = true;
 	if (v->eot >= 0)
 		t->end[v->eot] = true;
+	tokenizer_end_messages(t);
 	return 0;
 }
 

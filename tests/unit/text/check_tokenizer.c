@@ -714,6 +714,24 @@ START_TEST(long_texts_bpe) {
 }
 END_TEST
 
+/* Of gpt-oss: the end of a message is not the end of a turn.  In other models it is. */
+START_TEST(messages_of_a_turn) {
+	for (unsigned i = 0; i < 4; i++) {
+		struct small_vocab *x = small_bpe("llama-bpe");
+		uint32_t end = small_add(x, "<|end|>", 0, VOCAB_CONTROL), other = end;
+		if (i & 1)
+			other = small_add(x, "<|return|>", 0, VOCAB_CONTROL);
+		if (i & 2)
+			other = small_add(x, "<|call|>", 0, VOCAB_CONTROL);
+		struct tokenizer *t = make(&x->v);
+		ck_assert(tokenizer_is_end(t, end) == (i != 3) && tokenizer_is_control(t, end));
+		ck_assert(i == 0 || tokenizer_is_end(t, other));
+		tokenizer_destroy(t);
+		free(x);
+	}
+}
+END_TEST
+
 static Suite *suite(void) {
 	Suite *s = suite_create("tokenizer");
 	TCase *t = tcase_create("tokenizer");
@@ -739,6 +757,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, refusals);
 	tcase_add_test(t, round_trip_spm);
 	tcase_add_test(t, round_trip_bpe);
+	tcase_add_test(t, messages_of_a_turn);
 	tcase_add_test(t, round_trip_real);
 	tcase_add_test(t, long_texts_spm);
 	tcase_add_test(t, long_texts_bpe);
