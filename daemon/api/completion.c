@@ -62,7 +62,7 @@ struct completion {
 	struct choice choice[COMPLETION_CHOICES_MAX];
 };
 
-enum event_kind { EVENT_PROMPT, EVENT_WAITING, EVENT_TEXT, EVENT_EMBEDDING, EVENT_END };
+enum event_kind { EVENT_PROMPT, EVENT_WAITING, EVENT_TOKEN, EVENT_TEXT, EVENT_EMBEDDING, EVENT_END };
 
 /* From the loop to the HTTP thread. */
 struct completion_event {
@@ -72,12 +72,14 @@ struct completion_event {
 	uint32_t place;
 	uint64_t done, total;
 	struct completion_end *end;
+	struct token_logprobs *token;
 	size_t len;
 	char text[];
 };
 
 static void event_free(struct completion_event *e) {
 	free(e->end);
+	free(e->token);
 	free(e);
 }
 
@@ -86,6 +88,8 @@ static void event_deliver(void *arg) {
 	struct completion *c = e->c;
 	if (c->x.released)
 		;
+	else if (e->kind == EVENT_TOKEN)
+		c->ev.token(c->ev.arg, e->choice, e->token);
 	else if (e->kind == EVENT_TEXT)
 		c->ev.text(c->ev.arg, e->choice, e->text, e->len);
 	else if (e->kind == EVENT_EMBEDDING)
@@ -152,17 +156,34 @@ static void choice_on_prompt(void *arg, uint64_t done, uint64_t total) {
 	choice_post(arg, EVENT_WAITING, 0, done, total);
 }
 
+/* Posts a part of the answer; e NULL: there was no memory for it. */
+static void choice_post_part(struct choice *ch, struct completion_event *e) {
+	if (event_post(e) == 0)
+		return;
+	/* the answer would have a gap; the request is cancelled when the HTTP side is done with it */
+	ch->lost = true;
+	choice_fail(ch, 500, 0, "out of memory");
+}
+
 static void choice_post_bytes(struct choice *ch, enum event_kind kind, const void *data, size_t len) {
 	if (ch->lost)
 		return;
 	struct completion_event *e = event_create(ch, kind, len);
 	if (e)
 		memcpy(e->text, data, len);
-	if (event_post(e) == 0)
+	choice_post_part(ch, e);
+}
+
+static void choice_on_token(void *arg, const struct token_logprobs *t) {
+	struct choice *ch = arg;
+	if (ch->lost)
 		return;
-	/* the answer would have a gap; the request is cancelled when the HTTP side is done with it */
-	ch->lost = true;
-	choice_fail(ch, 500, 0, "out of memory");
+	struct completion_event *e = event_create(ch, EVENT_TOKEN, 0);
+	if (e && !(e->token = token_logprobs_copy(t))) {
+		event_free(e);
+		e = NULL;
+	}
+	choice_post_part(ch, e);
 }
 
 static void choice_on_text(void *arg, const char *text, size_t len) {
@@ -271,10 +292,13 @@ static bool choice_begin(struct choice *ch, struct completion_end *end) {
 	        .sampling = c->p.sampling,
 	        .bias = c->bias,
 	        .nbias = c->p.nbias,
+	        .logprobs = c->p.logprobs,
+	        .top_logprobs = c->p.top_logprobs,
 	        .stops = c->stops,
 	        .nstops = c->p.nstops};
 	const struct request_events ev = {.queued = choice_on_queued,
 	        .prompt = choice_on_prompt,
+	        .token = c->ev.token ? choice_on_token : NULL,
 	        .text = choice_on_text,
 	        .embedding = choice_on_embedding,
 	        .busy = choice_on_busy,

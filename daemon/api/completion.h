@@ -41,6 +41,8 @@ struct completion_params {
 	bool reasoning_open; /* the prompt begins it */
 	const struct sampler_bias *bias;
 	size_t nbias;
+	bool logprobs; /* as in struct request_params, for the event `token` */
+	uint32_t top_logprobs;
 	const struct text_stop *stops;
 	size_t nstops;
 };
@@ -69,6 +71,8 @@ struct completion_events {
 	 * computed (done of total tokens). */
 	void (*waiting)(
 	        void *arg, unsigned choice, uint32_t place, uint64_t done, uint64_t total); /* NULL allowed */
+	/* As in struct request_events; borrowed.  NULL allowed. */
+	void (*token)(void *arg, unsigned choice, const struct token_logprobs *t);
 	void (*text)(void *arg, unsigned choice, const char *text, size_t len);
 	/* Before the end; NULL allowed where none is asked for.  dim float32, not aligned. */
 	void (*embedding)(void *arg, const void *floats, size_t dim);

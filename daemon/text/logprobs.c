@@ -2,6 +2,8 @@
 #include "daemon/text/logprobs.h"
 #include "kernels/kernels.h"
 #include "kernels/math.h"
+#include <stdlib.h>
+#include <string.h>
 
 /* The places of the `top` greatest logits, the lowest id first among equals.  For nearly all logits, the comparison with the
  * last place is all the work. */
@@ -31,4 +33,27 @@ void logprobs_compute(struct logprobs *out, const float *logits, uint32_t n, uin
 	out->top = top ? found : 0;
 	for (uint32_t i = 0; i < out->top; i++)
 		out->list[i].value = logprobs_of(out->list[i].value, max, log_sum);
+}
+
+struct token_logprobs *token_logprobs_copy(const struct token_logprobs *t) {
+	size_t bytes = t->token.len;
+	for (uint32_t i = 0; i < t->ntop; i++)
+		bytes += t->top[i].len;
+	struct token_logprobs *copy = malloc(sizeof *copy + t->ntop * sizeof *t->top + bytes);
+	if (!copy)
+		return NULL;
+	struct token_logprob *top = (struct token_logprob *)(copy + 1);
+	char *text = (char *)(top + t->ntop);
+	*copy = *t;
+	copy->top = top;
+	for (uint32_t i = 0; i <= t->ntop; i++) {
+		struct token_logprob *one = i == 0 ? &copy->token : &top[i - 1];
+		if (i > 0)
+			*one = t->top[i - 1];
+		if (one->len)
+			memcpy(text, one->text, one->len);
+		one->text = text;
+		text += one->len;
+	}
+	return copy;
 }

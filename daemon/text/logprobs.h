@@ -4,6 +4,8 @@
  * Pure; any thread. */
 #ifndef DAEMON_TEXT_LOGPROBS_H
 #define DAEMON_TEXT_LOGPROBS_H
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define LOGPROBS_TOP_MAX 20       /* most likely tokens that are listed */
@@ -23,5 +25,24 @@ struct logprobs {
 /* Of the token `id` < n, and of the `top` most likely ones, or of all if there are fewer.  n is at least 1, top at most
  * LOGPROBS_TOP_MAX.  Logits that are not finite give figures without meaning. */
 void logprobs_compute(struct logprobs *out, const float *logits, uint32_t n, uint32_t id, uint32_t top);
+
+/* A token, with its log-probability. */
+struct token_logprob {
+	uint32_t id;
+	float logprob;
+	const char *text; /* its bytes, which need not be whole characters; of a hidden token, its name */
+	size_t len;
+	bool hidden; /* a control token that the answer does not show */
+};
+
+/* A token of an answer, with the most likely ones at its position. */
+struct token_logprobs {
+	struct token_logprob token;
+	size_t offset; /* bytes of the answer's text before it */
+	uint32_t ntop;
+	const struct token_logprob *top; /* in order */
+};
+/* A copy, with its texts, in one piece of memory; NULL: out of memory. */
+struct token_logprobs *token_logprobs_copy(const struct token_logprobs *t);
 
 #endif

@@ -35,6 +35,20 @@ static void answer_embeddings(const struct http_exchange *x, unsigned kind) {
 		fake_fail(503, "the roof is gone");
 }
 
+/* A token of a piece of the answer, with any bytes, and as many most likely ones as were asked for. */
+static void answer_token(const uint8_t *data, size_t len, size_t offset) {
+	struct token_logprob top[WIRE_TOP_LOGPROBS_MAX] = {{.id = 0}};
+	const struct token_logprob token = {
+	        .id = 7, .logprob = -0.5f, .text = (const char *)data, .len = len, .hidden = len > 40};
+	for (uint32_t i = 0; i < fake.p.top_logprobs; i++) {
+		top[i] = token;
+		top[i].len = len * i / WIRE_TOP_LOGPROBS_MAX;
+	}
+	fake.ev.token(fake.ev.arg, 0,
+	        &(struct token_logprobs){
+	                .token = token, .offset = offset, .top = top, .ntop = fake.p.top_logprobs});
+}
+
 /* The model says the body back, as ASCII, in pieces. */
 static void answer(const struct http_exchange *x, unsigned kind, const uint8_t *data, size_t len) {
 	char piece[64];
@@ -49,6 +63,8 @@ static void answer(const struct http_exchange *x, unsigned kind, const uint8_t *
 		for (size_t i = 0; i < n; i++)
 			piece[i] = (char)(data[at + i] & 0x7f ? data[at + i] & 0x7f : ' ');
 		piece[n] = '\0';
+		if (fake.p.logprobs)
+			answer_token(data + at, n, at);
 		fake_text(piece);
 		if (x->ended)
 			return;

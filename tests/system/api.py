@@ -426,8 +426,10 @@ def errors():
         (chat, {"messages": user, "tools": tool, "tool_choice": "required"}, 400, "tools"),
         (chat, {"messages": user, "tool_choice": "required"}, 400, "tool_choice"),
         (chat, {"messages": user, "tool_choice": {"type": "function", "function": {"name": "f"}}}, 400, "tool_choice"),
-        (chat, {"messages": user, "logprobs": True}, 400, "logprobs"),
+        (chat, {"messages": user, "logprobs": True, "top_logprobs": 21}, 400, "top_logprobs"),
         (chat, {"messages": user, "top_logprobs": 3}, 400, "top_logprobs"),
+        (text, {"prompt": "a", "logprobs": 21}, 400, "logprobs"),
+        ("/v1/responses", {"input": "a", "top_logprobs": 3}, 400, "message.output_text.logprobs"),
         (chat, {"messages": user, "logit_bias": {"word": 1}}, 400, "logit_bias"),
         (text, {"prompt": "a", "logit_bias": {"512": 1}}, 400, "512"),
         ("/completion", {"prompt": "a", "logit_bias": [["word", 1]]}, 400, "logit_bias"),
@@ -470,7 +472,8 @@ def errors():
         ("/v1/responses", {"input": "a", "max_output_tokens": 0}, 400, "max_output_tokens"),
         ("/v1/responses", {"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, 400, "input_image"),
         ("/completion", {"prompt": "a", "grammar": "x"}, 400, "grammar"),
-        ("/completion", {"prompt": "a", "n_probs": 3}, 400, "n_probs"),
+        ("/completion", {"prompt": "a", "n_probs": 21}, 400, "n_probs"),
+        ("/completion", {"prompt": "a", "n_probs": 3, "post_sampling_probs": True}, 400, "post_sampling_probs"),
         ("/tokenize", {"content": 5}, 400, "content"),
         ("/detokenize", {"tokens": "x"}, 400, "tokens"),
         ("/detokenize", {"tokens": [512]}, 400, "512"),
@@ -508,8 +511,8 @@ def errors():
     c.endheaders()
     a = Answer(c.getresponse())
     case("a body that is too large is refused before it comes", a.status == 413 and "16384 KiB" in a.json["error"]["message"], a)
-    a = beta.post(chat, {"messages": user, "logprobs": True})
-    case("a field that is refused is named", a.json["error"]["param"] == "logprobs", a)
+    a = beta.post(chat, {"messages": user, "top_logprobs": 1})
+    case("a field that is refused is named", a.json["error"]["param"] == "top_logprobs", a)
 
 
 # ---- what clients send first -----------------------------------------------------------------------------------------

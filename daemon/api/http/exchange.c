@@ -236,7 +236,7 @@ void http_reply_text(struct http_exchange *x, int status, const char *type, cons
 }
 
 void http_reply_json(struct http_exchange *x, int status, json_t *body) {
-	char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
+	char *text = body ? json_dumps(body, HTTP_JSON) : NULL;
 	json_decref(body);
 	if (text)
 		http_reply_text(x, status, "application/json", text, strlen(text));

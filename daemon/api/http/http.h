@@ -103,6 +103,8 @@ uint64_t http_client(const struct http_exchange *x);
 uint64_t http_key(const struct http_exchange *x); /* of the key that it was sent with; 0: no key counts */
 
 /* ---- the answer: one of these, once; it ends the exchange, except http_stream_begin ---- */
+/* JSON as it is sent: numbers have up to 17 digits, in every version of the library. */
+#define HTTP_JSON (JSON_COMPACT | JSON_REAL_PRECISION(17))
 /* body: takes the reference. */
 void http_reply_json(struct http_exchange *x, int status, json_t *body);
 void http_reply_text(struct http_exchange *x, int status, const char *type, const char *text, size_t len);

@@ -103,6 +103,7 @@ void answer_destroy(struct answer *a) {
 		json_decref(a->choice[i].calls);
 		held_clear(&a->choice[i].reasoning);
 		reply_destroy(a->choice[i].parser);
+		answer_tokens_clear(&a->choice[i].tokens);
 	}
 	for (unsigned i = 0; i < WIRE_STOPS_MAX; i++)
 		free(a->stops[i]);
@@ -174,7 +175,7 @@ void answer_send_text(struct answer *a, const char *text) {
 }
 
 static void answer_send(struct answer *a, const char *before, json_t *o, const char *after) {
-	char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
+	char *text = o ? json_dumps(o, HTTP_JSON) : NULL;
 	json_decref(o);
 	size_t head = strlen(before), tail = strlen(after), len = text ? strlen(text) : 0;
 	char *all = text ? malloc(head + len + tail) : NULL;
@@ -274,8 +275,10 @@ bool answer_keep(struct answer *a, unsigned choice, const char *text, size_t len
 
 static bool answer_on_content(void *arg, const char *text, size_t len) {
 	struct answer_at *at = arg;
+	struct answer_tokens *tokens = &at->a->choice[at->choice].tokens;
 	if (len == 0)
 		return true;
+	tokens->shown = tokens->n;
 	if (!at->a->stream)
 		return answer_keep(at->a, at->choice, text, len);
 	answer_open(at->a);
@@ -283,8 +286,15 @@ static bool answer_on_content(void *arg, const char *text, size_t len) {
 	return true;
 }
 
+/* What has come since the last text is not text. */
+static void answer_drop_tokens(struct answer_at *at) {
+	if (at->a->dialect->text_tokens)
+		answer_tokens_drop_unshown(&at->a->choice[at->choice].tokens);
+}
+
 static bool answer_on_reasoning(void *arg, const char *text, size_t len) {
 	struct answer_at *at = arg;
+	answer_drop_tokens(at);
 	at->a->thought = true;
 	if (!at->a->stream)
 		return held_append(&at->a->choice[at->choice].reasoning, text, len);
@@ -296,6 +306,7 @@ static bool answer_on_reasoning(void *arg, const char *text, size_t len) {
 static bool answer_on_call(void *arg, const struct tool_call *call) {
 	struct answer_at *at = arg;
 	struct answer_choice *c = &at->a->choice[at->choice];
+	answer_drop_tokens(at);
 	if (at->a->one_call && c->ncalls > 0)
 		return true;
 	c->ncalls++;
@@ -303,6 +314,12 @@ static bool answer_on_call(void *arg, const struct tool_call *call) {
 		answer_open(at->a);
 	at->a->dialect->call(at->a, at->choice, call);
 	return true;
+}
+
+static void answer_on_token(void *arg, unsigned choice, const struct token_logprobs *t) {
+	struct answer *a = arg;
+	if (!answer_tokens_add(&a->choice[choice].tokens, t))
+		answer_fail(a, &(struct completion_error){.status = 500, .text = "out of memory"});
 }
 
 static void answer_on_text(void *arg, unsigned choice, const char *text, size_t len) {
@@ -420,11 +437,13 @@ void answer_start(struct answer *a, const struct completion_params *p, const str
 	const struct dialect *d = a->dialect;
 	const struct completion_events ev = {.prompt = answer_on_prompt,
 	        .waiting = answer_on_waiting,
+	        .token = answer_on_token,
 	        .text = answer_on_text,
 	        .end = answer_on_end,
 	        .arg = a};
 	struct completion_error e = {0};
 	a->choices = p->choices;
+	a->logprobs = p->logprobs;
 	if (!answer_reserve(a, &e)) {
 		metrics_answered(&a->routes->metrics, METRICS_COMPLETION, d->api, e.status);
 		answer_destroy(a);

@@ -8,6 +8,7 @@
  * Threads: the HTTP server's. */
 #ifndef DAEMON_API_ROUTES_ANSWER_H
 #define DAEMON_API_ROUTES_ANSWER_H
+#include "daemon/api/routes/answer_tokens.h"
 #include "daemon/api/routes/fields.h"
 #include "daemon/api/routes/routes.h"
 #include "daemon/text/held.h"
@@ -38,6 +39,7 @@ struct dialect {
 	void (*broken)(struct answer *a, json_t *error);
 	/* The answer, when it is not streamed. */
 	json_t *(*whole)(struct answer *a);
+	bool text_tokens; /* log-probabilities are those of the text alone, without reasoning and calls */
 };
 
 #define ANSWER_ID_SHORT \
@@ -50,6 +52,8 @@ struct answer_choice {
 	json_t *calls;         /* in the dialect's own form; an array, or NULL; of responses, all items */
 	unsigned ncalls;
 	struct reply_stream *parser; /* NULL: all of it is text */
+	struct answer_tokens tokens; /* that have not been sent, if log-probabilities are wanted */
+	struct text_place place;     /* where the next text begins; of completions */
 	bool ended;
 	uint64_t text_ns; /* when its last text came; 0: none has */
 	struct completion_end end;
@@ -66,6 +70,7 @@ struct answer {
 	bool usage;    /* a stream ends with its usage */
 	bool chat;     /* OpenAI's: chat completions; Ollama's: chat */
 	bool one_call; /* ignore tool calls after the first */
+	bool logprobs; /* the answer has those of its tokens */
 	char id[KEPT_ID], model[128], fingerprint[24];
 	int64_t created;   /* Unix time */
 	bool texts;        /* some has come, of any choice */

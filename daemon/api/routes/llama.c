@@ -204,17 +204,24 @@ static void llama_open(struct answer *a) {
 	(void)a; /* nothing is sent before the text */
 }
 
+/* Of the tokens that have not been sent; NULL: there are none. */
+static json_t *llama_probabilities(struct answer *a, unsigned choice) {
+	struct answer_tokens *t = &a->choice[choice].tokens;
+	return t->n ? answer_tokens_take(t, TOKEN_LLAMA) : NULL;
+}
+
 static void llama_text(struct answer *a, unsigned choice, const char *text, size_t len) {
 	answer_send_event(a, NULL,
-	        json_pack("{s:i, s:o, s:[], s:b}", "index", (int)choice, "content", answer_string(text, len),
-	                "tokens", "stop", 0));
+	        json_pack("{s:i, s:o, s:[], s:b, s:o*}", "index", (int)choice, "content",
+	                answer_string(text, len), "tokens", "stop", 0, "completion_probabilities",
+	                llama_probabilities(a, choice)));
 }
 
 static double per_second(uint32_t n, double seconds) {
 	return seconds > 0 ? n / seconds : 0;
 }
 
-static json_t *llama_last(const struct answer *a, unsigned choice, const char *text, size_t len) {
+static json_t *llama_last(struct answer *a, unsigned choice, const char *text, size_t len) {
 	const struct completion_end *e = &a->choice[choice].end;
 	uint32_t computed = e->prompt - e->cached;
 	const char *stop = e->reason == CARAVAN__REASON__STOP  ? "word"
@@ -226,11 +233,12 @@ static json_t *llama_last(const struct answer *a, unsigned choice, const char *t
 	                e->prompt_seconds * 1e3, "prompt_per_second", per_second(computed, e->prompt_seconds),
 	                "predicted_n", (json_int_t)e->generated, "predicted_ms", e->generate_seconds * 1e3,
 	                "predicted_per_second", per_second(e->generated, e->generate_seconds));
-	return json_pack("{s:i, s:o, s:[], s:b, s:s, s:I, s:I, s:I, s:b, s:s, s:s, s:o, s:s}", "index",
+	return json_pack("{s:i, s:o, s:[], s:b, s:s, s:I, s:I, s:I, s:b, s:s, s:s, s:o, s:s, s:o*}", "index",
 	        (int)choice, "content", answer_string(text, len), "tokens", "stop", 1, "model", a->model,
 	        "tokens_predicted", (json_int_t)e->generated, "tokens_evaluated", (json_int_t)e->prompt,
 	        "tokens_cached", (json_int_t)(e->prompt + e->generated), "truncated", 0, "stop_type", stop,
-	        "stopping_word", word, "timings", timings, "system_fingerprint", a->fingerprint);
+	        "stopping_word", word, "timings", timings, "system_fingerprint", a->fingerprint,
+	        "completion_probabilities", llama_probabilities(a, choice));
 }
 
 static void llama_end(struct answer *a, unsigned choice) {
@@ -261,7 +269,7 @@ static const struct dialect llama_dialect = {.api = METRICS_LLAMA,
         .whole = llama_whole};
 
 static void llama_completion(struct http_exchange *x, void *arg) {
-	static const char *const unsupported[] = {"n_probs", "mirostat", "dynatemp_range", "lora",
+	static const char *const unsupported[] = {"post_sampling_probs", "mirostat", "dynatemp_range", "lora",
 	        "image_data", "dry_multiplier", "xtc_probability"};
 	struct fields f;
 	struct prompt q = {0};
@@ -277,6 +285,9 @@ static void llama_completion(struct http_exchange *x, void *arg) {
 		prompt_read_raw(&q, &f, "prompt");
 		constrain_read_llama(&q, &f);
 		bool stream = fields_bool(&f, NULL, "stream", false);
+		prompt_read_nprobs(&q, &f, "n_probs", 1);
+		if (!stream)
+			prompt_bound_logprobs(&q, &f, m);
 		for (size_t i = 0; i < sizeof unsupported / sizeof *unsupported; i++)
 			fields_refuse(&f, NULL, unsupported[i], NULL);
 		if (!fields_ok(&f)) {

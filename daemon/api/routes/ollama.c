@@ -187,7 +187,8 @@ static void ollama_open(struct answer *a) {
 }
 
 /* A line with a part of the answer, or with the whole. */
-static json_t *ollama_part_json(const struct answer *a, const char *text, size_t len, json_t *calls) {
+static json_t *ollama_part_json(struct answer *a, const char *text, size_t len, json_t *calls) {
+	struct answer_tokens *tokens = &a->choice[0].tokens; /* that have not been sent */
 	json_t *o = json_pack("{s:s, s:s}", "model", a->model, "created_at", time_now().s);
 	if (!a->chat) {
 		json_object_set_new(o, "response", answer_string(text, len));
@@ -198,6 +199,8 @@ static json_t *ollama_part_json(const struct answer *a, const char *text, size_t
 		json_object_set_new(o, "message", m);
 	}
 	json_object_set_new(o, "done", json_false());
+	if (tokens->n)
+		json_object_set_new(o, "logprobs", answer_tokens_take(tokens, TOKEN_OLLAMA));
 	return o;
 }
 
@@ -300,8 +303,7 @@ static void ollama_read_options(struct prompt *q, struct fields *f) {
 			fields_refuse(f, o, unsupported[i], NULL);
 	}
 	constrain_read_ollama(q, f);
-	fields_refuse(f, NULL, "logprobs", NULL);
-	fields_refuse(f, NULL, "top_logprobs", NULL);
+	prompt_read_logprobs(q, f);
 	fields_refuse(f, NULL, "images", NULL);
 }
 
@@ -377,6 +379,8 @@ static void ollama_complete(struct http_exchange *x, struct routes *r, bool chat
 		prompt_init(&q, m, x);
 		ollama_read_options(&q, &f);
 		ollama_read_think(&c, &f);
+		if (!stream)
+			prompt_bound_logprobs(&q, &f, m);
 		if (!nothing && chat)
 			ollama_read_messages(&c, &f);
 		else if (!nothing)

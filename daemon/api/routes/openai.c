@@ -89,16 +89,32 @@ static const char *openai_finish_of(const struct answer *a, unsigned choice) {
 	return answer_reason(a, choice, "stop", "length", "tool_calls");
 }
 
-/* finish NULL: not finished. */
-static void openai_chat_chunk(struct answer *a, unsigned choice, json_t *delta, const char *finish) {
-	json_t *one = json_pack(
-	        "[{s:i, s:o, s:s?}]", "index", (int)choice, "delta", delta, "finish_reason", finish);
-	answer_send_event(a, NULL, openai_frame_json(a, "chat.completion.chunk", one));
+/* finish NULL: not finished.  logprobs: NULL, if none were asked for; the reference is taken. */
+static void openai_chat_send(
+        struct answer *a, unsigned choice, json_t *delta, const char *finish, json_t *logprobs) {
+	json_t *one = json_pack("{s:i, s:o, s:s?, s:o*}", "index", (int)choice, "delta", delta,
+	        "finish_reason", finish, "logprobs", logprobs);
+	answer_send_event(a, NULL, openai_frame_json(a, "chat.completion.chunk", json_pack("[o]", one)));
+}
+
+/* Of the tokens that have not been sent. */
+static json_t *openai_chat_logprobs(struct answer *a, unsigned choice) {
+	return json_pack("{s:o, s:n}", "content", answer_tokens_take(&a->choice[choice].tokens, TOKEN_OPENAI),
+	        "refusal");
 }
 
 static void openai_chat_open(struct answer *a) {
 	for (unsigned i = 0; i < a->choices; i++)
-		openai_chat_chunk(a, i, json_pack("{s:s, s:s}", "role", "assistant", "content", ""), NULL);
+		openai_chat_send(a, i, json_pack("{s:s, s:s}", "role", "assistant", "content", ""), NULL,
+		        a->logprobs ? json_null() : NULL);
+}
+
+static void openai_chat_chunk(struct answer *a, unsigned choice, json_t *delta, const char *finish) {
+	bool tokens = a->choice[choice].tokens.n > 0;
+	openai_chat_send(a, choice, delta, finish,
+	        !a->logprobs ? NULL
+	        : tokens     ? openai_chat_logprobs(a, choice)
+	                     : json_null());
 }
 
 static void openai_chat_text(struct answer *a, unsigned choice, const char *text, size_t len) {
@@ -171,7 +187,8 @@ static json_t *openai_chat_whole(struct answer *a) {
 		if (c->calls)
 			json_object_set(m, "tool_calls", c->calls);
 		json_array_append_new(
-		        choices, json_pack("{s:i, s:o, s:n, s:s}", "index", (int)i, "message", m, "logprobs",
+		        choices, json_pack("{s:i, s:o, s:o, s:s}", "index", (int)i, "message", m, "logprobs",
+		                         a->logprobs ? openai_chat_logprobs(a, i) : json_null(),
 		                         "finish_reason", openai_finish_of(a, i)));
 	}
 	json_t *o = openai_frame_json(a, "chat.completion", choices);
@@ -191,10 +208,22 @@ static const struct dialect chat_dialect = {.api = METRICS_OPENAI,
         .broken = openai_stream_broken,
         .whole = openai_chat_whole};
 
+/* Of the tokens that have not been sent, which belong to this text. */
+static json_t *openai_text_logprobs(struct answer *a, unsigned choice, const char *text, size_t len) {
+	struct answer_choice *c = &a->choice[choice];
+	json_t *o = answer_tokens_arrays(&c->tokens, text, len, c->place);
+	answer_tokens_clear(&c->tokens);
+	c->place.bytes += len;
+	c->place.chars += text_characters(text, len);
+	return o;
+}
+
 static void openai_text_chunk(
         struct answer *a, unsigned choice, const char *text, size_t len, const char *finish) {
-	json_t *one = json_pack("[{s:i, s:o, s:n, s:s?}]", "index", (int)choice, "text",
-	        answer_string(text, len), "logprobs", "finish_reason", finish);
+	bool tokens = a->logprobs && (len > 0 || a->choice[choice].tokens.n > 0);
+	json_t *one = json_pack("[{s:i, s:o, s:o, s:s?}]", "index", (int)choice, "text",
+	        answer_string(text, len), "logprobs",
+	        tokens ? openai_text_logprobs(a, choice, text, len) : json_null(), "finish_reason", finish);
 	answer_send_event(a, NULL, openai_frame_json(a, "text_completion", one));
 }
 
@@ -217,10 +246,12 @@ static void openai_text_done(struct answer *a) {
 static json_t *openai_text_whole(struct answer *a) {
 	json_t *choices = json_array();
 	for (unsigned i = 0; i < a->choices; i++) {
-		const struct answer_choice *c = &a->choice[i];
-		json_array_append_new(choices, json_pack("{s:i, s:o, s:n, s:s}", "index", (int)i, "text",
-		                                       answer_string(c->text ? c->text : "", c->len),
-		                                       "logprobs", "finish_reason", openai_finish_of(a, i)));
+		const char *text = a->choice[i].text ? a->choice[i].text : "";
+		size_t len = a->choice[i].len;
+		json_array_append_new(choices,
+		        json_pack("{s:i, s:o, s:o, s:s}", "index", (int)i, "text", answer_string(text, len),
+		                "logprobs", a->logprobs ? openai_text_logprobs(a, i, text, len) : json_null(),
+		                "finish_reason", openai_finish_of(a, i)));
 	}
 	json_t *o = openai_frame_json(a, "text_completion", choices);
 	json_object_set_new(o, "usage", openai_usage_json(a));
@@ -241,8 +272,8 @@ static const struct dialect text_dialect = {.api = METRICS_OPENAI,
 
 /* Refuses known fields that are not supported. */
 static void openai_refuse_unsupported(struct fields *f, bool chat) {
-	static const char *const names[] = {"logprobs", "top_logprobs", "guided_json", "guided_regex",
-	        "guided_choice", "guided_grammar", "functions", "audio", "prediction", "web_search_options"};
+	static const char *const names[] = {"guided_json", "guided_regex", "guided_choice", "guided_grammar",
+	        "functions", "audio", "prediction", "web_search_options"};
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
 		fields_refuse(f, NULL, names[i], NULL);
 	fields_refuse(f, NULL, "function_call", "none");
@@ -324,6 +355,12 @@ static void openai_complete(struct http_exchange *x, struct routes *r, bool chat
 		q.p.limit = COMPLETION_TOKENS;
 	openai_read_common(&q, &f, &usage);
 	openai_refuse_unsupported(&f, chat);
+	if (chat)
+		prompt_read_logprobs(&q, &f);
+	else
+		prompt_read_nprobs(&q, &f, "logprobs", 0);
+	if (!stream)
+		prompt_bound_logprobs(&q, &f, m);
 	if (chat) {
 		chat_read(&c, &f);
 		openai_read_extra(&c, &f);

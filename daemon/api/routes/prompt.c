@@ -198,3 +198,31 @@ void prompt_read_raw(struct prompt *q, struct fields *f, const char *name) {
 	else if (!prompt_set_text(q, v ? json_string_value(v) : "", v ? json_string_length(v) : 0))
 		f->status = 500;
 }
+
+void prompt_read_logprobs(struct prompt *q, struct fields *f) {
+	q->p.logprobs = fields_bool(f, NULL, "logprobs", false);
+	q->p.top_logprobs = (uint32_t)fields_integer(f, NULL, "top_logprobs", 0, WIRE_TOP_LOGPROBS_MAX, 0);
+	if (q->p.top_logprobs && !q->p.logprobs)
+		fields_fail(f, "top_logprobs", "top_logprobs needs logprobs to be true");
+}
+
+void prompt_read_nprobs(struct prompt *q, struct fields *f, const char *name, int64_t least) {
+	const json_t *v = fields_get(f, NULL, name);
+	if (!v || json_is_false(v))
+		return;
+	int64_t n = fields_integer(f, NULL, name, 0, WIRE_TOP_LOGPROBS_MAX, 0);
+	q->p.logprobs = n >= least;
+	q->p.top_logprobs = (uint32_t)n;
+}
+
+void prompt_bound_logprobs(struct prompt *q, struct fields *f, const struct model_entry *m) {
+	uint32_t most = PROMPT_LOGPROBS_MAX / ((1 + q->p.top_logprobs) * q->p.choices);
+	if (!q->p.logprobs || !fields_ok(f) || most >= m->context)
+		return;
+	if (q->p.limit > most)
+		fields_fail(f, "",
+		        "an answer that is kept to its end has at most %u tokens with these log-probabilities; the limit is %u",
+		        most, q->p.limit);
+	if (q->p.limit == 0)
+		q->p.limit = most;
+}

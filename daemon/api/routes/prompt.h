@@ -33,6 +33,14 @@ void prompt_read_bias(struct prompt *q, struct fields *f);
 void prompt_read_stops(struct prompt *q, struct fields *f, const json_t *o, const char *name);
 /* At least 1 token; -1 and -2: up to the context.  Absent: q's limit stays. */
 void prompt_read_limit(struct prompt *q, struct fields *f, const json_t *o, const char *name);
+/* logprobs and top_logprobs, as OpenAI's chat and Ollama have them. */
+void prompt_read_logprobs(struct prompt *q, struct fields *f);
+/* The number of most likely tokens, which asks for log-probabilities if it is at least `least`. */
+void prompt_read_nprobs(struct prompt *q, struct fields *f, const char *name, int64_t least);
+/* An answer that is kept to its end has a bounded number of log-probabilities: without a limit of its own it gets one, if the
+ * context is larger.  After limit, choices and log-probabilities were read. */
+#define PROMPT_LOGPROBS_MAX (1u << 17)
+void prompt_bound_logprobs(struct prompt *q, struct fields *f, const struct model_entry *m);
 /* A raw prompt: a string, in which control tokens are recognised, or an array of token ids, or an array of
  * one of these. */
 void prompt_read_raw(struct prompt *q, struct fields *f, const char *name);

@@ -17,13 +17,20 @@ struct item_id {
 /* Of the output's nth item, or of a call in it. */
 static struct item_id item_id(const struct answer *a, const char *prefix, unsigned n) {
 	struct item_id id;
-	snprintf(id.s, sizeof id.s, "%s_%.*s_%u", prefix, ANSWER_ID_SHORT, a->id + strcspn(a->id, "_") + 1, n);
+	snprintf(
+	        id.s, sizeof id.s, "%s_%.*s_%u", prefix, ANSWER_ID_SHORT, a->id + strcspn(a->id, "_") + 1, n);
 	return id;
 }
 
-static json_t *responses_part(const char *text, size_t len) {
-	return json_pack("{s:s, s:o, s:[], s:[]}", "type", "output_text", "text", answer_string(text, len),
-	        "annotations", "logprobs");
+/* Takes the reference to logprobs. */
+static json_t *responses_part(const char *text, size_t len, json_t *logprobs) {
+	return json_pack("{s:s, s:o, s:[], s:o}", "type", "output_text", "text", answer_string(text, len),
+	        "annotations", "logprobs", logprobs);
+}
+
+/* Of the tokens of the open message, from `first` on. */
+static json_t *responses_logprobs(const struct answer *a, size_t first) {
+	return answer_tokens_json(&a->choice[0].tokens, first, TOKEN_OPENAI);
 }
 
 /* done: with its text.  The summary is of reasoning that is not shown; here it is. */
@@ -42,7 +49,8 @@ static json_t *responses_message(const struct answer *a, unsigned n, bool done) 
 	const struct answer_choice *c = &a->choice[0];
 	json_t *content = json_array();
 	if (done)
-		json_array_append_new(content, responses_part(c->text ? c->text : "", c->len));
+		json_array_append_new(
+		        content, responses_part(c->text ? c->text : "", c->len, responses_logprobs(a, 0)));
 	return json_pack("{s:s, s:s, s:s, s:s, s:o}", "type", "message", "id", item_id(a, "msg", n).s,
 	        "status", done ? "completed" : "in_progress", "role", "assistant", "content", content);
 }
@@ -122,12 +130,13 @@ static void responses_item_event(struct answer *a, const char *event, json_t *it
 	        a, event, json_pack("{s:i, s:o}", "output_index", (int)responses_index(a), "item", item));
 }
 
-/* An event of the part that a message has; value's reference is taken. */
-static void responses_part_event(struct answer *a, const char *event, const char *key, json_t *value) {
+/* An event of the part that a message has; the references to value and logprobs are taken.  logprobs NULL: it has none. */
+static void responses_part_event(
+        struct answer *a, const char *event, const char *key, json_t *value, json_t *logprobs) {
 	unsigned n = responses_index(a);
 	responses_event(a, event,
-	        json_pack("{s:s, s:i, s:i, s:o}", "item_id", item_id(a, "msg", n).s, "output_index", (int)n,
-	                "content_index", 0, key, value));
+	        json_pack("{s:s, s:i, s:i, s:o, s:o*}", "item_id", item_id(a, "msg", n).s, "output_index",
+	                (int)n, "content_index", 0, key, value, "logprobs", logprobs));
 }
 
 /* An event of the text of a reasoning; value's reference is taken. */
@@ -184,28 +193,35 @@ static void responses_open_message(struct answer *a) {
 	a->choice[0].len = 0;
 	responses_item_event(
 	        a, "response.output_item.added", responses_message(a, responses_index(a), false));
-	responses_part_event(a, "response.content_part.added", "part", responses_part("", 0));
+	responses_part_event(
+	        a, "response.content_part.added", "part", responses_part("", 0, json_array()), NULL);
 }
 
 static void responses_close_message(struct answer *a) {
-	const struct answer_choice *c = &a->choice[0];
+	struct answer_choice *c = &a->choice[0];
 	const char *text = c->text ? c->text : "";
 	if (a->block_kind != BLOCK_TEXT)
 		return;
 	a->block_kind = BLOCK_NONE;
+	answer_tokens_drop_unshown(&c->tokens);
 	json_t *item = responses_message(a, responses_index(a), true);
-	responses_part_event(a, "response.output_text.done", "text", answer_string(text, c->len));
-	responses_part_event(a, "response.content_part.done", "part", responses_part(text, c->len));
+	responses_part_event(a, "response.output_text.done", "text", answer_string(text, c->len),
+	        responses_logprobs(a, 0));
+	responses_part_event(a, "response.content_part.done", "part",
+	        responses_part(text, c->len, responses_logprobs(a, 0)), NULL);
 	responses_add(a, json_incref(item));
 	responses_item_event(a, "response.output_item.done", item);
+	answer_tokens_clear(&c->tokens);
 }
 
 static void responses_text(struct answer *a, unsigned choice, const char *text, size_t len) {
-	(void)choice;
+	struct answer_tokens *tokens = &a->choice[choice].tokens;
 	responses_open_message(a);
 	if (!answer_keep(a, 0, text, len))
 		return; /* no memory: the text's end says less than its pieces */
-	responses_part_event(a, "response.output_text.delta", "delta", answer_string(text, len));
+	responses_part_event(a, "response.output_text.delta", "delta", answer_string(text, len),
+	        responses_logprobs(a, tokens->sent));
+	tokens->sent = tokens->n;
 }
 
 /* An event of a call; value's reference is taken. */
@@ -259,6 +275,7 @@ static void responses_broken(struct answer *a, json_t *error) {
 
 static json_t *responses_whole(struct answer *a) {
 	struct answer_choice *c = &a->choice[0];
+	answer_tokens_drop_unshown(&c->tokens);
 	bool message = c->len > 0 || (!c->calls && c->reasoning.len == 0);
 	if (!c->calls)
 		c->calls = json_array();
@@ -279,7 +296,8 @@ static const struct dialect responses_dialect = {.api = METRICS_OPENAI,
         .end = responses_end,
         .done = responses_done,
         .broken = responses_broken,
-        .whole = responses_whole};
+        .whole = responses_whole,
+        .text_tokens = true};
 
 /* ---- requests ------------------------------------------------------------------------------------ */
 
@@ -395,16 +413,31 @@ static void responses_read_tools(struct chat *c, struct fields *f) {
 }
 
 static void responses_refuse_unsupported(struct fields *f) {
-	static const char *const names[] = {
-	        "previous_response_id", "conversation", "background", "top_logprobs", "prompt"};
+	static const char *const names[] = {"previous_response_id", "conversation", "background", "prompt"};
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
 		fields_refuse(f, NULL, names[i], NULL);
+}
+
+/* They are included if the request says so. */
+static void responses_read_logprobs(struct prompt *q, struct fields *f) {
+	const json_t *include = fields_get(f, NULL, "include");
+	int64_t top = fields_integer(f, NULL, "top_logprobs", 0, WIRE_TOP_LOGPROBS_MAX, 0);
+	for (size_t i = 0; i < json_array_size(include); i++) {
+		const char *one = json_string_value(json_array_get(include, i));
+		q->p.logprobs = q->p.logprobs || (one && strcmp(one, "message.output_text.logprobs") == 0);
+	}
+	if (top > 0 && !q->p.logprobs)
+		fields_fail(
+		        f, "top_logprobs", "top_logprobs needs \"message.output_text.logprobs\" in include");
+	q->p.top_logprobs = (uint32_t)top;
 }
 
 static void responses_read(struct chat *c, struct prompt *q, struct fields *f, const struct model_entry *m) {
 	const json_t *reasoning = fields_get(f, NULL, "reasoning");
 	prompt_read_sampling(q, f, NULL);
 	prompt_read_limit(q, f, NULL, "max_output_tokens");
+	responses_read_logprobs(q, f);
+	prompt_bound_logprobs(q, f, m); /* a stream repeats all at its end */
 	responses_refuse_unsupported(f);
 	constrain_read_format(q, f, json_object_get(fields_get(f, NULL, "text"), "format"), "text.format");
 	responses_read_input(c, f);

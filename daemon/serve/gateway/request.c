@@ -2,7 +2,6 @@
 #include "daemon/serve/gateway/request.h"
 #include "common/fail.h"
 #include "daemon/core/log.h"
-#include "daemon/text/logprobs.h"
 #include "daemon/text/sampler.h"
 #include "daemon/text/tokenizers.h"
 #include <errno.h>
@@ -58,29 +57,6 @@ static void request_destroy(struct request *r) {
 }
 
 /* ---- log-probabilities --------------------------------------------------------------------------- */
-
-struct token_logprobs *token_logprobs_copy(const struct token_logprobs *t) {
-	size_t bytes = t->token.len;
-	for (uint32_t i = 0; i < t->ntop; i++)
-		bytes += t->top[i].len;
-	struct token_logprobs *copy = malloc(sizeof *copy + t->ntop * sizeof *t->top + bytes);
-	if (!copy)
-		return NULL;
-	struct token_logprob *top = (struct token_logprob *)(copy + 1);
-	char *text = (char *)(top + t->ntop);
-	*copy = *t;
-	copy->top = top;
-	for (uint32_t i = 0; i <= t->ntop; i++) {
-		struct token_logprob *one = i == 0 ? &copy->token : &top[i - 1];
-		if (i > 0)
-			*one = t->top[i - 1];
-		if (one->len)
-			memcpy(text, one->text, one->len);
-		one->text = text;
-		text += one->len;
-	}
-	return copy;
-}
 
 static struct token_logprob request_describe_token(const struct request *r, uint32_t id, float logprob) {
 	struct token_logprob t = {.id = id, .logprob = logprob};

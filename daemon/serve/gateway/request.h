@@ -9,6 +9,7 @@
 #ifndef DAEMON_SERVE_GATEWAY_REQUEST_H
 #define DAEMON_SERVE_GATEWAY_REQUEST_H
 #include "daemon/deploy/deploy.h"
+#include "daemon/text/logprobs.h"
 #include "daemon/text/stream.h"
 #include "daemon/text/tokenizer.h"
 
@@ -40,26 +41,6 @@ struct request_params {
 	const struct text_stop *stops;
 	size_t nstops;
 };
-
-/* A token, with its log-probability. */
-struct token_logprob {
-	uint32_t id;
-	float logprob;
-	const char *
-	        text; /* its bytes, which need not be whole characters; or, of a control token that the answer does not show, its name */
-	size_t len;
-	bool hidden; /* it is such a token */
-};
-
-/* A token of an answer, with the most likely ones at its position. */
-struct token_logprobs {
-	struct token_logprob token;
-	size_t offset; /* bytes of the answer's text before it */
-	uint32_t ntop;
-	const struct token_logprob *top; /* in order */
-};
-/* A copy, with its texts, in one piece of memory; NULL: out of memory. */
-struct token_logprobs *token_logprobs_copy(const struct token_logprobs *t);
 
 struct request_events {
 	/* It waits for a place, 1 is next; seconds: estimated, 0 when unknown.  Called again when these

@@ -49,8 +49,8 @@ async function openai() {
 	check("openai: embeddings", numbers.data.length === 2 && JSON.stringify(decoded.data) === JSON.stringify(numbers.data) && decoded.usage.prompt_tokens > 2, decoded);
 	let e = await failure(client.chat.completions.create({ ...ask, model: "gpt-nobody" }));
 	check("openai: an unknown model is its NotFoundError", e instanceof OpenAI.NotFoundError && e.code === "model_not_found", e);
-	e = await failure(client.chat.completions.create({ ...ask, logprobs: true }));
-	check("openai: a field that is refused is its BadRequestError, by name", e instanceof OpenAI.BadRequestError && e.param === "logprobs", e);
+	e = await failure(client.chat.completions.create({ ...ask, top_logprobs: 1 }));
+	check("openai: a field that is refused is its BadRequestError, by name", e instanceof OpenAI.BadRequestError && e.param === "top_logprobs", e);
 	const stream = await client.chat.completions.create({ ...ask, max_completion_tokens: 400, stream: true });
 	let n = 0;
 	for await (const _ of stream) if (++n === 3) break; // which aborts it

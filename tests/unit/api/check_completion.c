@@ -24,7 +24,7 @@ struct caller {
 		char text[COMPUTE_CONTEXT + 1];
 		size_t len;
 		struct completion_end end;
-		unsigned ends, waiting;
+		unsigned ends, waiting, tokens;
 		uint32_t prompt;
 	} choice[COMPLETION_CHOICES_MAX];
 	float embedding[COMPUTE_DIM];
@@ -48,9 +48,24 @@ static void on_prompt(void *arg, unsigned choice, uint32_t tokens) {
 	w->choice[choice].prompt = tokens;
 }
 
+/* A token is a letter, and comes before it. */
+static void on_token(void *arg, unsigned choice, const struct token_logprobs *t) {
+	struct caller *w = arg;
+	ck_assert(!w->left && w->choice[choice].ends == 0);
+	ck_assert_uint_eq(t->offset, w->choice[choice].tokens);
+	ck_assert_uint_ge(t->offset, w->choice[choice].len);
+	ck_assert(t->token.len == 1 && t->token.logprob < 0 && t->ntop == 3);
+	ck_assert(t->top[0].len == 1 && t->top[0].logprob >= t->token.logprob);
+	/* what comes must be this letter */
+	w->choice[choice].text[t->offset] = t->token.text[0];
+	w->choice[choice].tokens++;
+}
+
 static void on_text(void *arg, unsigned choice, const char *text, size_t len) {
 	struct caller *w = arg;
 	ck_assert(!w->left && w->choice[choice].ends == 0);
+	if (w->choice[choice].tokens)
+		ck_assert_mem_eq(w->choice[choice].text + w->choice[choice].len, text, len);
 	memcpy(w->choice[choice].text + w->choice[choice].len, text, len);
 	w->choice[choice].len += len;
 	if (++w->texts == w->leaves_after) {
@@ -103,6 +118,7 @@ static void start(struct caller *w, const struct completion_params *p) {
 	ck_assert_int_eq(completion_start(&w->c, all, p,
 	                         &(struct completion_events){.prompt = on_prompt,
 	                                 .waiting = on_waiting,
+	                                 .token = p->logprobs ? on_token : NULL,
 	                                 .text = on_text,
 	                                 .embedding = on_embedding,
 	                                 .end = on_end,
@@ -267,6 +283,37 @@ START_TEST(several_choices) {
 	}
 	ck_assert(strcmp(a.choice[0].text, a.choice[1].text) != 0);
 	leave(&a);
+	end();
+}
+END_TEST
+
+/* Each choice gets its own tokens, before their text; a stop text takes its own away. */
+START_TEST(log_probabilities) {
+	char want[31], stop[4];
+	begin((uint64_t)_i);
+	snprintf(want, sizeof want, "%s", serving_answer("m", "many", 30, NULL));
+	snprintf(stop, sizeof stop, "%.3s", want + 20);
+	const struct text_stop stops[] = {{stop, 3}};
+	struct completion_params p = params_of("many", 30);
+	p.logprobs = true;
+	p.top_logprobs = 3;
+	p.choices = 3;
+	p.sampling.temperature = 2;
+	start(&a, &p);
+	p.choices = 1;
+	p.sampling.temperature = 0;
+	p.stops = stops;
+	p.nstops = 1;
+	start(&b, &p);
+	until_end(&a, 3);
+	until_end(&b, 1);
+	for (unsigned i = 0; i < 3; i++)
+		ck_assert_uint_eq(a.choice[i].tokens, 30);
+	*strstr(want, stop) = '\0';
+	expect_answer(&b, 0, want, CARAVAN__REASON__STOP);
+	ck_assert_uint_eq(b.choice[0].tokens, strlen(want));
+	leave(&a);
+	leave(&b);
 	end();
 }
 END_TEST
@@ -474,6 +521,29 @@ START_TEST(text_that_is_lost) {
 	sim_for(500);
 	ck_assert_uint_eq(a.ends, 1);
 	ck_assert_uint_eq(a.texts, 1);
+	leave(&a);
+	end();
+}
+END_TEST
+
+/* The same of a token: not even its text comes. */
+START_TEST(a_token_that_is_lost) {
+	begin_on(1, 1, 0);
+	serving_load(&(struct serving_spec){.coordinator = COORDINATOR, .stages = 1, .stage = {COORDINATOR}});
+	struct completion_params p = params_of("x", 50);
+	uint32_t ids[COMPUTE_CONTEXT], n = serving_encode("x", ids);
+	p.logprobs = true;
+	p.top_logprobs = 3;
+	start(&a, &p);
+	sim_for(500);
+	const struct peers_from from = bare_last(COORDINATOR, SUBMIT)->from;
+	bare_send_logprobs(COORDINATOR, &from, n, 3 + 'a', NULL, 0);
+	sim_refuse_posts(1);
+	until_end(&a, 1);
+	expect_error(&a, 500, "memory");
+	sim_for(500);
+	ck_assert_uint_eq(a.ends, 1);
+	ck_assert_uint_eq(a.texts, 0);
 	leave(&a);
 	end();
 }
@@ -767,6 +837,7 @@ static Suite *suite(void) {
 	tcase_add_loop_test(t, an_embedding, 0, 5);
 	tcase_add_loop_test(t, several_choices, 0, 10);
 	tcase_add_test(t, stop_texts);
+	tcase_add_loop_test(t, log_probabilities, 0, 3);
 	suite_add_tcase(s, t);
 	t = tcase_create("clients");
 	tcase_add_loop_test(t, clients_that_go, 0, 30);
@@ -777,6 +848,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, errors);
 	tcase_add_test(t, a_full_queue);
 	tcase_add_test(t, text_that_is_lost);
+	tcase_add_test(t, a_token_that_is_lost);
 	suite_add_tcase(s, t);
 	t = tcase_create("texts");
 	tcase_add_test(t, a_text_is_encoded_once);

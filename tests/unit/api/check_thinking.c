@@ -340,8 +340,8 @@ START_TEST(responses_stream) {
 	                "\"output_index\":0,\"item\":" REASONING("completed", THOUGHT("a"))},
 	        {"response.output_item.added", "\"output_index\":1,\"item\":" MESSAGE("in_progress", "")},
 	        {"response.content_part.added", AT(1) "\"part\":" PART("")},
-	        {"response.output_text.delta", AT(1) "\"delta\":\"b\""},
-	        {"response.output_text.done", AT(1) "\"text\":\"b\""},
+	        {"response.output_text.delta", AT(1) "\"delta\":\"b\",\"logprobs\":[]"},
+	        {"response.output_text.done", AT(1) "\"text\":\"b\",\"logprobs\":[]"},
 	        {"response.content_part.done", AT(1) "\"part\":" PART("b")},
 	        {"response.output_item.done",
 	                "\"output_index\":1,\"item\":" MESSAGE("completed", PART("b"))}};

@@ -162,7 +162,7 @@ void http_reply_error(struct http_exchange *x, int status, const char *code, con
 }
 
 void http_reply_json(struct http_exchange *x, int status, json_t *body) {
-	char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
+	char *text = body ? json_dumps(body, HTTP_JSON) : NULL;
 	FAKE_MUST(text); /* an answer that is JSON */
 	json_decref(body);
 	http_reply_text(x, status, "application/json", text, strlen(text));
