@@ -1189,6 +1189,84 @@ def staying():
 # ---- a model file with another template ------------------------------------------------------------------------------
 
 
+def logprobs():
+    """The same two models.  What the API says is compared with the model's logits, and each route with the others."""
+    import math
+
+    want, user = text_of("run.7"), [{"role": "user", "content": PROMPT}]
+    ids = [int(x) for x in text_of("run.tokens").split()]
+    raw = open(where + "/logits", "rb").read()
+    vocab = len(raw) // 4 // len(ids)
+    bad = []
+    for n in range(1, len(ids) + 1): # the most likely tokens after each beginning of the prompt
+        row = struct.unpack_from("<%df" % vocab, raw, (n - 1) * vocab * 4)
+        most = max(row)
+        total = math.log(sum(math.exp(x - most) for x in row))
+        order = sorted(range(vocab), key=lambda i: (-row[i], i))[:20]
+        a = gamma.post("/completion", {"model": "stories", "prompt": ids[:n], "n_predict": 1, "temperature": 0, "n_probs": 20})
+        for of in a.json.get("completion_probabilities", [{"top_logprobs": []}])[:1]: # none: the text ends there
+            top = of["top_logprobs"]
+            if [t["id"] for t in top] != order or any(abs(t["logprob"] - (row[t["id"]] - most - total)) > 2e-6 for t in top) or of["id"] != order[0]:
+                bad.append((n, a))
+    case("log-probabilities are those of the logits, the most likely token first", not bad, bad)
+
+    chat = dict(SAMPLED, messages=user, max_tokens=40, logprobs=True, top_logprobs=20)
+    seen = {}
+    for name, node, model in (("alpha", alpha, "stories"), ("beta", beta, "stories"), ("gamma", gamma, "stories"), ("alone", beta, "alone")):
+        a = node.post("/v1/chat/completions", dict(chat, model=model))
+        seen[name] = a.body[a.body.index('"choices"'):a.body.index('"usage"')]
+    case("three nodes, asked anywhere, and one node alone give the same bytes", len(set(seen.values())) == 1, seen)
+    c = a.json["choices"][0]
+    content = c["logprobs"]["content"]
+    case("each token is there, and its bytes are the text's", len(content) == 40 and c["message"]["content"] == want and bytes(sum((t["bytes"] for t in content), [])) == want.encode(), a)
+    sums = [sum(math.exp(o["logprob"]) for o in t["top_logprobs"]) for t in content]
+    case("20 at each place, in order, together at most 1", all(len(t["top_logprobs"]) == 20 and [o["logprob"] for o in t["top_logprobs"]] == sorted((o["logprob"] for o in t["top_logprobs"]), reverse=True) for t in content) and max(sums) <= 1 + 1e-6 and min(sums) > 0.5, sums)
+    case("with the token's own figure among them", all(dict(token=t["token"], logprob=t["logprob"], bytes=t["bytes"]) in t["top_logprobs"] for t in content), content)
+    a, e = alpha.events("/v1/chat/completions", dict(chat, model="stories"))
+    chunks = [d["choices"][0] for _, d in e[:-1]]
+    case("streamed they are the same", sum((x["logprobs"]["content"] for x in chunks if x["logprobs"]), []) == content, e)
+    # a token may have begun before the text of its chunk ends, but none comes after its text
+    text, listed, late = "", 0, []
+    for x in chunks:
+        listed += sum(len(t["bytes"]) for t in x["logprobs"]["content"]) if x["logprobs"] else 0
+        text += x["delta"].get("content", "")
+        late += [x] if listed < len(text.encode()) else []
+    case("each with its text", not late, late)
+    a = gamma.post("/v1/chat/completions", dict(chat, model="stories", temperature=0, messages=[{"role": "user", "content": FIRST}]))
+    case("greedily the most likely token is the one", all(t["token"] == t["top_logprobs"][0]["token"] for t in a.json["choices"][0]["logprobs"]["content"]), a)
+    stop = want[20:24]
+    a = alpha.post("/v1/chat/completions", dict(chat, model="stories", stop=stop))
+    c = a.json["choices"][0]
+    listed = "".join(t["token"] for t in c["logprobs"]["content"])
+    case("tokens of a stop text are not listed", c["finish_reason"] == "stop" and listed.startswith(c["message"]["content"]) and want.startswith(listed) and stop not in listed, a, stop)
+    form = {"type": "json_schema", "json_schema": {"name": "child", "schema": SCHEMA}}
+    a = beta.post("/v1/chat/completions", dict(chat, model="stories", response_format=form, max_tokens=300))
+    c = a.json["choices"][0]
+    case("under a grammar too, of the model's own distribution", by_schema(c["message"]["content"]) and "".join(t["token"] for t in c["logprobs"]["content"]) == c["message"]["content"] and any(t["logprob"] < t["top_logprobs"][19]["logprob"] for t in c["logprobs"]["content"]), a)
+
+    a = alpha.post("/v1/completions", dict(SAMPLED, model="stories", prompt=PROMPT, max_tokens=40, logprobs=5))
+    l = a.json["choices"][0]["logprobs"]
+    case("completions have them as arrays", "".join(l["tokens"]) == want and l["token_logprobs"] == [t["logprob"] for t in content] and [want[i:i + len(t)] for i, t in zip(l["text_offset"], l["tokens"])] == l["tokens"] and all(m[t] == v and 5 <= len(m) <= 6 for m, t, v in zip(l["top_logprobs"], l["tokens"], l["token_logprobs"])), a)
+    a, e = beta.events("/v1/completions", dict(SAMPLED, model="stories", prompt=PROMPT, max_tokens=40, logprobs=5))
+    parts = [d["choices"][0]["logprobs"] for _, d in e[:-1] if d["choices"][0]["logprobs"]]
+    case("the same in a stream", {k: sum((p[k] for p in parts), []) for k in l} == l, e)
+    ask = dict(SAMPLED, model="stories", input=PROMPT, max_output_tokens=40, include=["message.output_text.logprobs"], top_logprobs=20)
+    a = gamma.post("/v1/responses", ask)
+    case("a response has the same", a.json["output"][0]["content"][0]["logprobs"] == content, a)
+    a, e = gamma.events("/v1/responses", ask)
+    case("in its deltas and at their end", sum((d["logprobs"] for n, d in e if n == "response.output_text.delta"), []) == content == e[-1][1]["response"]["output"][0]["content"][0]["logprobs"] == next(d for n, d in e if n == "response.output_text.done")["logprobs"], e)
+    ask = dict(SAMPLED, model="stories", prompt=PROMPT, n_predict=40, n_probs=20)
+    a = beta.post("/completion", ask)
+    case("llama.cpp's completion has the same, with ids", [{k: t[k] for k in ("token", "logprob", "bytes")} for t in a.json["completion_probabilities"]] == [{k: t[k] for k in ("token", "logprob", "bytes")} for t in content] and all(t["id"] in [o["id"] for o in t["top_logprobs"]] for t in a.json["completion_probabilities"]), a)
+    ollama = {"model": "stories", "messages": user, "logprobs": True, "top_logprobs": 20, "options": dict(SAMPLED, num_predict=40)}
+    for t in content: # a control token has no bytes there
+        t["top_logprobs"] = [{k: v for k, v in o.items() if v is not None} for o in t["top_logprobs"]]
+    a = beta.post("/api/chat", dict(ollama, stream=False))
+    case("and so has Ollama's chat", a.json["logprobs"] == content, a)
+    a, e = alpha.lines("/api/chat", ollama)
+    case("line by line", sum((x.get("logprobs", []) for x in e), []) == content, e)
+
+
 def with_template(source, target):
     data = open(source, "rb").read()
     tensors, pairs = struct.unpack_from("<QQ", data, 8)

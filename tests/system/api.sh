@@ -81,7 +81,8 @@ require on alpha unload owned
 require on alpha load --nodes alpha --name alone "$demo"
 known() { for n in alpha beta gamma; do serves $n alone || return 1; done; }
 require wait_for 10 known
-requests embeddings
+require on alpha logits -m stories --out "$dir/logits" $(cat "$dir/run.tokens")
+requests embeddings logprobs
 require on alpha unload alone
 
 # ---- many clients ------------------------------------------------------------------------------------------------

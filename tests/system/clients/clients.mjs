@@ -44,6 +44,14 @@ async function openai() {
 	events.on("response.output_text.delta", (d) => (deltas += d.delta));
 	const put = await events.finalResponse();
 	check("openai: a response, streamed, put together by it", deltas.startsWith(response.output_text) && put.output[0].content[0].text === deltas && put.status === "completed", deltas, put);
+	const logprobs = { logprobs: true, top_logprobs: 2 };
+	const figures = (await client.chat.completions.create({ ...ask, ...logprobs })).choices[0].logprobs.content;
+	check("openai: log-probabilities", figures.map((t) => t.token).join("") === want && figures.every((t) => t.logprob <= 0 && t.top_logprobs.length === 2 && t.top_logprobs[0].logprob >= t.logprob), figures);
+	const listed = [];
+	for await (const chunk of await client.chat.completions.create({ ...ask, ...logprobs, stream: true })) listed.push(...(chunk.choices[0].logprobs?.content ?? []));
+	check("openai: streamed, the same", JSON.stringify(listed) === JSON.stringify(figures), listed);
+	const composed = await client.chat.completions.stream({ ...ask, ...logprobs }).finalChatCompletion();
+	check("openai: put together by it", JSON.stringify(composed.choices[0].logprobs.content) === JSON.stringify(figures), composed);
 	const numbers = await client.embeddings.create({ model, input: [PROMPT, "Lily"], encoding_format: "float" });
 	const decoded = await client.embeddings.create({ model, input: [PROMPT, "Lily"] }); // base64 on the way
 	check("openai: embeddings", numbers.data.length === 2 && JSON.stringify(decoded.data) === JSON.stringify(numbers.data) && decoded.usage.prompt_tokens > 2, decoded);
