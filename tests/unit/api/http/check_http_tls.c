@@ -300,6 +300,55 @@ START_TEST(handshakes_have_a_bound) {
 }
 END_TEST
 
+/* The beginning of a handshake, as a client would send it. */
+static size_t client_hello(unsigned char *out, size_t room) {
+	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+	SSL *ssl = SSL_new(ctx);
+	BIO *in = BIO_new(BIO_s_mem()), *sent = BIO_new(BIO_s_mem());
+	SSL_set_bio(ssl, in, sent); /* which takes both */
+	ck_assert_int_ne(SSL_connect(ssl), 1);
+	int n = BIO_read(sent, out, (int)room);
+	ck_assert_int_gt(n, 100);
+	SSL_free(ssl);
+	SSL_CTX_free(ctx);
+	return (size_t)n;
+}
+
+/* Handshakes that are cut, changed, or followed by other bytes; the server serves others meanwhile and afterwards. */
+START_TEST(handshakes_that_are_none) {
+	unsigned char hello[4096], bytes[sizeof hello];
+	char text[8192], name[64];
+	uint32_t x = 1;
+	config.tls_cert = cert;
+	config.tls_key = key;
+	make_certificate("first");
+	ck_assert_int_eq(http_create(&server, &config, err, sizeof err), 0);
+	size_t len = client_hello(hello, sizeof hello / 2);
+	for (unsigned i = 0; i < 300; i++) {
+		size_t n = i % 3 == 0 ? len * i / 300 : len;
+		memcpy(bytes, hello, len);
+		for (unsigned k = 0; i % 3 == 1 && k < 1 + i % 8; k++) {
+			x = x * 1664525u + 1013904223u;
+			bytes[(x >> 8) % len] = (unsigned char)(x >> 24);
+		}
+		if (i % 3 == 2) { /* behind it, what is no record */
+			memset(bytes + len, (int)i, sizeof bytes - len);
+			n = sizeof bytes;
+		}
+		int fd = client_connect(http_port(server));
+		client_send(fd, bytes, n);
+		if (i % 2)
+			shutdown(fd, SHUT_WR);
+		close(fd);
+		if (i % 50 == 0)
+			tls_ask(0, request, text, sizeof text, name, sizeof name);
+	}
+	tls_ask(0, request, text, sizeof text, name, sizeof name);
+	ck_assert_ptr_nonnull(strstr(text, "over TLS"));
+	http_destroy(server);
+}
+END_TEST
+
 /* Nobody is asked for a passphrase, when it starts and later. */
 START_TEST(keys_with_a_passphrase) {
 	char text[8192], name[64];
@@ -359,6 +408,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, certificates_are_read_again);
 	tcase_add_test(t, keys_with_a_passphrase);
 	tcase_add_test(t, handshakes_have_a_bound);
+	tcase_add_test(t, handshakes_that_are_none);
 	tcase_add_test(t, access_log);
 	tcase_add_test(t, addresses);
 	suite_add_tcase(s, t);
