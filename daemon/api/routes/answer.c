@@ -244,12 +244,11 @@ static void answer_on_prompt(void *arg, unsigned choice, uint32_t tokens) {
 
 static void answer_on_waiting(void *arg, unsigned choice, uint32_t place, uint64_t done, uint64_t total) {
 	struct answer *a = arg;
-	(void)choice;
-	(void)place;
-	(void)done;
-	(void)total;
-	if (a->stream)
-		answer_open(a);
+	if (!a->stream)
+		return;
+	answer_open(a);
+	if (a->progress && a->dialect->waiting)
+		a->dialect->waiting(a, choice, place, done, total);
 }
 
 struct answer_at {

@@ -29,6 +29,9 @@ struct dialect {
 	json_t *(*error)(const struct reply_error *e);
 	/* A streamed answer: it begins; text of a choice; a tool call; a choice has ended; all have. */
 	void (*open)(struct answer *a);
+	/* The client asked for its progress: it waits (place, 1 is next), or done of total tokens of its prompt are
+	 * computed.  NULL: the dialect does not say. */
+	void (*waiting)(struct answer *a, unsigned choice, uint32_t place, uint64_t done, uint64_t total);
 	void (*text)(struct answer *a, unsigned choice, const char *text, size_t len);
 	/* NULL: the dialect's answers have none. */
 	void (*reasoning)(struct answer *a, unsigned choice, const char *text, size_t len);
@@ -68,6 +71,7 @@ struct answer {
 	unsigned resume;          /* seconds that it may go on without its client */
 	bool stream, opened;
 	bool usage;    /* a stream ends with its usage */
+	bool progress; /* a stream says what it waits for */
 	bool chat;     /* OpenAI's: chat completions; Ollama's: chat */
 	bool one_call; /* ignore tool calls after the first */
 	bool logprobs; /* the answer has those of its tokens */

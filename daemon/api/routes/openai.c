@@ -32,6 +32,16 @@ json_t *openai_error(const struct reply_error *e) {
 
 /* ---- models -------------------------------------------------------------------------------------- */
 
+/* As llama.cpp's server describes models that it loads; text: what a person is told, "is loading (hashing, 71%)". */
+static json_t *openai_status_json(const struct model_entry *m) {
+	bool ready = m->state == MODEL_SERVING && m->facts;
+	const char *value = ready ? "loaded" : m->state == MODEL_UNAVAILABLE ? "unloaded" : "loading";
+	json_t *o = json_pack("{s:s}", "value", value);
+	if (o && m->state != MODEL_SERVING)
+		json_object_set_new(o, "text", json_string(m->what));
+	return o;
+}
+
 static json_t *openai_model_json(const char *id, const struct model_entry *m) {
 	json_t *o = json_pack("{s:s, s:s, s:I, s:s, s:I}", "id", id, "object", "model", "created",
 	        (json_int_t)m->since, "owned_by", "caravan", "max_model_len", (json_int_t)m->context);
@@ -41,6 +51,8 @@ static json_t *openai_model_json(const char *id, const struct model_entry *m) {
 		                "n_ctx_train", (json_int_t)m->facts->hp.context, "n_embd",
 		                (json_int_t)m->facts->hp.dim, "n_params", (json_int_t)m->facts->parameters,
 		                "size", (json_int_t)m->facts->bytes));
+	if (o)
+		json_object_set_new(o, "status", openai_status_json(m));
 	return o;
 }
 
@@ -115,6 +127,21 @@ static void openai_chat_chunk(struct answer *a, unsigned choice, json_t *delta, 
 	        !a->logprobs ? NULL
 	        : tokens     ? openai_chat_logprobs(a, choice)
 	                     : json_null());
+}
+
+/* prompt_progress is as llama.cpp's server has it. */
+static void openai_chat_waiting(
+        struct answer *a, unsigned choice, uint32_t place, uint64_t done, uint64_t total) {
+	json_t *o = openai_frame_json(a, "chat.completion.chunk",
+	        json_pack("[{s:i, s:{}, s:n}]", "index", (int)choice, "delta", "finish_reason"));
+	if (o && place > 0)
+		json_object_set_new(o, "queue", json_pack("{s:I}", "place", (json_int_t)place));
+	else if (o)
+		json_object_set_new(o, "prompt_progress",
+		        json_pack("{s:I, s:i, s:I, s:I}", "total", (json_int_t)total, "cache", 0, "processed",
+		                (json_int_t)done, "time_ms",
+		                (json_int_t)((loop_now_ns() - a->begun_ns) / 1000000)));
+	answer_send_event(a, NULL, o);
 }
 
 static void openai_chat_text(struct answer *a, unsigned choice, const char *text, size_t len) {
@@ -200,6 +227,7 @@ static const struct dialect chat_dialect = {.api = METRICS_OPENAI,
         .type = "text/event-stream",
         .error = openai_error,
         .open = openai_chat_open,
+        .waiting = openai_chat_waiting,
         .text = openai_chat_text,
         .reasoning = openai_chat_reasoning,
         .call = openai_chat_call,
@@ -337,7 +365,7 @@ static void openai_complete(struct http_exchange *x, struct routes *r, bool chat
 	struct prompt q = {0};
 	struct chat c = {0};
 	struct answer *a = NULL;
-	bool stream, usage = false;
+	bool stream, progress, usage = false;
 	size_t len;
 	const char *body = http_body(x, &len), *name;
 	fields_parse(&f, body, len);
@@ -350,6 +378,7 @@ static void openai_complete(struct http_exchange *x, struct routes *r, bool chat
 		goto out;
 	prompt_init(&q, m, x);
 	stream = fields_bool(&f, NULL, "stream", false);
+	progress = fields_bool(&f, NULL, "return_progress", false);
 	c.one_call = !fields_bool(&f, NULL, "parallel_tool_calls", true);
 	if (!chat)
 		q.p.limit = COMPLETION_TOKENS;
@@ -377,6 +406,7 @@ static void openai_complete(struct http_exchange *x, struct routes *r, bool chat
 	if ((a = answer_create(x, r, d, m, name, chat ? "chatcmpl-" : "cmpl-"))) {
 		a->stream = stream;
 		a->usage = usage;
+		a->progress = progress;
 		a->one_call = c.one_call;
 		answer_start(a, &q.p, &q.reply);
 	}

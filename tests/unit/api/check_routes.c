@@ -436,6 +436,48 @@ START_TEST(waiting) {
 }
 END_TEST
 
+/* A client that asks for it hears what it waits for; others do not. */
+#define WAITS(what) \
+	"{\"id\":\"\",\"object\":\"chat.completion.chunk\",\"created\":\"\",\"model\":\"m\",\"system_fingerprint\":" \
+	"\"fp_0123456789abcdef\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":null}]," what "}"
+
+START_TEST(progress) {
+	ask("/v1/chat/completions",
+	        _i ? "{\"stream\":true,\"return_progress\":true," HI "}" : "{\"stream\":true," HI "}");
+	fake.ev.waiting(fake.ev.arg, 0, 3, 0, 0);
+	fake.ev.waiting(fake.ev.arg, 0, 0, 40, 100);
+	fake_text("a");
+	fake_finish(CARAVAN__REASON__END);
+	expect(0, "", CHUNK("{\"role\":\"assistant\",\"content\":\"\"}", "null"));
+	if (_i) {
+		expect(1, "", WAITS("\"queue\":{\"place\":3}"));
+		expect(2, "",
+		        WAITS("\"prompt_progress\":{\"total\":100,\"cache\":0,\"processed\":40,\"time_ms\":\"\"}"));
+	}
+	expect(_i ? 3 : 1, "", CHUNK("{\"content\":\"a\"}", "null"));
+}
+END_TEST
+
+/* The list of models says which of them are ready. */
+START_TEST(models_say_their_state) {
+	static const struct {
+		enum model_state state;
+		const char *what, *status;
+	} cases[] = {{MODEL_SERVING, "", "{\"value\":\"loaded\"}"},
+	        {MODEL_LOADING, "is loading (hashing, 71%)",
+	                "{\"value\":\"loading\",\"text\":\"is loading (hashing, 71%)\"}"},
+	        {MODEL_UNAVAILABLE, "is gone", "{\"value\":\"unloaded\",\"text\":\"is gone\"}"}};
+	fake_model()->state = cases[_i].state;
+	snprintf(fake_model()->what, sizeof fake_model()->what, "%s", cases[_i].what);
+	fake_ask(&x, HTTP_GET, "/v1/models", "", 0);
+	json_t *got = json_loads(x.out, 0, NULL), *want = json_loads(cases[_i].status, 0, NULL);
+	json_t *status = json_object_get(json_array_get(json_object_get(got, "data"), 0), "status");
+	ck_assert_msg(json_equal(status, want), "%s", x.out);
+	json_decref(got);
+	json_decref(want);
+}
+END_TEST
+
 START_TEST(counted) {
 	struct http_exchange y;
 	ask("/v1/messages", STREAMED);
@@ -978,6 +1020,7 @@ static Suite *suite(void) {
 	tcase_add_loop_test(t, errors_in_the_middle, 0, STREAMS);
 	tcase_add_loop_test(t, waiting, 0, STREAMS);
 	tcase_add_test(t, errors_of_the_server);
+	tcase_add_loop_test(t, progress, 0, 2);
 	tcase_add_test(t, counted);
 	tcase_add_test(t, refused_are_counted);
 	tcase_add_test(t, choices_have_their_own_times);
@@ -1006,6 +1049,7 @@ static Suite *suite(void) {
 	suite_add_tcase(s, t);
 	t = tcase_create("models");
 	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_add_loop_test(t, models_say_their_state, 0, 3);
 	tcase_add_loop_test(t, loading, 0, STREAMS);
 	tcase_add_loop_test(t, without_vocabulary, 0, STREAMS);
 	suite_add_tcase(s, t);

@@ -16,7 +16,7 @@ static inline void ask(const char *path, const char *body) {
 /* What a stream said, without what differs each time: the strings of these keys become "". */
 static inline json_t *without(json_t *o) {
 	static const char *const keys[] = {
-	        "id", "item_id", "call_id", "created_at", "created", "total_duration"};
+	        "id", "item_id", "call_id", "created_at", "created", "total_duration", "time_ms"};
 	const char *key;
 	json_t *value;
 	size_t i;
