@@ -224,7 +224,7 @@ void http_reply_text(struct http_exchange *x, int status, const char *type, cons
 	}
 	exchange_begin_reply(x, status, len ? type : NULL);
 	snprintf(length, sizeof length, "%zu", len);
-	if (status != 204)
+	if (status != 204 && status != 304)
 		http_reply_header(
 		        x, "Content-Length", length); /* evhttp's own would be of what it sends for HEAD */
 	x->sent = evbuffer_get_length(body);

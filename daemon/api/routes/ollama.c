@@ -6,6 +6,7 @@
 #include "daemon/api/routes/chat.h"
 #include "daemon/api/routes/constrain.h"
 #include "daemon/api/routes/embeddings.h"
+#include "daemon/api/web/web.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,7 +46,8 @@ static struct time_text time_now(void) {
 static void ollama_root(struct http_exchange *x, void *arg) {
 	static const char text[] = "Ollama is running";
 	(void)arg;
-	http_reply_text(x, 200, "text/plain; charset=utf-8", text, strlen(text));
+	if (!web_reply_page(x))
+		http_reply_text(x, 200, "text/plain; charset=utf-8", text, strlen(text));
 }
 
 static void ollama_version(struct http_exchange *x, void *arg) {

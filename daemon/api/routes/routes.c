@@ -6,6 +6,7 @@
 #include "daemon/api/routes/openai.h"
 #include "daemon/api/routes/responses.h"
 #include "daemon/api/routes/streams.h"
+#include "daemon/api/web/web.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +21,7 @@ const struct http_route *routes_table(size_t *n) {
 		size_t n;
 	} parts[] = {{openai_routes, openai_nroutes}, {responses_routes, responses_nroutes},
 	        {anthropic_routes, anthropic_nroutes}, {ollama_routes, ollama_nroutes},
-	        {llama_routes, llama_nroutes}, {streams_routes, streams_nroutes}};
+	        {llama_routes, llama_nroutes}, {streams_routes, streams_nroutes}, {web_routes, web_nroutes}};
 	*n = 0;
 	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
 		for (size_t k = 0; k < parts[i].n && *n < ROUTES_MAX; k++)

@@ -92,7 +92,7 @@ static inline void client_read(int fd, struct answer *a, bool head) {
 	if (sscanf(a->head, "HTTP/1.%*d %d", &a->status) != 1)
 		a->status = 0;
 	const char *length = answer_header(a, "Content-Length");
-	if (a->status == 0 || a->status == 204 || a->status == 100 || head)
+	if (a->status == 0 || a->status == 204 || a->status == 304 || a->status == 100 || head)
 		return;
 	if (length) {
 		client_body(fd, a, strtoul(length, NULL, 10));

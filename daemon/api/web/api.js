@@ -1,0 +1,66 @@
+// api: requests to this node, with the key where one is needed, and what to do about each error, in words.
+
+const KEY = "caravan.key";
+
+export const key = {
+	get: () => localStorage.getItem(KEY) ?? "",
+	set: (value) => (value ? localStorage.setItem(KEY, value) : localStorage.removeItem(KEY)),
+};
+
+// kind: "key", "busy" (worth trying again by itself, after retry seconds), "lost" (the connection), "refused".
+export class ApiError extends Error {
+	constructor(kind, message, { status = 0, retry = 0, advice = "", command = "" } = {}) {
+		super(message);
+		Object.assign(this, { kind, status, retry, advice, command });
+	}
+}
+
+export const unreachable = () =>
+	new ApiError("lost", "This node does not answer.", { advice: "Is caravand running, and is this device in its network?" });
+
+// A sentence of the API as one of this page.
+function sentence(text) {
+	const s = text.trim();
+	return s.charAt(0).toUpperCase() + s.slice(1) + (/[.!?]$/.test(s) ? "" : ".");
+}
+
+// An error object of the API, before a stream or in it.
+export function errorOf(status, object, retry = 0) {
+	const e = object?.error ?? {};
+	const text = sentence(typeof e === "string" ? e : (e.message ?? "The node answered with status " + status));
+	const options = { status, retry };
+	if (status === 401) return new ApiError("key", text, options);
+	if (status === 429) return new ApiError("busy", text, { ...options, retry: retry || 5, advice: "It is sent again by itself." });
+	if (status === 503) return new ApiError("busy", text, { ...options, retry: retry || 5, advice: "It is sent again by itself as soon as the model is ready." });
+	if (e.code === "context_length_exceeded")
+		return new ApiError("refused", text, { ...options, advice: "Start a new chat, or edit an earlier message: that leaves out what came after it." });
+	if (e.code === "model_not_found")
+		return new ApiError("refused", text, { ...options, advice: "Choose another model above, or load this one on any node:", command: "caravan load FILE.gguf" });
+	return new ApiError("refused", text, options);
+}
+
+export async function request(path, options = {}) {
+	const headers = { ...options.headers };
+	if (key.get()) headers.Authorization = "Bearer " + key.get();
+	let response;
+	try {
+		response = await fetch(path, { ...options, headers, cache: "no-store", credentials: "same-origin" });
+	} catch (e) {
+		if (e.name === "AbortError") throw e;
+		throw unreachable();
+	}
+	if (response.ok) return response;
+	const object = await response.json().catch(() => null);
+	throw errorOf(response.status, object, Number(response.headers.get("Retry-After")) || 0);
+}
+
+// [{ id, ready, text, context }], without those that only draft for others
+export async function models() {
+	const { data } = await (await request("/v1/models")).json();
+	return data.map((m) => ({
+		id: m.id,
+		ready: (m.status?.value ?? "loaded") === "loaded",
+		text: m.status?.text ?? "",
+		context: m.max_model_len,
+	}));
+}

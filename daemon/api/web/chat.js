@@ -1,0 +1,155 @@
+// chat: the answers that are being written, each in its conversation, whichever of them is looked at.
+
+import { ApiError } from "./api.js";
+import { save, StoreError } from "./store.js";
+import { complete } from "./stream.js";
+
+const KEEP_EVERY = 2000; // ms: what has been written so far is kept in the browser
+
+const running = new Map(); // of conversation ids: { controller, message, progress }
+
+export const isRunning = (c) => running.has(c.id);
+// What the answer that is being written to this message waits for; null: nothing is being written there.
+export const progressOf = (message) => [...running.values()].find((r) => r.message === message)?.progress ?? null;
+export const stop = (c) => running.get(c.id)?.controller.abort();
+
+// What the API is told of a conversation, before the message that it is to write.
+function asked(c, before) {
+	const messages = c.messages.slice(0, before).filter((m) => m.content || m.role === "user").map(({ role, content }) => ({ role, content }));
+	if (c.system) messages.unshift({ role: "system", content: c.system });
+	return { model: c.model, messages, ...c.settings };
+}
+
+const pause = (ms, signal) => new Promise((done, failed) => {
+	const stopped = () => {
+		clearTimeout(timer);
+		failed(new DOMException("stopped", "AbortError"));
+	};
+	const timer = setTimeout(() => {
+		signal.removeEventListener("abort", stopped);
+		done();
+	}, ms);
+	signal.addEventListener("abort", stopped, { once: true });
+});
+
+// Counts while an answer is written: tokens a second after the first of them.
+class Clock {
+	// whole: from its beginning; of the rest of an answer, nobody knows how long it took
+	constructor(whole) {
+		this.whole = whole;
+		this.begun = performance.now();
+		this.first = this.last = 0;
+		this.texts = 0;
+	}
+
+	text() {
+		this.last = performance.now();
+		if (!this.texts++) this.first = this.last;
+	}
+
+	stats(usage) {
+		if (!this.texts) return null;
+		const tokens = usage?.completion_tokens ?? this.texts;
+		if (!this.whole) return { tokens, exact: !!usage };
+		const all = (this.last - this.begun) / 1000, writing = (this.last - this.first) / 1000;
+		const rate = writing > 0.1 ? (tokens - 1) / writing : tokens / all; // what came in one piece has no times within
+		return { tokens, exact: !!usage, first: (this.first - this.begun) / 1000, rate, prompt: usage?.prompt_tokens, cached: usage?.prompt_tokens_details?.cached_tokens };
+	}
+}
+
+function waitsFor(chunk) {
+	if (chunk.lost) return "Taking the answer up where the connection was lost";
+	if (chunk.queue) return "Waiting for a place: number " + chunk.queue.place + " in the queue";
+	const p = chunk.prompt_progress;
+	return p?.total ? "Reading the prompt: " + Math.round((100 * p.processed) / p.total) + "% of " + p.total.toLocaleString("en") + " tokens" : "";
+}
+
+// Takes what a chunk brings; true: it was text.
+function take(message, chunk) {
+	const choice = chunk.choices?.[0], delta = choice?.delta ?? {};
+	if (choice?.finish_reason) message.finish = choice.finish_reason;
+	message.content += delta.content ?? "";
+	if (delta.reasoning_content) message.reasoning = (message.reasoning ?? "") + delta.reasoning_content;
+	return !!(delta.content || delta.reasoning_content);
+}
+
+async function write(c, run, update) {
+	const { message, controller } = run, clock = new Clock(!message.stream.id);
+	let usage = null, kept = 0;
+	try {
+		for await (const chunk of complete(asked(c, c.messages.indexOf(message)), message.stream, controller.signal)) {
+			usage = chunk.usage ?? usage;
+			if (take(message, chunk)) clock.text();
+			run.progress = waitsFor(chunk) || (message.content || message.reasoning ? "" : run.progress);
+			update();
+			if (performance.now() - kept < KEEP_EVERY) continue;
+			kept = performance.now();
+			save(c).catch(() => {}); // said at the end
+		}
+	} finally {
+		message.stats = clock.stats(usage);
+	}
+}
+
+// Again and again while the model is loading or its queue is full.
+async function writeWhenReady(c, run, update) {
+	for (;;) {
+		try {
+			return await write(c, run, update);
+		} catch (e) {
+			if (e.kind !== "busy" || run.message.content) throw e;
+			run.message.stream = {};
+			run.progress = e.message + " " + e.advice;
+			update();
+			await pause(e.retry * 1000, run.controller.signal);
+		}
+	}
+}
+
+// Conversations whose answers this tab is writing: it goes on with them when it is loaded anew.
+const WRITING = "caravan.writing";
+const ours = () => JSON.parse(sessionStorage.getItem(WRITING) ?? "[]");
+const setOurs = (ids) => sessionStorage.setItem(WRITING, JSON.stringify(ids));
+
+// Those of the conversations that were being written when this tab was closed or loaded anew.
+export const interrupted = (conversations) =>
+	conversations.filter((c) => ours().includes(c.id) && c.messages.at(-1)?.state === "writing" && c.messages.at(-1).stream?.id);
+
+// Writes an answer to the end of the conversation, or goes on with the one that is there.  update(): it has changed; resolves to null
+// or the error that it ended with.
+export async function answer(c, update, message = null) {
+	if (!message) {
+		message = { role: "assistant", content: "", model: c.model, state: "writing", stream: {} };
+		c.messages.push(message);
+	}
+	const run = { message, controller: new AbortController(), progress: "Waiting for the first words" };
+	let failure = null;
+	c.updated = Date.now();
+	running.set(c.id, run);
+	setOurs([...new Set([...ours(), c.id])]);
+	update();
+	try {
+		await writeWhenReady(c, run, update);
+		message.state = "done";
+	} catch (e) {
+		if (e.name === "AbortError") {
+			message.state = "stopped";
+		} else {
+			failure = e instanceof ApiError ? e : new ApiError("refused", "This page has a fault: " + e.message);
+			message.state = message.content ? "cut" : "failed";
+			message.error = { message: failure.message, advice: failure.advice, command: failure.command };
+		}
+	}
+	running.delete(c.id);
+	setOurs(ours().filter((id) => id !== c.id));
+	delete message.stream;
+	c.updated = Date.now();
+	update();
+	try {
+		await save(c);
+	} catch (e) {
+		if (!(e instanceof StoreError)) throw e;
+		failure ??= e;
+	}
+	return failure;
+}

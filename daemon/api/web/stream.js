@@ -1,0 +1,94 @@
+// stream: reads a completion as it is written.  Where the connection breaks, it is taken up again at the event that comes next.
+//
+// A stream is known by { id, next, seconds }: the next event is number next, and the node keeps the stream for so many seconds.  This
+// is all that it takes to go on with it, also after the page was loaded anew.
+
+import { ApiError, errorOf, request } from "./api.js";
+
+const RESUME = 120; // seconds; the node may allow fewer
+const PAUSES = [0, 500, 1000, 2000, 4000, 8000]; // ms before each try to take a stream up; the last again and again
+
+// The events of a body: { id, data } as their lines arrive.
+async function* events(body) {
+	const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+	let rest = "", id = 0;
+	try {
+		for (;;) {
+			const { done, value } = await reader.read();
+			if (done) return;
+			const lines = (rest + value).split("\n");
+			rest = lines.pop();
+			for (const line of lines) {
+				if (line.startsWith("id:")) id = Number(line.slice(3));
+				else if (line.startsWith("data:")) yield { id, data: line.slice(5).trim() };
+			}
+		}
+	} finally {
+		reader.cancel().catch(() => {});
+	}
+}
+
+// Yields chunks until the stream ends or breaks; returns whether it has ended.
+async function* read(response, stream, signal) {
+	const all = events(response.body);
+	for (;;) {
+		let next;
+		try {
+			next = await all.next();
+		} catch (e) {
+			if (signal.aborted) throw e;
+			return false;
+		}
+		if (next.done) return false;
+		if (next.value.data === "[DONE]") return true;
+		const chunk = JSON.parse(next.value.data);
+		if (chunk.error) throw new ApiError("cut", errorOf(503, chunk).message, { advice: "Regenerate asks for it again." });
+		if (next.value.id) stream.next = next.value.id + 1;
+		yield chunk;
+	}
+}
+
+async function begin(body, stream, signal) {
+	const response = await request("/v1/chat/completions", {
+		method: "POST",
+		headers: { "Content-Type": "application/json", "X-Resume": String(RESUME) },
+		body: JSON.stringify({ ...body, stream: true, stream_options: { include_usage: true }, return_progress: true }),
+		signal,
+	});
+	const seconds = Number(response.headers.get("X-Resume"));
+	if (seconds) Object.assign(stream, { id: response.headers.get("X-Stream-Id"), next: 1, seconds });
+	return response;
+}
+
+const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
+
+async function takeUp(stream, signal) {
+	const until = performance.now() + 1000 * (stream.seconds ?? 0);
+	for (let i = 0; stream.id && performance.now() < until; i++) {
+		await sleep(PAUSES[Math.min(i, PAUSES.length - 1)]);
+		try {
+			return await request(`/v1/stream/${stream.id}?from=${stream.next}`, { signal });
+		} catch (e) {
+			if (signal.aborted) throw e;
+			if (e.kind !== "lost" && e.kind !== "busy") break; // the node has it no more
+		}
+	}
+	throw new ApiError("cut", "The connection to the node was lost in the middle of the answer.", { advice: "Regenerate asks for it again." });
+}
+
+// Yields the chunks of a chat completion, and { lost: true } whenever the connection is lost.  A stream that has an id is gone on with.
+// Throws ApiError, or AbortError when the signal says so: the node stops then.
+export async function* complete(body, stream, signal) {
+	let response = stream.id ? null : await begin(body, stream, signal);
+	try {
+		for (;;) {
+			if (response && (yield* read(response, stream, signal))) return;
+			yield { lost: true };
+			response = await takeUp(stream, signal);
+		}
+	} catch (e) {
+		if (!signal.aborted) throw e;
+		if (stream.id) request("/v1/stream/" + stream.id, { method: "DELETE" }).catch(() => {}); // it ends by itself, later
+		throw new DOMException("stopped", "AbortError");
+	}
+}

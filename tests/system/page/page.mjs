@@ -1,0 +1,412 @@
+// The chat page in a headless Chromium: page.mjs CHROMIUM DIR ALPHA BETA DEMO SLOW; prints a line "ok WHAT" or "not ok WHAT" for each
+// case, and what was seen where it is wrong.  DIR: of the cluster that page.sh has started; ALPHA, BETA: where its nodes serve HTTP;
+// DEMO, SLOW: models to load.
+import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { createServer } from "node:http";
+import { connect, createServer as createConnections } from "node:net";
+import { createRequire } from "node:module";
+import { chromium } from "playwright-core";
+
+const [, , executablePath, dir, alpha, beta, demo, slow] = process.argv;
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const caravan = (node, ...args) => execFileSync("caravan", [args[0], "--control", `${dir}/${node}/control.sock`, ...args.slice(1)], { encoding: "utf8" });
+
+function check(what, good, ...seen) {
+	console.log((good ? "ok " : "not ok ") + "page: " + what);
+	if (!good) for (const s of seen) console.log(JSON.stringify(s)?.slice(0, 1500) ?? "undefined");
+}
+
+// ---- a browser ----
+
+const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-dev-shm-usage"] });
+const foreign = []; // requests to other places than the node
+const faults = []; // what the page itself did wrong
+
+async function open(url, options = {}) {
+	const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, reducedMotion: "reduce", ...options });
+	const page = await context.newPage();
+	page.setDefaultTimeout(60000); // a bound on hanging
+	await page.addInitScript(() => {
+		window.violations = [];
+		document.addEventListener("securitypolicyviolation", (e) => window.violations.push(e.violatedDirective + " " + e.blockedURI));
+	});
+	page.on("pageerror", (e) => faults.push(String(e)));
+	page.on("request", (r) => !r.url().startsWith(url) && !/^(blob|data):/.test(r.url()) && foreign.push(r.url()));
+	await page.goto(url);
+	await page.waitForSelector("html[data-ready]");
+	return page;
+}
+
+const text = (page, selector) => page.textContent(selector);
+const answers = (page) => page.$$eval("article.assistant > .markdown", (all) => all.map((e) => e.textContent));
+const finished = (page) => page.waitForFunction(() => !document.querySelector("#send.stop") && document.querySelector("article.assistant:last-child .actions:not([hidden])"));
+const shows = (page, selector, part) =>
+	page.waitForFunction(([s, p]) => [...document.querySelectorAll(s)].some((e) => e.checkVisibility() && e.textContent.includes(p)), [selector, part]);
+
+async function say(page, words) {
+	await page.fill("#input", words);
+	await page.press("#input", "Enter");
+}
+
+async function set(page, values) {
+	await page.click("#settings");
+	for (const [name, value] of Object.entries(values)) await page.fill(name === "system" ? "#system" : "#set-" + name, String(value));
+	await page.click("#settings-dialog .primary");
+}
+
+async function accessible(page, what) {
+	await page.evaluate(axe);
+	const { violations, passes } = await page.evaluate(() => axe.run({ runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] }));
+	check("axe finds nothing: " + what, violations.length === 0 && passes.length > 10, ...violations.map((v) => [v.id, v.nodes.map((n) => [n.target, n.failureSummary])]));
+}
+
+// The next completion is this text instead of the node's.
+async function instead(page, content, reasoning = "") {
+	const chunk = (delta) => "data: " + JSON.stringify({ choices: [{ index: 0, delta, finish_reason: null }] }) + "\n\n";
+	const body = chunk({ reasoning_content: reasoning }) + (content.match(/[\s\S]{1,40}/g) ?? []).map((c) => chunk({ content: c })).join("") + "data: [DONE]\n\n";
+	await page.route("**/v1/chat/completions", (route) => route.fulfill({ contentType: "text/event-stream", body }), { times: 1 });
+}
+
+// ---- cases ----
+
+async function begins(page) {
+	check("without a model it says what to type", (await text(page, "#welcome")).includes("caravan load FILE.gguf"), await text(page, "#welcome"));
+	await accessible(page, "without a model");
+	await say(page, "Hello");
+	await shows(page, "article.assistant .notice", "caravan load");
+	check("and so does the answer to what is sent all the same", true);
+	await page.click("#new");
+	caravan("alpha", "load", "--nodes", "all", "--name", "stories", demo);
+	await page.waitForFunction(() => document.querySelector("#model").value === "stories" && document.querySelector(".examples"));
+	check("it notices a model that is loaded meanwhile", true);
+	await accessible(page, "an empty chat");
+}
+
+async function chats(page) {
+	await set(page, { seed: 7, temperature: 0.8, max_tokens: 60, system: "You tell stories." });
+	const asked = page.waitForRequest("**/v1/chat/completions");
+	await say(page, "Once upon a time");
+	const body = (await asked).postDataJSON();
+	await finished(page);
+	const want = await (await fetch(beta + "v1/chat/completions", { method: "POST", body: JSON.stringify({ ...body, stream: false }) })).json();
+	const plain = (s) => s.replace(/\s+/g, "");
+	check("what is sent has the settings", body.seed === 7 && body.max_tokens === 60 && body.messages[0].role === "system" && body.messages[1].content === "Once upon a time", body);
+	const [first] = await answers(page);
+	check("the answer is the API's", want.choices[0].message.content.length > 50 && plain(first) === plain(want.choices[0].message.content), first, want);
+	check("with how many tokens and how fast", /^60 tokens · [\d.]+ tokens\/s · first after [\d.]+ s · reached its longest length$/.test(await text(page, ".stats")), await text(page, ".stats"));
+	check("and is said to people who hear the page", (await text(page, "#status")).startsWith("Answer: "), await text(page, "#status"));
+	const old = await page.$("article.assistant");
+	await page.click('[aria-label="Regenerate"]');
+	await old.waitForElementState("hidden");
+	await finished(page);
+	check("regenerated with the same seed it is the same, in its place", JSON.stringify(await answers(page)) === JSON.stringify([first]), await answers(page));
+	await say(page, "And then?");
+	await finished(page);
+	check("a second turn", (await answers(page)).length === 2);
+	await page.hover("article.user");
+	await page.click('article.user [aria-label="Edit and send again"]');
+	await page.fill(".edit textarea", "Lily and Tom went to the park");
+	await page.press(".edit textarea", "Enter");
+	await finished(page);
+	check("an edited message leaves out what came after it", (await answers(page)).length === 1 && (await page.$$(".user")).length === 1 &&
+		(await text(page, ".bubble")) === "Lily and Tom went to the park" && (await answers(page))[0] !== first, await answers(page));
+	await accessible(page, "a chat");
+	const before = await answers(page);
+	await page.reload();
+	await page.waitForSelector("html[data-ready]");
+	check("a reload keeps it", JSON.stringify(await answers(page)) === JSON.stringify(before), before, await answers(page));
+	await page.click("#settings");
+	check("with its settings", (await page.inputValue("#set-seed")) === "7" && (await page.inputValue("#system")) === "You tell stories.");
+	await accessible(page, "the settings");
+	await page.press("#system", "Escape");
+}
+
+async function conversations(page) {
+	const titles = () => page.$$eval("#conversations .title", (all) => all.map((e) => e.textContent));
+	await page.click("#new");
+	await say(page, "A zebra in the rain");
+	await finished(page);
+	await page.fill("#search", "zebra");
+	check("search finds a word in the text", JSON.stringify(await titles()) === '["A zebra in the rain"]', await titles());
+	await page.fill("#search", "nothing like that");
+	check("or says that there is none", (await text(page, "#conversations")).includes("No chat has that"));
+	await page.fill("#search", "");
+	await page.click('.item:has([aria-current]) [aria-label^="More"]');
+	await accessible(page, "the menu of a chat");
+	await page.click('#menu [data-do="rename"]');
+	await page.fill("#rename-input", "Stripes <b>");
+	await page.press("#rename-input", "Enter");
+	await shows(page, "#conversations .title", "Stripes <b>");
+	check("renamed", (await titles()).includes("Stripes <b>"));
+	const [file] = await Promise.all([page.waitForEvent("download"), page.click("#export")]);
+	await file.saveAs(dir + "/export.json");
+	const before = await titles();
+	await page.click('.item:has([aria-current]) [aria-label^="More"]');
+	await page.click('#menu [data-do="delete"]');
+	await page.click("#delete-dialog .primary");
+	await page.waitForFunction((n) => document.querySelectorAll("#conversations .title").length === n, before.length - 1);
+	check("deleted", !(await titles()).includes("Stripes <b>") && (await answers(page)).length === 0, await titles());
+	await page.setInputFiles("#file", dir + "/export.json");
+	await page.waitForFunction((n) => document.querySelectorAll("#conversations .title").length === n, before.length);
+	check("and imported again", JSON.stringify(await titles()) === JSON.stringify(before), await titles(), before);
+	await page.setInputFiles("#file", { name: "x.json", mimeType: "application/json", buffer: Buffer.from('{"a": 1}') });
+	await shows(page, "#banner", "has no conversations of Caravan");
+	check("another file is refused in words", true);
+	await page.click("#conversations a >> nth=0");
+}
+
+async function streams(page) {
+	caravan("alpha", "load", "--nodes", "all", "--name", "slow", slow);
+	await page.reload();
+	await page.waitForSelector("html[data-ready]");
+	await page.click("#new");
+	await page.waitForSelector('#model option[value="slow"]', { state: "attached" });
+	await page.selectOption("#model", "slow");
+	await set(page, { max_tokens: "", seed: 1 });
+	await say(page, "abc");
+	const sizes = await page.evaluate(() => new Promise((done) => {
+		const seen = new Set();
+		const look = () => {
+			const n = document.querySelector("article.assistant > .markdown")?.textContent.length ?? 0, writing = document.querySelector("#send.stop");
+			if (n && writing) seen.add(n);
+			if (seen.size >= 5 || (n && !writing)) done([...seen]);
+			else requestAnimationFrame(look);
+		};
+		look();
+	}));
+	check("an answer grows while it is written", sizes.length >= 5, sizes);
+	await page.click("#new");
+	check("another chat can be looked at meanwhile", (await page.$$(".item.running")).length === 1 && !(await page.$("#send.stop")));
+	await page.goBack();
+	await page.waitForSelector("#send.stop");
+	await page.keyboard.press("Escape");
+	await finished(page);
+	check("Esc stops it, and what was written stays", (await text(page, ".notice")) === "Stopped." && (await answers(page))[0].length > 5, await text(page, "article.assistant"));
+	await page.reload();
+	await page.waitForSelector("html[data-ready]");
+	check("a stopped answer is kept too", (await answers(page))[0]?.length > 5);
+}
+
+// An answer of the slow model that is begun, and what the API says to the same.
+const LENGTH = 500;
+async function beginSlow(page) {
+	await page.click("#new");
+	await page.selectOption("#model", "slow");
+	await set(page, { max_tokens: LENGTH, temperature: 0.9, seed: 1 });
+	await say(page, "abc");
+	await page.waitForFunction(() => document.querySelector("article.assistant > .markdown")?.textContent.length > 20);
+	return !!(await page.$("#send.stop"));
+}
+
+// A way to a node that can be cut.
+async function wire(url) {
+	const sockets = new Set();
+	const server = createConnections((client) => {
+		const there = connect(Number(new URL(url).port), "127.0.0.1");
+		for (const s of [client, there]) sockets.add(s.on("error", () => {}).on("close", () => (sockets.delete(s), client.destroy(), there.destroy())));
+		client.pipe(there).pipe(client);
+	});
+	await new Promise((done) => server.listen(0, "127.0.0.1", done));
+	return { url: `http://127.0.0.1:${server.address().port}/`, cut: () => sockets.forEach((s) => s.destroy()), close: () => server.close() };
+}
+
+async function resumes() {
+	const cable = await wire(alpha), page = await open(cable.url);
+	const [request] = await Promise.all([page.waitForRequest("**/v1/chat/completions"), beginSlow(page)]);
+	await finished(page);
+	const [whole] = await answers(page);
+	check("an answer of the slow model", whole.length > 200 && request.postDataJSON().max_tokens === LENGTH, whole.length);
+	let asked = 0;
+	page.on("request", (r) => (asked += /\/v1\/stream\/[^/]+\?from=\d+$/.test(r.url()) && r.method() === "GET"));
+	check("it is being written", await beginSlow(page));
+	cable.cut();
+	await finished(page);
+	check("a connection that is lost is taken up, and the answer is what it would have been", asked > 0 && (await answers(page))[0] === whole, asked, await answers(page), whole);
+	asked = 0;
+	check("it is being written again", await beginSlow(page));
+	await page.reload();
+	await page.waitForSelector("html[data-ready]");
+	await finished(page);
+	check("and so is an answer after a reload", asked > 0 && (await answers(page))[0] === whole, asked, await answers(page), whole);
+	await page.context().close();
+	cable.cut();
+	cable.close();
+}
+
+const HOSTILE = [
+	"<script>window.hit = 1</script>", '<img src=x onerror="window.hit = 2">', "[a](javascript:window.hit=3)", '<a href="javascript:window.hit=4">b</a>',
+	'<svg onload="window.hit = 5"><script>window.hit = 5</script></svg>', "<style>* { display: none }</style>",
+	'<math><mtext><table><mglyph><style><!--</style><img title="--&gt;&lt;img src=1 onerror=window.hit=6&gt;">',
+	'<form id="app" name="getElementById"><input name="attributes" id="input"></form>', '<a id="send"></a><a id="send" name="x"></a>', "![pixel](PIXEL)", '<img src="PIXEL">',
+	'<iframe srcdoc="<script>parent.hit = 7</script>"></iframe>', '<base href="PIXEL">', '<meta http-equiv="refresh" content="0;url=PIXEL">', '<link rel="stylesheet" href="PIXEL">',
+	'```"><img src=x onerror=window.hit=8>\nx\n```', "[c](data:text/html,<script>window.hit=9</script>)", "[d]\n\n[d]: javascript:window.hit=10", "<javascript:window.hit=11>",
+	'[e](https://example.org/" onmouseover="window.hit=12)', '<details open ontoggle="window.hit=13"><summary>f</summary></details>', "|<img src=x onerror=window.hit=14>|\n|-|\n|<svg/onload=window.hit=15>|",
+	'<span class="notice" style="position:fixed;inset:0">g</span>', "# app", '<x-y onfocus="window.hit=16" tabindex=0 autofocus>', "$<img src=x onerror=window.hit=17>$", "\\[<script>window.hit=18</script>\\]",
+	'<button formaction="javascript:window.hit=19">h</button>', '<object data="PIXEL"></object><embed src="PIXEL"><video src="PIXEL" autoplay></video>', "<noscript><p title=\"</noscript><img src=x onerror=window.hit=20>\">",
+	"<div>".repeat(300) + "<table>".repeat(300) + "<img src=x onerror=window.hit=21>",
+].join("\n\n");
+
+// What in the messages a model's text must never be.
+const strange = (page) => page.evaluate(() => {
+	const tags = /^(A|B|BLOCKQUOTE|BR|BUTTON|CODE|DEL|DETAILS|DIV|EM|H[2-6]|HR|I|INS|KBD|LI|MARK|OL|P|PRE|S|SMALL|SPAN|STRONG|SUB|SUMMARY|SUP|TABLE|TBODY|TD|TH|THEAD|TR|U|UL|SVG|USE)$/i;
+	const attributes = /^(align|aria-hidden|aria-label|class|href|open|rel|role|start|tabindex|target|title|type)$/;
+	const classes = /^(hljs-[a-z_-]+|math|code|code-bar|scroll|icon)$/;
+	const found = [];
+	for (const e of document.querySelectorAll(".markdown *")) {
+		if (!tags.test(e.tagName)) found.push(e.tagName);
+		for (const a of e.attributes) if (!attributes.test(a.name)) found.push(e.tagName + " " + a.name);
+		for (const c of e.classList) if (!classes.test(c)) found.push(e.tagName + " ." + c);
+		if (e.tagName === "A" && e.hasAttribute("href") && (!/^(https?|mailto):/.test(e.href) || !e.rel.includes("noopener"))) found.push(e.outerHTML);
+	}
+	return found;
+});
+
+async function hostile(page) {
+	let pixels = 0;
+	const server = createServer((_, response) => (pixels++, response.end())).listen(0, "127.0.0.1");
+	await new Promise((done) => server.on("listening", done));
+	const markdown = HOSTILE.replaceAll("PIXEL", "http://127.0.0.1:" + server.address().port + "/");
+	await page.click("#new");
+	await instead(page, markdown, markdown);
+	await say(page, "<img src=x onerror=window.hit=30> <script>window.hit=31</script>");
+	await finished(page);
+	await page.evaluate(() => document.querySelectorAll("details").forEach((d) => (d.open = true)));
+	const inert = async (what) => {
+		check(what + " is inert", (await page.evaluate(() => window.hit)) === undefined && pixels === 0 && foreign.length === 0, await page.evaluate(() => window.hit), pixels, foreign);
+		check(what + " brings no element, attribute, class or link but plain ones", (await strange(page)).length === 0, await strange(page));
+		check(what + " takes nothing of the page over", await page.evaluate(() => document.getElementById("input").tagName === "TEXTAREA" && document.getElementById("send").tagName === "BUTTON" &&
+			document.getElementById("app").tagName === "DIV" && typeof document.getElementById === "function" && document.querySelector("#input").checkVisibility()));
+		check(what + " breaks no rule of the page's policy", (await page.evaluate(() => window.violations.length)) === 0, await page.evaluate(() => window.violations));
+	};
+	await inert("hostile Markdown");
+	check("and is there to be read", (await answers(page)).every((t) => t.includes("<script>window.hit = 1</script>") && t.includes('onerror="window.hit = 2"')), await answers(page));
+	await page.setInputFiles("#file", { name: "x.json", mimeType: "application/json", buffer: Buffer.from(JSON.stringify({ format: "caravan-conversations", version: 1, conversations: [
+		{ id: "__proto__", title: "<img src=x onerror=window.hit=40>", updated: 9e12, model: "<svg onload=window.hit=41>", system: "", settings: { __proto__: 1, model: 2 },
+			messages: [{ role: "assistant", content: markdown, model: markdown, state: "<b>", error: { message: "x" } }, { role: "<b>", content: 7 }] }] })) });
+	await shows(page, "#conversations .title", "<img src=x");
+	await page.click("#conversations a:has-text('<img src=x')");
+	await page.waitForSelector("article.assistant .markdown p");
+	await inert("a hostile file");
+	// the policy itself: what would have got through is stopped
+	const stopped = await page.evaluate(() => {
+		document.body.append(Object.assign(document.createElement("style"), { textContent: "body { display: none }" }));
+		try {
+			document.createElement("img").setAttribute("onerror", "window.hit = 50");
+		} catch (e) {
+			return e.message;
+		}
+	});
+	check("even from within the page neither a style nor a handler counts", /TrustedScript/.test(stopped) && (await page.isVisible("#input")) &&
+		(await page.evaluate(() => window.violations.length)) > 0, stopped);
+	server.close();
+}
+
+const MARKDOWN = "Some **bold** text.\n\n```python\ndef f(x):\n    return x\n```\n\n| a | b |\n|---|--:|\n| 1 | 2 |\n\nIt is $x_1 * y_1$ and \\(a_b\\).\n\n\\[\n\\sum_{i=1}^{n} i\n= \\frac{n(n+1)}{2}\n\\]\n\n[link](https://example.org/)";
+
+async function markdown(page) {
+	await page.click("#new");
+	await instead(page, MARKDOWN, "Let me *think*.");
+	await say(page, "Show me");
+	await finished(page);
+	const seen = await page.evaluate(() => {
+		const all = (s) => [...document.querySelectorAll("article.assistant > .markdown " + s)].map((e) => e.textContent);
+		return { bold: all("strong"), keywords: all(".hljs-keyword"), cells: all("td"), math: all(".math"), open: document.querySelector(".reasoning").open, thought: document.querySelector(".reasoning em").textContent };
+	});
+	check("Markdown, code in colour, tables", seen.bold[0] === "bold" && seen.keywords.join() === "def,return" && seen.cells.join() === "1,2", seen);
+	check("mathematics stays as it was written", JSON.stringify(seen.math) === JSON.stringify(["$x_1 * y_1$", "\\(a_b\\)", "\\[\n\\sum_{i=1}^{n} i\n= \\frac{n(n+1)}{2}\n\\]"]), seen.math);
+	check("reasoning is there, folded", seen.open === false && seen.thought === "think", seen);
+	await page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
+	await page.click('[aria-label="Copy code"]');
+	check("code is copied", (await page.evaluate(() => navigator.clipboard.readText())) === "def f(x):\n    return x\n" || (await page.evaluate(() => navigator.clipboard.readText())) === "def f(x):\n    return x");
+	await accessible(page, "Markdown");
+	await page.click("#theme");
+	await page.click("#theme");
+	check("dark when it is chosen", (await page.evaluate(() => getComputedStyle(document.body).colorScheme)) === "dark" && (await page.getAttribute("#theme", "aria-label")) === "Theme: dark");
+	await accessible(page, "Markdown in the dark");
+	await page.click("#theme");
+}
+
+async function waits(page) {
+	await page.click("#new");
+	await page.selectOption("#model", "stories");
+	await page.route("**/v1/chat/completions", (route) => route.fulfill({ status: 503, headers: { "Retry-After": "1" }, contentType: "application/json",
+		body: '{"error":{"message":"model stories is loading (hashing, 71%)","type":"server_error"}}' }), { times: 1 });
+	await say(page, "Hello");
+	await shows(page, ".waiting", "Model stories is loading (hashing, 71%).");
+	check("while a model loads it says how far it is", true);
+	await finished(page);
+	check("and asks again by itself", (await answers(page))[0].length > 0);
+	await page.route("**/v1/chat/completions", (route) => route.fulfill({ contentType: "text/event-stream",
+		body: 'data: {"choices":[{"index":0,"delta":{"content":"Half"}}]}\n\n' }), { times: 1 });
+	await say(page, "Go on");
+	await shows(page, ".notice", "Regenerate asks for it again.");
+	check("a connection that is lost is said, and what to do", (await answers(page)).at(-1).trim() === "Half", await answers(page));
+}
+
+async function phone(url) {
+	const page = await open(url, { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true, colorScheme: "dark" });
+	await instead(page, MARKDOWN + "\n\n" + "long".repeat(200) + "\n\n|" + "wide column|".repeat(20) + "\n|" + "-|".repeat(20));
+	await say(page, "Show me");
+	await finished(page);
+	check("phone: nothing is wider than the screen", await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth && document.querySelector("#thread").scrollWidth <= innerWidth));
+	await accessible(page, "on a phone");
+	await page.click("#show-sidebar");
+	await page.waitForFunction(() => document.activeElement.id === "hide-sidebar");
+	await accessible(page, "on a phone, with the conversations");
+	await page.keyboard.press("Escape");
+	check("phone: Esc closes the conversations, and the focus is back", await page.evaluate(() => document.activeElement.id === "show-sidebar"));
+	await page.context().close();
+}
+
+async function keys(page) {
+	const secret = /\S{20,}/.exec(caravan("alpha", "key", "create"))[0];
+	await page.reload();
+	await page.waitForSelector("#key-dialog[open]");
+	check("where a key is needed it is asked for", (await text(page, "#key-text")).includes("caravan key create"), await text(page, "#key-text"));
+	await accessible(page, "asked for a key");
+	await page.fill("#key-input", "wrong");
+	await page.press("#key-input", "Enter");
+	await shows(page, "#key-text", "does not take the key");
+	check("a wrong one is not taken", true);
+	await page.fill("#key-input", secret);
+	await page.press("#key-input", "Enter");
+	await page.waitForFunction(() => document.querySelector("#model").value && document.querySelector("#banner").hidden);
+	await page.click("#new");
+	await page.selectOption("#model", "stories");
+	await say(page, "Hello");
+	await finished(page);
+	await page.reload();
+	await page.waitForSelector("html[data-ready]");
+	check("with the right one it answers, and keeps it", (await answers(page))[0].length > 0 && !(await page.$("#key-dialog[open]")));
+}
+
+async function losses(page) {
+	await page.click("#new");
+	await page.selectOption("#model", "slow");
+	await say(page, "abc");
+	await page.waitForFunction(() => document.querySelector("article.assistant > .markdown")?.textContent.length > 20);
+	process.kill(Number(readFileSync(dir + "/beta.pid", "utf8")), "SIGKILL");
+	await finished(page);
+	check("a node that is lost while it writes: the page says which, and what to do", /beta/.test(await text(page, ".notice")) && /Regenerate/.test(await text(page, ".notice")) &&
+		(await answers(page))[0].length > 20, await text(page, ".notice"));
+	await page.click("#new");
+	await page.waitForFunction(() => document.querySelector("#model").value);
+	await page.click('#new');
+	process.kill(Number(readFileSync(dir + "/alpha.pid", "utf8")), "SIGKILL");
+	await say(page, "Hello");
+	await shows(page, ".notice", "This node does not answer.");
+	await shows(page, "#banner", "Is caravand running");
+	check("a node that does not answer is said", true);
+}
+
+const page = await open(alpha);
+for (const f of [begins, chats, conversations, hostile, markdown, streams, resumes, waits, () => phone(beta), keys, losses])
+	try {
+		await f(page);
+	} catch (e) {
+		check(f.name + " came to its end", false, String(e?.stack ?? e));
+	}
+check("the page has thrown nothing", faults.length === 0, faults);
+check("and asked no other machine for anything", foreign.length === 0, foreign);
+await browser.close();
