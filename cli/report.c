@@ -97,6 +97,24 @@ const Caravan__StageState *report_stage(const struct report *r, const Caravan__R
 	return NULL;
 }
 
+static void report_add_machine(json_t *o, const Caravan__Machine *m, double ahead) {
+	if (m->memory_size) {
+		json_object_set_new(o, "machine_memory", json_integer((json_int_t)m->memory_size));
+		json_object_set_new(o, "machine_memory_free", json_integer((json_int_t)m->memory_free));
+	}
+	json_object_set_new(o, "swapped_bytes", json_integer((json_int_t)m->swapped));
+	if (m->temperature > 0)
+		json_object_set_new(o, "temperature_celsius", json_real(m->temperature));
+	if (m->clock > 0)
+		json_object_set_new(o, "clock_hz", json_real(m->clock));
+	if (m->clock_max > 0)
+		json_object_set_new(o, "clock_max_hz", json_real(m->clock_max));
+	json_object_set_new(o, "slowed_by_heat", json_boolean(m->hot));
+	json_object_set_new(o, "slowed_by_weak_power", json_boolean(m->weak_power));
+	json_object_set_new(o, "uptime_seconds", json_real(m->uptime));
+	json_object_set_new(o, "clock_ahead_seconds", json_real(ahead));
+}
+
 static json_t *report_node_json(const Caravan__ReportNode *n) {
 	char hex[NODE_ID_HEX] = "";
 	struct node_id id;
@@ -144,6 +162,8 @@ static json_t *report_node_json(const Caravan__ReportNode *n) {
 		json_object_set_new(
 		        o, "content_received_bytes", json_integer((json_int_t)s->content_received));
 		json_object_set_new(o, "content_sent_bytes", json_integer((json_int_t)s->content_sent));
+		if (s->machine)
+			report_add_machine(o, s->machine, n->ahead);
 	}
 	return o;
 }

@@ -1,21 +1,31 @@
-/* caravan status: health and throughput of the cluster, once: the verdict, what is wrong and what to do, then tables. */
+/* caravan status: health and throughput of the cluster, once or again and again: the verdict, what is wrong and what to do, then
+ * tables. */
 #include "cli/advice.h"
 #include "cli/command.h"
 #include "cli/report.h"
 #include "cli/table.h"
 #include "common/size.h"
 #include "daemon/plan/advice.h"
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
-enum { OPT_JSON = OPT_OWN };
+#define WATCH_S 1
 
-static const struct option longs[] = {{"json", no_argument, NULL, OPT_JSON}, ARGS_COMMON};
+enum { OPT_JSON = OPT_OWN, OPT_WATCH };
+
+static const struct option longs[] = {
+        {"json", no_argument, NULL, OPT_JSON}, {"watch", no_argument, NULL, OPT_WATCH}, ARGS_COMMON};
 
 static const char help[] = "Prints whether the cluster is healthy, then any problems and what to do about\n"
-                           "them, then the nodes and models.  Exit status 0 only when the cluster is\n"
-                           "healthy: every node is up, and every model serves or is being loaded.\n"
+                           "them, then the nodes, their machines and the models.  Exit status 0 only when\n"
+                           "the cluster is healthy: every node is up, and every model serves or is being\n"
+                           "loaded.\n"
                            "\n"
+                           "  --watch                print it every second, until Ctrl-C\n"
                            "  --json                 print the same facts as JSON\n";
 
 /* ---- the verdict ---- */
@@ -89,6 +99,39 @@ static void status_print_nodes(const struct report *r) {
 	for (size_t i = 0; i < r->nodes; i++)
 		if (!status_is(r->node[i], "expelled"))
 			status_print_node(&t, r->node[i]);
+	printf("\n");
+	table_print(&t, stdout, table_width());
+}
+
+/* ---- their machines ---- */
+
+static void status_print_machine(struct table *t, const Caravan__ReportNode *n) {
+	const Caravan__Machine *m = n->node_state->machine;
+	table_cell(t, "%s", n->name);
+	table_cell(t, "%s", *n->node_state->version ? n->node_state->version : "-");
+	table_cell(t, "%s", m ? size_time(m->uptime).s : "-");
+	table_cell(t, "%s",
+	        m && m->memory_size ? size_of((double)m->memory_free, (double)m->memory_size).s : "-");
+	if (m && m->temperature > 0)
+		table_cell(t, "%.0f C", m->temperature);
+	else
+		table_cell(t, "-");
+	if (m && m->clock > 0 && m->clock_max > 0)
+		table_cell(t, "%.1f of %.1f GHz", m->clock / 1e9, m->clock_max / 1e9);
+	else
+		table_cell(t, "-");
+}
+
+static void status_print_machines(const struct report *r) {
+	static const char *const heads[] = {
+	        "node", "version", "up for", "memory free", "temperature", "clock"};
+	struct table t;
+	table_begin(&t, 6, 2);
+	for (size_t i = 0; i < sizeof heads / sizeof *heads; i++)
+		table_cell(&t, "%s", heads[i]);
+	for (size_t i = 0; i < r->nodes; i++)
+		if (r->node[i]->node_state && (r->node[i]->self || status_is(r->node[i], "up")))
+			status_print_machine(&t, r->node[i]);
 	printf("\n");
 	table_print(&t, stdout, table_width());
 }
@@ -218,26 +261,96 @@ static void status_print_model(const struct report *r, const Caravan__ReportMode
 	status_print_times(r, m);
 }
 
+static int status_print(const struct report *r, bool json) {
+	if (json)
+		return report_print_json(r);
+	status_print_verdict(r);
+	status_print_problems(r);
+	status_print_nodes(r);
+	status_print_machines(r);
+	for (size_t i = 0; i < r->models; i++)
+		status_print_model(r, r->model[i]);
+	return EXIT_OK;
+}
+
+/* ---- again and again ---- */
+
+/* Fills the screen with a text, from its top: lines that do not fit are counted instead. */
+static void status_fill_screen(const char *text, unsigned rows) {
+	unsigned lines = 0;
+	for (const char *c = text; *c; c++)
+		lines += *c == '\n';
+	fputs("\033[H\033[J", stdout); /* to the corner, and clear */
+	for (unsigned line = 0; *text && (lines < rows || line + 2 < rows); line++) {
+		size_t len = strcspn(text, "\n");
+		len += text[len] == '\n';
+		fwrite(text, 1, len, stdout);
+		text += len;
+	}
+	if (*text)
+		printf("... %u more lines: a higher window shows them\n", lines + 2 - rows);
+	fflush(stdout);
+}
+
+/* One look: on a terminal in place of the last one.  The daemon may be away: what is said then is printed too. */
+static int status_watch_once(const struct args *a, bool json) {
+	struct winsize size;
+	bool screen = !json && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_row > 2;
+	struct report r;
+	int rc = report_fetch(&r, a);
+	if (rc != 0)
+		return rc;
+	if (!screen) {
+		rc = status_print(&r, json);
+		if (!json)
+			printf("\n");
+	} else {
+		char *text = NULL;
+		size_t len;
+		FILE *terminal = stdout, *memory = open_memstream(&text, &len);
+		if (!memory) {
+			report_clear(&r);
+			return fail("out of memory");
+		}
+		stdout = memory;
+		rc = status_print(&r, false);
+		stdout = terminal;
+		if (fclose(memory) == 0)
+			status_fill_screen(text, size.ws_row);
+		free(text);
+	}
+	report_clear(&r);
+	if (fflush(stdout) != 0)
+		return fail("cannot write: %s", strerror(errno));
+	return rc;
+}
+
+static int status_watch(const struct args *a, bool json) {
+	for (bool seen = false;;) {
+		int rc = status_watch_once(a, json);
+		if (rc != 0 && (!seen || ferror(stdout)))
+			return rc; /* it was never there, or nobody reads this */
+		seen = true;
+		sleep(WATCH_S);
+	}
+}
+
 static int status_run(int argc, char **argv) {
 	struct args a;
 	struct report r;
-	bool json = false;
+	bool json = false, watch = false;
 	args_begin(&a, &command_status, argc, argv);
-	for (int o; (o = args_next(&a, "", longs)) != -1;)
+	for (int o; (o = args_next(&a, "", longs)) != -1;) {
 		json = json || o == OPT_JSON;
+		watch = watch || o == OPT_WATCH;
+	}
 	args_operands(&a, 0, 0, "");
+	if (watch)
+		return status_watch(&a, json);
 	int rc = report_fetch(&r, &a);
 	if (rc != 0)
 		return rc;
-	if (json) {
-		rc = report_print_json(&r);
-	} else {
-		status_print_verdict(&r);
-		status_print_problems(&r);
-		status_print_nodes(&r);
-		for (size_t i = 0; i < r.models; i++)
-			status_print_model(&r, r.model[i]);
-	}
+	rc = status_print(&r, json);
 	if (rc == EXIT_OK && !r.healthy)
 		rc = EXIT_FAILED;
 	report_clear(&r);
@@ -245,7 +358,7 @@ static int status_run(int argc, char **argv) {
 }
 
 const struct command command_status = {.name = "status",
-        .usage = "[--json]",
+        .usage = "[--watch] [--json]",
         .summary = "show the health and throughput of the cluster",
         .help = help,
         .run = status_run};

@@ -8,6 +8,7 @@
 #include "daemon/calibration/calibrate.h"
 #include "daemon/calibration/calibrate_request.h"
 #include "daemon/core/log.h"
+#include "daemon/core/machine.h"
 #include "daemon/members/link_probe.h"
 #include "daemon/options.h"
 #include "daemon/scrub/scrub.h"
@@ -48,6 +49,8 @@ struct node {
 	struct deploy *deploy;
 	struct scrub *scrub;
 	struct calibration *calibration;
+	struct machine *machine; /* NULL in a private daemon */
+	uint64_t started_ns;
 	struct calibrate_requests *calibrate_requests;
 	struct link_probe *links;
 	struct control *control;
@@ -96,9 +99,29 @@ static void node_calibrate_from_serving(struct node *n, const Caravan__NodeState
 	}
 }
 
+static void node_fill_machine(struct node *n, Caravan__NodeState *out) {
+	static Caravan__Machine machine; /* valid until the next call, as members asks for */
+	struct machine_state s = n->machine ? machine_state(n->machine) : (struct machine_state){0};
+	struct timespec now;
+	caravan__machine__init(&machine);
+	machine.memory_size = s.last.memory_size;
+	machine.memory_free = s.last.memory_free;
+	machine.swapped = s.last.swapped;
+	machine.temperature = s.last.temperature;
+	machine.clock = s.last.clock;
+	machine.clock_max = s.last.clock_max;
+	machine.hot = s.hot;
+	machine.weak_power = s.weak;
+	machine.uptime = (double)(loop_now_ns() - n->started_ns) * 1e-9;
+	if (clock_gettime(CLOCK_REALTIME, &now) == 0 && now.tv_sec > 0)
+		machine.time = (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+	out->machine = &machine;
+}
+
 /* The state of this node for pings and status. */
 static void node_fill_state(void *arg, Caravan__NodeState *out) {
 	struct node *n = arg;
+	node_fill_machine(n, out);
 	out->version = wire_string(PACKAGE_VERSION);
 	out->cpu = wire_string(kern_ops()->name);
 	out->memory_allowed = n->options.memory;
@@ -310,6 +333,9 @@ static int node_start_threads(struct node *n, char *err, size_t errlen) {
 		return fail_with(rc, err, errlen, "cannot measure what this node can do: %s", strerror(-rc));
 	if ((rc = executor_create(&n->executor, n->loop)) != 0)
 		return fail_with(rc, err, errlen, "cannot start a thread for disk work: %s", strerror(-rc));
+	if (!o->private && (rc = machine_watch(&n->machine, "")) != 0)
+		return fail_with(
+		        rc, err, errlen, "cannot watch this machine's memory and heat: %s", strerror(-rc));
 	return 0;
 }
 
@@ -387,6 +413,7 @@ static int node_start(struct node *n, char *err, size_t errlen) {
 	        node_watch_signals, node_start_threads, node_start_members, node_start_models,
 	        node_start_control};
 	int rc = kern_init(err, errlen);
+	n->started_ns = loop_now_ns();
 	for (size_t i = 0; i < sizeof parts / sizeof *parts && rc == 0; i++)
 		rc = parts[i](n, err, errlen);
 	if (rc == 0 && n->options.http.address)
@@ -423,6 +450,8 @@ static void node_end(struct node *n) {
 		event_free(n->interrupt);
 	if (n->hangup)
 		event_free(n->hangup);
+	machine_unwatch(n->machine);
+	n->machine = NULL;
 	loop_destroy(n->loop);
 	keys_wipe(&n->keys);
 	if (n->lock >= 0)

@@ -10,6 +10,7 @@
 #define BIG 9007199254740992.0 /* 2^53: a count of bytes, rows or nanoseconds beyond it is nonsense */
 #define RATE 1e18
 #define SECONDS 1e9
+#define UNIX_SECONDS 1e12
 #define TEXT WIRE_TEXT_MAX
 
 static bool schema_check_plan(const void *message, char *err, size_t errlen) {
@@ -162,13 +163,17 @@ const struct message_schema schema_messages[] = {
 		{4, FIELD_REAL, 0, SECONDS}}, NULL},
 	{MESSAGE(peer_state), {{1, FIELD_ID}, {2, FIELD_REAL, 0, 1e9}, {3, FIELD_ANY}, {30, FIELD_REAL, 0, RATE},
 		{80, FIELD_REAL, 0, RATE}}, NULL},
+	{MESSAGE(machine), {
+		{1, FIELD_NUM, 0, BIG}, {2, FIELD_NUM, 0, BIG}, {3, FIELD_NUM, 0, BIG}, {4, FIELD_REAL, 0, 1000},
+		{5, FIELD_REAL, 0, RATE}, {6, FIELD_REAL, 0, RATE}, {7, FIELD_ANY}, {8, FIELD_ANY},
+		{9, FIELD_REAL, 0, SECONDS}, {10, FIELD_REAL, 0, UNIX_SECONDS}}, NULL},
 	{MESSAGE(node_state), {
 		{1, FIELD_NUM, 0, BIG}, {2, FIELD_NUM, 0, BIG}, {3, FIELD_NUM, 0, 65536}, {4, FIELD_LINE, 0, 64},
 		{5, FIELD_REAL, 0, RATE}, {6, FIELD_MESSAGE, 0, 64}, {7, FIELD_MESSAGE, 0, WIRE_STAGES_MAX},
 		{8, FIELD_MESSAGE, 0, 256}, {9, FIELD_MESSAGE, 0, WIRE_NODES_MAX}, {10, FIELD_LINE, 0, 64},
 		{11, FIELD_NUM, 0, BIG}, {12, FIELD_NUM, 0, BIG}, {20, FIELD_REAL, 0, RATE}, {21, FIELD_NUM, 0, U32},
 		{70, FIELD_NUM, 0, BIG}, {71, FIELD_NUM, 0, BIG}, {72, FIELD_NUM, 0, BIG}, {73, FIELD_NUM, 0, BIG}, {80, FIELD_ANY},
-		{81, FIELD_ANY}, {82, FIELD_REAL, 0, RATE}, {83, FIELD_REAL, 0, RATE}, {84, FIELD_REAL, 0, 1}}, NULL},
+		{81, FIELD_ANY}, {82, FIELD_REAL, 0, RATE}, {83, FIELD_REAL, 0, RATE}, {84, FIELD_REAL, 0, 1}, {90, FIELD_MESSAGE, 0, 1}}, NULL},
 	{MESSAGE(ping), {{1, FIELD_ANY}, {2, FIELD_MESSAGE, 0, 1}}, NULL},
 	{MESSAGE(pong), {
 		{1, FIELD_ANY}, {50, FIELD_ENUM, 0, CARAVAN__REACH__REACH_NONE}, {51, FIELD_LINE, 0, TEXT},
@@ -331,7 +336,8 @@ const struct message_schema schema_messages[] = {
 	{MESSAGE(report_node), {
 		{1, FIELD_NAME_OR_EMPTY}, {2, FIELD_ID}, {3, FIELD_LINE, 1, 64}, {4, FIELD_ENDPOINT}, {5, FIELD_ANY},
 		{6, FIELD_REAL, 0, 1e9}, {7, FIELD_REAL, 0, 1e9}, {8, FIELD_MESSAGE, 0, 1}, {30, FIELD_REAL, 0, RATE},
-		{50, FIELD_LINE, 0, TEXT}, {51, FIELD_REAL, 0, 1e12}, {52, FIELD_ENDPOINT, 0, WIRE_ENDPOINTS_MAX - 1}}, NULL},
+		{50, FIELD_LINE, 0, TEXT}, {51, FIELD_REAL, 0, 1e12}, {52, FIELD_ENDPOINT, 0, WIRE_ENDPOINTS_MAX - 1},
+		{60, FIELD_REAL, -UNIX_SECONDS, UNIX_SECONDS}}, NULL},
 	{MESSAGE(report_model), {
 		{1, FIELD_MESSAGE, 1, 1}, {2, FIELD_ENUM, 0, CARAVAN__MODEL_PHASE__UNLOADED}, {3, FIELD_LINE, 0, TEXT},
 		{4, FIELD_MESSAGE, 0, 1}}, NULL},

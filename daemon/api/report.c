@@ -5,6 +5,7 @@
 #include "shard/store/store.h"
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -33,6 +34,7 @@ static void send_node(struct control_conn *c, struct members *ms, const struct m
 	node.node_state = (Caravan__NodeState *)m->state;
 	node.reason = wire_string(members_reason(ms, m, reason, sizeof reason));
 	node.since = members_since(ms, m);
+	node.ahead = m->up ? m->ahead : 0;
 	for (size_t i = 1; i < m->nendpoints; i++)
 		further[node.n_further++] = wire_string(m->endpoints[i]);
 	node.further = further;
@@ -151,33 +153,87 @@ static void report_fill_disk(struct control_conn *c, const struct member *m, boo
 	        m->name);
 }
 
-static void report_send_slow(
-        struct control_conn *c, bool healthy, const struct slowness *s, const char *subject) {
+static void report_send_problem(
+        struct control_conn *c, bool healthy, const struct health_problem *s, const char *subject) {
 	report_problem(c, healthy, s->kind, subject, s->advice, "%s", s->what);
+}
+
+static bool report_is_here(const struct member *m) {
+	return !m->expelled && m->state && (m->up || m->self);
+}
+
+static bool report_has_machine(const struct member *m) {
+	return report_is_here(m) && m->state->machine;
+}
+
+/* Reports machines that are hot, short of memory or the like. */
+static void report_send_machines(struct control_conn *c, struct members *ms, bool healthy) {
+	static bool (*const checks[])(struct health_problem *, const Caravan__Machine *, const char *) = {
+	        health_heat, health_power, health_memory, health_swap};
+	const struct member *m;
+	struct health_problem p;
+	for (size_t i = 0; (m = members_at(ms, i)); i++)
+		for (size_t k = 0; report_has_machine(m) && k < sizeof checks / sizeof *checks; k++)
+			if (checks[k](&p, m->state->machine, m->name))
+				report_send_problem(c, healthy, &p, m->name);
+}
+
+/* Reports nodes with an older version than the newest of all. */
+static void report_send_versions(struct control_conn *c, struct members *ms, bool healthy) {
+	const struct member *m, *newest = NULL;
+	struct health_problem p;
+	for (size_t i = 0; (m = members_at(ms, i)); i++)
+		if (report_is_here(m) &&
+		        (!newest || health_version(&p, newest->state, newest->name, m->state, m->name)))
+			newest = m;
+	for (size_t i = 0; newest && (m = members_at(ms, i)); i++)
+		if (report_is_here(m) && health_version(&p, m->state, m->name, newest->state, newest->name))
+			report_send_problem(c, healthy, &p, m->name);
+}
+
+static int report_compare(const void *a, const void *b) {
+	double x = *(const double *)a, y = *(const double *)b;
+	return (x > y) - (x < y);
+}
+
+/* Reports clocks that differ from those of most nodes. */
+static void report_send_clocks(struct control_conn *c, struct members *ms, bool healthy) {
+	double ahead[WIRE_NODES_MAX];
+	const struct member *m;
+	struct health_problem p;
+	size_t n = 0;
+	for (size_t i = 0; (m = members_at(ms, i)) && n < WIRE_NODES_MAX; i++)
+		if (report_has_machine(m) && m->state->machine->time > 0)
+			ahead[n++] = m->self ? 0 : m->ahead;
+	qsort(ahead, n, sizeof *ahead, report_compare);
+	for (size_t i = 0; (m = members_at(ms, i)); i++)
+		if (report_has_machine(m) && m->state->machine->time > 0 &&
+		        health_clock(&p, ahead, n, m->self ? 0 : m->ahead, m->name))
+			report_send_problem(c, healthy, &p, m->name);
 }
 
 /* Reports what is slow according to the nodes' states: their rates, their stages, their links. */
 static void report_send_slow_nodes(struct control_conn *c, struct members *ms, bool healthy) {
 	const struct member *m, *peer;
-	struct slowness s;
+	struct health_problem s;
 	struct node_id id;
 	for (size_t i = 0; (m = members_at(ms, i)); i++) {
 		if (m->expelled || !m->state || !(m->up || m->self))
 			continue;
 		if (slowness_calibration(&s, m->state, m->name))
-			report_send_slow(c, healthy, &s, m->name);
+			report_send_problem(c, healthy, &s, m->name);
 		for (size_t k = 0; k < m->state->n_peers; k++) {
 			const Caravan__PeerState *p = m->state->peers[k];
 			peer = node_id_from_bytes(&id, p->node) == 0 ? members_find(ms, &id) : NULL;
 			if (peer && peer->up && !peer->expelled && slowness_link(&s, p, peer->name, m->name))
-				report_send_slow(c, healthy, &s, peer->name);
+				report_send_problem(c, healthy, &s, peer->name);
 		}
 	}
 }
 
 static void report_send_slow_stages(
         struct control_conn *c, struct members *ms, const struct deploy_model *dm, bool healthy) {
-	struct slowness s;
+	struct health_problem s;
 	struct node_id id;
 	for (size_t i = 0; dm->phase == CARAVAN__MODEL_PHASE__SERVING && i < dm->plan->n_stages; i++) {
 		const Caravan__Stage *st = dm->plan->stages[i];
@@ -188,7 +244,7 @@ static void report_send_slow_stages(
 			if (strcmp(reported->model, dm->plan->model) == 0 && reported->first == st->first &&
 			        reported->last == st->last &&
 			        slowness_stage(&s, dm->plan, i, reported, m->state, m->name))
-				report_send_slow(c, healthy, &s, m->name);
+				report_send_problem(c, healthy, &s, m->name);
 		}
 	}
 }
@@ -215,6 +271,9 @@ void report_send(struct control_conn *c) {
 		report_fill_disk(c, m, healthy);
 	for (size_t i = 0; (dm = deploy_at(d, i)); i++)
 		report_fill_model(c, ms, dm, healthy);
+	report_send_machines(c, ms, healthy);
+	report_send_versions(c, ms, healthy);
+	report_send_clocks(c, ms, healthy);
 	report_send_slow_nodes(c, ms, healthy);
 	for (size_t i = 0; (dm = deploy_at(d, i)); i++)
 		report_send_slow_stages(c, ms, dm, healthy);

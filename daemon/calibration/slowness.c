@@ -18,7 +18,7 @@ static double slowness_ratio(double slow, double quick) {
 	return slow / quick;
 }
 
-static bool slowness_than_usual(struct slowness *out, const Caravan__StageState *st, const char *name) {
+static bool slowness_than_usual(struct health_problem *out, const Caravan__StageState *st, const char *name) {
 	if (!(st->usual_seconds > 0) || st->lately_seconds < SLOW_TIMES * st->usual_seconds ||
 	        st->lately_seconds - st->usual_seconds < DIFFERENCE)
 		return false;
@@ -32,7 +32,7 @@ static bool slowness_than_usual(struct slowness *out, const Caravan__StageState 
 	return true;
 }
 
-static bool slowness_than_predicted(struct slowness *out, const Caravan__Plan *plan, const Caravan__Stage *s,
+static bool slowness_than_predicted(struct health_problem *out, const Caravan__Plan *plan, const Caravan__Stage *s,
         const Caravan__StageState *st, const Caravan__NodeState *node, const char *name) {
 	double took =
 	        st->usual_seconds > 0 ? st->usual_seconds : st->single_seconds / (double)st->single_rows;
@@ -59,10 +59,10 @@ static bool slowness_than_predicted(struct slowness *out, const Caravan__Plan *p
 	return true;
 }
 
-bool slowness_stage(struct slowness *out, const Caravan__Plan *plan, size_t stage,
+bool slowness_stage(struct health_problem *out, const Caravan__Plan *plan, size_t stage,
         const Caravan__StageState *st, const Caravan__NodeState *node, const char *name) {
 	const Caravan__Stage *s = plan->stages[stage];
-	*out = (struct slowness){.kind = ""};
+	*out = (struct health_problem){.kind = ""};
 	if (!st || st->single_rows < ROWS_LEAST)
 		return false;
 	if (slowness_than_usual(out, st, name))
@@ -71,8 +71,8 @@ bool slowness_stage(struct slowness *out, const Caravan__Plan *plan, size_t stag
 	return s->seconds > 0 && !s->streamed && slowness_than_predicted(out, plan, s, st, node, name);
 }
 
-bool slowness_calibration(struct slowness *out, const Caravan__NodeState *node, const char *name) {
-	*out = (struct slowness){.kind = "measured-busy"};
+bool slowness_calibration(struct health_problem *out, const Caravan__NodeState *node, const char *name) {
+	*out = (struct health_problem){.kind = "measured-busy"};
 	if (!node || !node->disturbed)
 		return false;
 	snprintf(out->what, sizeof out->what,
@@ -84,8 +84,8 @@ bool slowness_calibration(struct slowness *out, const Caravan__NodeState *node, 
 	return true;
 }
 
-bool slowness_link(struct slowness *out, const Caravan__PeerState *p, const char *from, const char *to) {
-	*out = (struct slowness){.kind = "slow-link"};
+bool slowness_link(struct health_problem *out, const Caravan__PeerState *p, const char *from, const char *to) {
+	*out = (struct health_problem){.kind = "slow-link"};
 	if (!(p->rate > 0) || p->slow_best <= p->rate)
 		return false;
 	snprintf(out->what, sizeof out->what, "The link from %s to %s carries %s/s; it carried %s/s before.",

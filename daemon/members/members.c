@@ -287,6 +287,10 @@ static void members_store_state(struct member *who, const Caravan__NodeState *st
 		return; /* keep the older one */
 	caravan__node_state__free_unpacked((Caravan__NodeState *)who->state, NULL);
 	who->state = copy;
+	struct timespec now;
+	if (state->machine && state->machine->time > 0 && clock_gettime(CLOCK_REALTIME, &now) == 0)
+		who->ahead = state->machine->time + who->round_trip / 2 -
+		             ((double)now.tv_sec + (double)now.tv_nsec * 1e-9);
 }
 
 static void members_fill_state(struct members *m, Caravan__NodeState *state) {

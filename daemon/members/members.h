@@ -62,6 +62,7 @@ struct member {
 	struct member *next_pruned; /* private */
 	uint32_t minor;             /* protocol version of the node; 0: not known yet */
 	uint32_t arithmetic;        /* revision of its arithmetic; 0: not known yet */
+	double ahead;               /* by which its clock is ahead of ours; seconds; 0 when not known */
 	const Caravan__NodeState *state; /* its last state; NULL: none yet; borrowed until its next ping */
 };
 

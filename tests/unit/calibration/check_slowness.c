@@ -28,7 +28,7 @@ static void setup(void) {
 }
 
 START_TEST(a_stage_is_held_against_itself_and_the_plan) {
-	struct slowness s;
+	struct health_problem s;
 	ck_assert(!slowness_stage(&s, &plan, 0, NULL, &node, "kitchen"));
 	ck_assert(!slowness_stage(&s, &plan, 0, &state, &node, "kitchen"));
 	state.lately_seconds = 0.44;
@@ -92,7 +92,7 @@ START_TEST(a_stage_is_held_against_itself_and_the_plan) {
 END_TEST
 
 START_TEST(figures_of_a_busy_machine_are_told) {
-	struct slowness s;
+	struct health_problem s;
 	ck_assert(!slowness_calibration(&s, &node, "kitchen"));
 	ck_assert(!slowness_calibration(&s, NULL, "kitchen"));
 	node.disturbed = true;
@@ -111,7 +111,7 @@ START_TEST(a_link_is_slow_only_where_it_was_quicker) {
 	} links[] = {{100, 0, false}, {100, 100, false}, {0, 100, false}, {100, 1000, true}};
 	for (size_t i = 0; i < sizeof links / sizeof *links; i++) {
 		Caravan__PeerState p = CARAVAN__PEER_STATE__INIT;
-		struct slowness s;
+		struct health_problem s;
 		p.rate = links[i].rate;
 		p.slow_best = links[i].best;
 		ck_assert_int_eq(slowness_link(&s, &p, "study", "kitchen"), links[i].slow);
@@ -159,7 +159,7 @@ static bool tells(void *arg) {
 
 START_TEST(a_link_that_carries_a_tenth_of_what_it_did_is_found_out) {
 	struct link_probe *asks, *answers;
-	struct slowness s;
+	struct health_problem s;
 	nodes_setup();
 	nodes_cluster(2);
 	computing = false;

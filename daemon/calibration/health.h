@@ -1,0 +1,34 @@
+/* health: what is wrong with the machine of a node, by what it reports: heat, power, memory, clock, version; with advice.
+ * Owns: the thresholds and the sentences.  Threads: any; pure. */
+#ifndef DAEMON_CALIBRATION_HEALTH_H
+#define DAEMON_CALIBRATION_HEALTH_H
+#include "proto/wire.h"
+
+#define HEALTH_TOO_HOT 95.0 /* degrees Celsius: a processor is at its limit there, whatever the kernel says */
+#define HEALTH_MEMORY_SHARE 0.03         /* of the machine's memory: less than this and */
+#define HEALTH_MEMORY_LEAST (512u << 20) /* less than this is too little */
+#define HEALTH_SWAPPED (64u << 20)       /* bytes */
+#define HEALTH_CLOCK_S 30.0
+
+/* A problem, as report_problem takes it. */
+struct health_problem {
+	const char *kind;
+	char what[400], advice[400];
+};
+
+/* Whether the node's machine is too hot, has too weak a power supply, too little memory, or has swapped the daemon out: each
+ * kind for itself.  name: the node's. */
+bool health_heat(struct health_problem *out, const Caravan__Machine *machine, const char *name);
+bool health_power(struct health_problem *out, const Caravan__Machine *machine, const char *name);
+bool health_memory(struct health_problem *out, const Caravan__Machine *machine, const char *name);
+bool health_swap(struct health_problem *out, const Caravan__Machine *machine, const char *name);
+
+/* Whether a node's version is older than another one's. */
+bool health_version(struct health_problem *out, const Caravan__NodeState *node, const char *name,
+        const Caravan__NodeState *other, const char *other_name);
+
+/* Whether a clock is off.  ahead: seconds by which the clocks of n nodes are ahead of any one of them, sorted; own: the node's.
+ * It is compared with the median, since most clocks are right. */
+bool health_clock(struct health_problem *out, const double *ahead, size_t n, double own, const char *name);
+
+#endif
