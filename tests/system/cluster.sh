@@ -62,6 +62,26 @@ check "twelve at a time say what one says" sh -c 'for f in "$0"/beside*; do cmp 
 shared_step() { asked alpha 'models[0].step_sequences_max' '>=' 2; }
 check "steps carried rows of several of them" wait_for 3 shared_step
 
+# ---- measured --------------------------------------------------------------------------------------------
+on gamma bench --json --prompt 40,200 --streams 1,5 --generate 24 --runs 3 >"$dir/bench"
+bench_has() { json "$1" <"$dir/bench"; }
+check "bench has a result for each length and number of streams" bench_has "[(r['prompt'], r['streams']) for r in j['results']] == [(40, 1), (40, 5), (200, 1), (200, 5)]"
+check "its prompts are as long as asked for, or a little shorter" bench_has "all(.9 * r['prompt'] <= r['prompt_tokens'] / r['streams'] <= r['prompt'] for r in j['results'])"
+check "its answers too" bench_has "all(r['streams'] <= r['generated_tokens'] <= r['streams'] * 24 for r in j['results'])"
+check "medians lie within their ranges" bench_has "all(0 <= r[f]['low'] <= r[f]['median'] <= r[f]['high'] > 0 for r in j['results']
+	for f in ('first_token_seconds', 'prompt_tokens_per_second', 'stream_tokens_per_second', 'tokens_per_second'))"
+check "the time of steps is told for each stage" bench_has "all([s.get('node', 'ends') for s in r['stages']] == ['ends'] + [s['node'] for s in stages] and
+	all(s['computed_seconds'] > 0 for s in r['stages']) for stages in [$(on alpha status --json | json "j['models'][0]['stages']")] for r in j['results'])"
+on beta bench --prompt 8 --generate 4 --streams 20 --runs 1 >"$dir/bench.table"
+check "it prints a table of 80 columns" sh -c 'test "$(wc -L <"$0")" -le 80 && grep -q "^  8 *20 .*+/-0%" "$0" && grep -q "embedding, output .*%" "$0"' "$dir/bench.table"
+refused() { # PATTERN COMMAND...
+	pattern=$1
+	shift
+	says 1 "$pattern" "$@"
+}
+check "what does not fit the context is refused" refused "512 tokens of a prompt and 64 of an answer do not fit the context of stories, 512 tokens" on beta bench --prompt 512 --generate 64
+check "so is a model that there is not" refused "there is no model ghost" on beta bench -m ghost
+
 # ---- loading again ---------------------------------------------------------------------------------------
 check "a name that is taken by another model is refused" sh -c '! caravan load --control "$0/beta/control.sock" --name stories "$1" 2>"$0/taken" && grep -q stories "$0/taken"' "$dir" "$top_srcdir/tests/data/models/Q4_0.gguf"
 used() { on alpha status --json | json "sum(n['memory_used'] for n in j['nodes'])"; }
@@ -69,6 +89,7 @@ before=$(used)
 slices() { on alpha status --json | json "[(s['node'], s['first'], s['last']) for s in j['models'][0]['stages']]"; }
 slices >"$dir/slices"
 check "unload from another node" on gamma unload stories
+check "without a model bench says what to do" refused "no model is served: load one with caravan load FILE" on beta bench
 gone() { on alpha status --json | json "j['models'] == [] and sum(n['memory_used'] for n in j['nodes']) < $before / 2"; }
 check "its memory is free again" wait_for 3 gone
 check "load again, by another name" on alpha load --nodes all --name again "$demo"
