@@ -11,9 +11,8 @@
 #include <sys/random.h>
 #include <time.h>
 
-#define WORD 6      /* letters of the longest word */
-#define TRIES 64    /* to make a prompt of a given length */
-#define SHRINK 0.98 /* what stays of one that is too long */
+#define WORD 6   /* letters of the longest word */
+#define TRIES 64 /* to make a prompt of a given length */
 
 struct stream {
 	struct client client;
@@ -28,7 +27,7 @@ struct bench_load {
 	const char *control, *model;
 	bool undrafted;
 	uint64_t random;
-	double words; /* for a token, as learnt from the prompts so far */
+	double letters; /* of a token, as learnt from the prompts so far */
 	struct stream stream[BENCH_STREAMS_MAX];
 	unsigned streams; /* that have a connection */
 };
@@ -47,7 +46,7 @@ int bench_load_open(struct bench_load **out, const char *control, const char *mo
 	l->control = control;
 	l->model = model;
 	l->undrafted = undrafted;
-	l->words = 0.5;
+	l->letters = 2;
 	if (getentropy(&l->random, sizeof l->random) != 0)
 		return fail("cannot draw a seed: %s", strerror(errno));
 	l->random |= 1;
@@ -109,22 +108,25 @@ static int bench_count(struct bench_load *l, struct client *c, const char *text,
 	return EXIT_FAILED;
 }
 
-/* A random text of as many tokens as can be had by leaving words out, in text, which has room for `tokens` words. */
+/* A random text of so many tokens, or a few less, in text, which has room for `tokens` words: a longer one is cut where it fits. */
 static int bench_make_prompt(
         struct bench_load *l, struct client *c, unsigned tokens, char *text, size_t *len) {
-	size_t words = (size_t)((double)tokens * l->words), got = 0;
-	for (int i = 0; i < TRIES; i++) {
-		words = words < 1 ? 1 : words > tokens ? tokens : words;
-		*len = bench_words(l, text, words);
-		int rc = bench_count(l, c, text, *len, &got);
+	size_t fits = 1, beyond = bench_words(l, text, tokens) + 1, try = (size_t)(tokens * l->letters),
+	       got = 0;
+	for (int i = 0; i < TRIES && fits + 1 < beyond && got != tokens; i++) {
+		if (try <= fits || try >= beyond)
+			try = fits + (beyond - fits) / 2;
+		int rc = bench_count(l, c, text, try, &got);
 		if (rc != 0)
 			return rc;
-		if (got <= tokens || words == 1)
-			break;
-		words = (size_t)((double)words * (got < 2 * tokens ? SHRINK : (double)tokens / (double)got));
+		if (got <= tokens)
+			fits = try;
+		else
+			beyond = try;
+		l->letters = (double)try / (double)(got ? got : 1);
+		try = (size_t)(tokens * l->letters);
 	}
-	if (got > 0)
-		l->words = (double)words / (double)got;
+	*len = fits;
 	return 0;
 }
 
