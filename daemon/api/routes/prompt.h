@@ -38,8 +38,9 @@ void prompt_read_logprobs(struct prompt *q, struct fields *f);
 /* The number of most likely tokens, which asks for log-probabilities if it is at least `least`. */
 void prompt_read_nprobs(struct prompt *q, struct fields *f, const char *name, int64_t least);
 /* An answer that is kept to its end has a bounded number of log-probabilities: without a limit of its own it gets one, if the
- * context is larger.  After limit, choices and log-probabilities were read. */
-#define PROMPT_LOGPROBS_MAX (1u << 17)
+ * context is larger.  After limit, choices and log-probabilities were read.  As JSON they take up to 30 MiB, and the HTTP thread a
+ * quarter of a second. */
+#define PROMPT_LOGPROBS_MAX (1u << 15)
 void prompt_bound_logprobs(struct prompt *q, struct fields *f, const struct model_entry *m);
 /* A raw prompt: a string, in which control tokens are recognised, or an array of token ids, or an array of
  * one of these. */

@@ -409,16 +409,16 @@ START_TEST(bounded) {
 		const char *path, *body;
 		uint32_t limit; /* 0: refused */
 	} cases[] = {
-	        {"/v1/chat/completions", "{\"logprobs\":true,\"top_logprobs\":20,%s" HI "}", 6241},
-	        {"/v1/chat/completions", "{\"logprobs\":true,\"top_logprobs\":20,\"n\":2,%s" HI "}", 3120},
+	        {"/v1/chat/completions", "{\"logprobs\":true,\"top_logprobs\":20,%s" HI "}", 1560},
+	        {"/v1/chat/completions", "{\"logprobs\":true,\"top_logprobs\":20,\"n\":2,%s" HI "}", 780},
 	        {"/v1/chat/completions",
-	                "{\"logprobs\":true,\"max_tokens\":6241,\"top_logprobs\":20,%s" HI "}", 6241},
+	                "{\"logprobs\":true,\"max_tokens\":1560,\"top_logprobs\":20,%s" HI "}", 1560},
 	        {"/v1/chat/completions",
-	                "{\"logprobs\":true,\"max_tokens\":6242,\"top_logprobs\":20,%s" HI "}", 0},
-	        {"/v1/responses", "{\"top_logprobs\":20,\"input\":\"hi\",%s" INCLUDE "}", 6241},
-	        {"/completion", "{\"n_probs\":20,%s\"prompt\":\"hi\"}", 6241},
-	        {"/api/generate", "{\"logprobs\":true,\"top_logprobs\":20,%s\"prompt\":\"hi\"}", 6241},
-	        {"/v1/completions", "{\"logprobs\":20,\"max_tokens\":7000,%s\"prompt\":\"hi\"}", 0},
+	                "{\"logprobs\":true,\"max_tokens\":1561,\"top_logprobs\":20,%s" HI "}", 0},
+	        {"/v1/responses", "{\"top_logprobs\":20,\"input\":\"hi\",%s" INCLUDE "}", 1560},
+	        {"/completion", "{\"n_probs\":20,%s\"prompt\":\"hi\"}", 1560},
+	        {"/api/generate", "{\"logprobs\":true,\"top_logprobs\":20,%s\"prompt\":\"hi\"}", 1560},
+	        {"/v1/completions", "{\"logprobs\":20,\"max_tokens\":2000,%s\"prompt\":\"hi\"}", 0},
 	};
 	bool responses = strcmp(cases[_i].path, "/v1/responses") == 0;
 	char body[500];
@@ -427,18 +427,18 @@ START_TEST(bounded) {
 	ask(cases[_i].path, body);
 	if (!cases[_i].limit) {
 		ck_assert_msg(
-		        x.status == 400 && strstr(x.out, "has at most 6241 tokens with these"), "%s", x.out);
+		        x.status == 400 && strstr(x.out, "has at most 1560 tokens with these"), "%s", x.out);
 	} else {
 		ck_assert_uint_eq(fake.p.limit, cases[_i].limit);
 		fake.ev.end(fake.ev.arg, 0, &(struct completion_end){.error = {.status = 500}});
 	}
 	fake_done(&x);
 	/* a smaller context is bound enough; a stream keeps nothing, but that of a response */
-	fake_model()->context = _i % 2 ? 100000 : 3000;
+	fake_model()->context = _i % 2 ? 100000 : 1500;
 	snprintf(body, sizeof body, cases[_i].body, _i % 2 ? "\"stream\":true," : "\"stream\":false,");
 	ask(cases[_i].path, body);
 	ck_assert_msg(!x.ended, "%s", x.out);
-	ck_assert(responses || fake.p.limit == 0 || fake.p.limit >= 6241);
+	ck_assert(responses || fake.p.limit == 0 || fake.p.limit >= 1560);
 	ck_assert(_i != 1 || fake.p.limit == 0);
 	fake.ev.end(fake.ev.arg, 0, &(struct completion_end){.error = {.status = 500}});
 }
