@@ -16,6 +16,8 @@ static void facts_unref(struct model_facts *f) {
 	if (!f || atomic_fetch_sub(&f->refs, 1) > 1)
 		return;
 	free(f->chat_template);
+	for (unsigned i = 0; i < VOCAB_FIMS; i++)
+		free(f->fim[i]);
 	free(f->bos);
 	free(f->eos);
 	free(f);
@@ -80,7 +82,10 @@ static struct model_facts *facts_create(const char *name, const struct vocab *v,
 	f->eos = facts_token(v, v->eos);
 	f->known_template = chat_template_guess(name, v);
 	facts_count(f, m);
-	if (!f->chat_template || !f->bos || !f->eos || facts_fingerprint(f) != 0) {
+	bool fim = true;
+	for (unsigned i = 0; i < VOCAB_FIMS; i++)
+		fim = (f->fim[i] = facts_token(v, (int32_t)v->fim[i] - 1)) && fim;
+	if (!fim || !f->chat_template || !f->bos || !f->eos || facts_fingerprint(f) != 0) {
 		facts_unref(f);
 		return NULL;
 	}

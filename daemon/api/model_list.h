@@ -14,7 +14,8 @@ struct model_facts {
 	struct content_id manifest;
 	char *chat_template; /* from the vocabulary, UTF-8 or not, NUL-terminated; "": none */
 	size_t template_len;
-	char *bos, *eos; /* text of these tokens; "": none */
+	char *bos, *eos;       /* text of these tokens; "": none */
+	char *fim[VOCAB_FIMS]; /* the same */
 	const char *
 	        known_template; /* without a template: a name of daemon/api/chat_templates.h, by its tokens and name */
 	const char *type; /* the type of most of its weights; static */

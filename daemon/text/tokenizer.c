@@ -15,6 +15,21 @@
 
 /* ---- the tables ---- */
 
+/* Marks of fill in the middle: nobody types them.  Where the next file would begin, or padding, the middle has ended. */
+static void tokenizer_classify_fim(struct tokenizer *t) {
+	const struct vocab *v = t->v;
+	for (unsigned i = 0; i < VOCAB_FIMS; i++) {
+		uint32_t id = v->fim[i] - 1;
+		if (v->fim[i] == 0 || id >= v->tokens)
+			continue;
+		if (t->type[id] == VOCAB_NORMAL)
+			t->type[id] = VOCAB_CONTROL; /* as with ends */
+		t->fim[id] = true;
+		if (i == VOCAB_FIM_PAD || i == VOCAB_FIM_REP || i == VOCAB_FIM_SEP)
+			t->end[id] = true;
+	}
+}
+
 /* In gpt-oss <|end|> ends a message, of which an answer has several; a turn ends with one of the other two. */
 static void tokenizer_end_messages(struct tokenizer *t) {
 	static const char *const names[] = {"<|return|>", "<|call|>", "<|end|>"};
@@ -65,6 +80,7 @@ static int tokenizer_classify(struct tokenizer *t, char *err, size_t errlen) {
 	if (v->eot >= 0)
 		t->end[v->eot] = true;
 	tokenizer_end_messages(t);
+	tokenizer_classify_fim(t);
 	return 0;
 }
 
@@ -106,7 +122,7 @@ static void tokenizer_find_guarded(struct tokenizer *t) {
 	const struct vocab *v = t->v;
 	for (uint32_t i = 0; i < v->tokens; i++)
 		t->guarded[i] = t->type[i] == VOCAB_USER_DEFINED &&
-		                (t->end[i] || (v->bos >= 0 && i == (uint32_t)v->bos) ||
+		                (t->end[i] || t->fim[i] || (v->bos >= 0 && i == (uint32_t)v->bos) ||
 		                        text_is_mark(&v->token[i].text));
 }
 
@@ -178,9 +194,10 @@ static int tokenizer_make_tables(struct tokenizer *t, char *err, size_t errlen) 
 	size_t total = 0, longest = 0;
 	t->type = malloc(n + (size_t)1);
 	t->end = calloc(n + (size_t)1, sizeof *t->end);
+	t->fim = calloc(n + (size_t)1, sizeof *t->fim);
 	t->guarded = calloc(n + (size_t)1, sizeof *t->guarded);
 	t->piece = malloc((n + (size_t)1) * sizeof *t->piece);
-	if (!t->type || !t->end || !t->guarded || !t->piece || strmap_init(&t->map, n) < 0)
+	if (!t->type || !t->end || !t->fim || !t->guarded || !t->piece || strmap_init(&t->map, n) < 0)
 		return -ENOMEM;
 	int rc = tokenizer_classify(t, err, errlen);
 	if (rc < 0)
@@ -449,6 +466,7 @@ void tokenizer_destroy(struct tokenizer *t) {
 	free(t->all.id);
 	free(t->type);
 	free(t->end);
+	free(t->fim);
 	free(t->guarded);
 	free(t->piece);
 	free(t->pieces);

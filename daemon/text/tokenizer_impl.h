@@ -24,6 +24,7 @@ struct tokenizer {
 	size_t longest;     /* bytes of text that one token can stand for */
 	uint8_t *type;      /* enum vocab_type, with errors of files corrected */
 	bool *end;          /* ends generation */
+	bool *fim;          /* a mark of fill in the middle */
 	bool *guarded;      /* user-defined, but counts only where control tokens do */
 	char *pieces;       /* the bytes of all tokens, concatenated */
 	size_t *piece;      /* where each begins; tokens + 1 entries */

@@ -35,6 +35,60 @@ static const char *const end_names[] = {
         "</s>",
 };
 
+/* FIM tokens of Qwen, StarCoder, Granite, DeepSeek, Code Llama, GLM and Falcon: those that llama.cpp knows by name. */
+static const struct {
+	enum vocab_fim fim;
+	const char *name;
+} fim_names[] = {
+        {VOCAB_FIM_PRE, "<|fim_prefix|>"},
+        {VOCAB_FIM_PRE, "<fim-prefix>"},
+        {VOCAB_FIM_PRE, "<fim_prefix>"},
+        {VOCAB_FIM_PRE, "<\uFF5Cfim\u2581begin\uFF5C>"},
+        {VOCAB_FIM_PRE, "<PRE>"},
+        {VOCAB_FIM_PRE, "\u2581<PRE>"},
+        {VOCAB_FIM_PRE, "<|code_prefix|>"},
+        {VOCAB_FIM_PRE, "<|prefix|>"},
+        {VOCAB_FIM_SUF, "<|fim_suffix|>"},
+        {VOCAB_FIM_SUF, "<fim-suffix>"},
+        {VOCAB_FIM_SUF, "<fim_suffix>"},
+        {VOCAB_FIM_SUF, "<\uFF5Cfim\u2581hole\uFF5C>"},
+        {VOCAB_FIM_SUF, "<SUF>"},
+        {VOCAB_FIM_SUF, "\u2581<SUF>"},
+        {VOCAB_FIM_SUF, "<|code_suffix|>"},
+        {VOCAB_FIM_SUF, "<|suffix|>"},
+        {VOCAB_FIM_MID, "<|fim_middle|>"},
+        {VOCAB_FIM_MID, "<fim-middle>"},
+        {VOCAB_FIM_MID, "<fim_middle>"},
+        {VOCAB_FIM_MID, "<\uFF5Cfim\u2581end\uFF5C>"},
+        {VOCAB_FIM_MID, "<MID>"},
+        {VOCAB_FIM_MID, "\u2581<MID>"},
+        {VOCAB_FIM_MID, "<|code_middle|>"},
+        {VOCAB_FIM_MID, "<|middle|>"},
+        {VOCAB_FIM_PAD, "<|fim_pad|>"},
+        {VOCAB_FIM_PAD, "<fim-pad>"},
+        {VOCAB_FIM_PAD, "<fim_pad>"},
+        {VOCAB_FIM_PAD, "<PAD>"},
+        {VOCAB_FIM_REP, "<|fim_repo|>"},
+        {VOCAB_FIM_REP, "<|repo_name|>"},
+        {VOCAB_FIM_REP, "<fim-repo>"},
+        {VOCAB_FIM_REP, "<REPO>"},
+        {VOCAB_FIM_REP, "<reponame>"},
+        {VOCAB_FIM_SEP, "<|file_sep|>"},
+};
+
+void vocab_find_fim(const struct vocab *v, uint32_t fim[VOCAB_FIMS]) {
+	memset(fim, 0, VOCAB_FIMS * sizeof *fim);
+	for (uint32_t i = 0; i < v->tokens; i++) {
+		const struct vocab_string *s = &v->token[i].text;
+		if (s->len < 5 || s->s[s->len - 1] != '>')
+			continue;
+		for (size_t k = 0; k < sizeof fim_names / sizeof *fim_names; k++)
+			if (!fim[fim_names[k].fim] && s->len == strlen(fim_names[k].name) &&
+			        memcmp(s->s, fim_names[k].name, s->len) == 0)
+				fim[fim_names[k].fim] = 1 + i;
+	}
+}
+
 bool vocab_is_end_name(const struct vocab_string *s) {
 	for (size_t i = 0; i < sizeof end_names / sizeof *end_names; i++)
 		if (s->len == strlen(end_names[i]) && memcmp(s->s, end_names[i], s->len) == 0)
@@ -237,6 +291,36 @@ static int vocab_read_special(
 	return 0;
 }
 
+/* The file's own FIM tokens, under the keys of today and of old, else those known by name. */
+static int vocab_read_fim(
+        struct vocab *v, const struct gguf *g, struct vocab_reading *r, char *err, size_t errlen) {
+	static const struct {
+		enum vocab_fim fim;
+		const char *key;
+	} keys[] = {{VOCAB_FIM_PRE, "tokenizer.ggml.fim_pre_token_id"},
+	        {VOCAB_FIM_PRE, "tokenizer.ggml.prefix_token_id"},
+	        {VOCAB_FIM_SUF, "tokenizer.ggml.fim_suf_token_id"},
+	        {VOCAB_FIM_SUF, "tokenizer.ggml.suffix_token_id"},
+	        {VOCAB_FIM_MID, "tokenizer.ggml.fim_mid_token_id"},
+	        {VOCAB_FIM_MID, "tokenizer.ggml.middle_token_id"},
+	        {VOCAB_FIM_PAD, "tokenizer.ggml.fim_pad_token_id"},
+	        {VOCAB_FIM_REP, "tokenizer.ggml.fim_rep_token_id"},
+	        {VOCAB_FIM_SEP, "tokenizer.ggml.fim_sep_token_id"}};
+	uint32_t own[VOCAB_FIMS] = {0};
+	for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+		int32_t id;
+		int rc = vocab_read_ids(v, g, keys[i].key, false, -1, &id, r, err, errlen);
+		if (rc < 0)
+			return rc;
+		if (id >= 0 && !own[keys[i].fim])
+			own[keys[i].fim] = 1 + (uint32_t)id;
+	}
+	vocab_find_fim(v, v->fim);
+	for (unsigned i = 0; i < VOCAB_FIMS; i++)
+		v->fim[i] = own[i] ? own[i] : v->fim[i];
+	return 0;
+}
+
 static int vocab_read_bool(
         const struct gguf *g, const char *key, bool standard, bool *out, char *err, size_t errlen) {
 	*out = standard;
@@ -323,7 +407,8 @@ static int vocab_read_all(
 		return rc;
 	if ((rc = vocab_read_pre(v, g, r, err, errlen)) < 0 ||
 	        (rc = vocab_read_template(v, g, r, err, errlen)) < 0 ||
-	        (rc = vocab_read_special(v, g, r, err, errlen)) < 0)
+	        (rc = vocab_read_special(v, g, r, err, errlen)) < 0 ||
+	        (rc = vocab_read_fim(v, g, r, err, errlen)) < 0)
 		return rc;
 	if ((rc = vocab_read_bool(g, "tokenizer.ggml.add_bos_token", spm || vocab_starts_with_bos(v->pre),
 	             &v->add_bos, err, errlen)) < 0 ||

@@ -39,6 +39,18 @@ struct vocab_token {
 	uint8_t type; /* enum vocab_type */
 };
 
+/* Tokens that mark the parts of a text whose middle is to be written (fill in the middle): what comes before, what comes behind, and
+ * where the middle begins; padding; and before the name of a repository and of a file, for other files. */
+enum vocab_fim {
+	VOCAB_FIM_PRE,
+	VOCAB_FIM_SUF,
+	VOCAB_FIM_MID,
+	VOCAB_FIM_PAD,
+	VOCAB_FIM_REP,
+	VOCAB_FIM_SEP,
+	VOCAB_FIMS
+};
+
 struct vocab {
 	enum vocab_model model;
 	uint32_t tokens;
@@ -50,6 +62,7 @@ struct vocab {
 	int32_t bos, eos, eot, unk;        /* -1: none */
 	uint32_t ends;                     /* tokens beside eos and eot that end a turn or a text, */
 	uint32_t end[VOCAB_MAX_ENDS];      /* ascending */
+	uint32_t fim[VOCAB_FIMS];          /* 1 + their ids; 0: none */
 	bool add_bos, add_eos, add_space_prefix;
 	uint8_t *bytes;   /* owned: the blob, which the strings point into */
 	atomic_uint more; /* references beyond the first */

@@ -13,6 +13,7 @@
 #define VOCAB_MAGIC "CVVO"
 #define VOCAB_VERSION 1u
 #define VOCAB_VERSION_ENDS 2u /* only for vocabularies with further ends: other blobs stay unchanged */
+#define VOCAB_VERSION_FIM 3u  /* only for FIM tokens that are not those known by name */
 #define VOCAB_HEAD 40u        /* magic, version, model, flags, four ids, tokens, merges */
 enum { FLAG_ADD_BOS = 1, FLAG_ADD_EOS = 2, FLAG_ADD_SPACE = 4, FLAGS = 7 };
 
@@ -21,6 +22,9 @@ static int vocab_blob_fail(char *err, size_t errlen, const char *why) {
 }
 
 int vocab_check(const struct vocab *v, char *err, size_t errlen) {
+	for (unsigned i = 0; i < VOCAB_FIMS; i++)
+		if (v->fim[i] > v->tokens)
+			return vocab_blob_fail(err, errlen, "names a FIM token that it does not have");
 	const int32_t id[] = {v->bos, v->eos, v->eot, v->unk};
 	if (v->model != VOCAB_SPM && v->model != VOCAB_BPE)
 		return vocab_blob_fail(err, errlen, "is of a kind that Caravan does not know");
@@ -58,9 +62,18 @@ int vocab_check(const struct vocab *v, char *err, size_t errlen) {
 	return 0;
 }
 
-static uint64_t blob_bytes(const struct vocab *v) {
+static uint32_t blob_version(const struct vocab *v) {
+	uint32_t known[VOCAB_FIMS];
+	vocab_find_fim(v, known);
+	if (memcmp(known, v->fim, sizeof known) != 0)
+		return VOCAB_VERSION_FIM;
+	return v->ends ? VOCAB_VERSION_ENDS : VOCAB_VERSION;
+}
+
+static uint64_t blob_bytes(const struct vocab *v, uint32_t version) {
 	uint64_t len = VOCAB_HEAD + 4 + v->pre.len + 4 + (uint64_t)v->chat_template.len;
-	len += v->ends ? 4 + 4 * (uint64_t)v->ends : 0;
+	len += version >= VOCAB_VERSION_ENDS ? 4 + 4 * (uint64_t)v->ends : 0;
+	len += version >= VOCAB_VERSION_FIM ? sizeof v->fim : 0;
 	for (uint32_t i = 0; i < v->tokens; i++)
 		len += 4 + 4 + 1 + (uint64_t)v->token[i].text.len;
 	for (uint32_t i = 0; i < v->merges; i++)
@@ -78,7 +91,8 @@ int vocab_encode(const struct vocab *v, uint8_t **out, size_t *len) {
 	int rc = vocab_check(v, err, sizeof err);
 	if (rc < 0)
 		return rc;
-	uint64_t size = blob_bytes(v);
+	uint32_t version = blob_version(v);
+	uint64_t size = blob_bytes(v, version);
 	if (size > CONTENT_BLOB_MAX)
 		return -EFBIG;
 	uint8_t *blob = malloc(size);
@@ -86,7 +100,7 @@ int vocab_encode(const struct vocab *v, uint8_t **out, size_t *len) {
 		return -ENOMEM;
 	struct bytes_out o = {blob, blob + size};
 	bytes_put(&o, VOCAB_MAGIC, 4);
-	bytes_put_u32(&o, v->ends ? VOCAB_VERSION_ENDS : VOCAB_VERSION);
+	bytes_put_u32(&o, version);
 	bytes_put_u32(&o, (uint32_t)v->model);
 	bytes_put_u32(&o, (v->add_bos ? FLAG_ADD_BOS : 0u) | (v->add_eos ? FLAG_ADD_EOS : 0u) |
 	                          (v->add_space_prefix ? FLAG_ADD_SPACE : 0u));
@@ -96,10 +110,12 @@ int vocab_encode(const struct vocab *v, uint8_t **out, size_t *len) {
 	bytes_put_u32(&o, (uint32_t)v->unk);
 	bytes_put_u32(&o, v->tokens);
 	bytes_put_u32(&o, v->merges);
-	if (v->ends)
+	if (version >= VOCAB_VERSION_ENDS)
 		bytes_put_u32(&o, v->ends);
 	for (uint32_t i = 0; i < v->ends; i++)
 		bytes_put_u32(&o, v->end[i]);
+	for (unsigned i = 0; version >= VOCAB_VERSION_FIM && i < VOCAB_FIMS; i++)
+		bytes_put_u32(&o, v->fim[i]);
 	vocab_put_string(&o, v->pre);
 	vocab_put_string(&o, v->chat_template);
 	for (uint32_t i = 0; i < v->tokens; i++) {
@@ -126,8 +142,8 @@ static int vocab_blob_parse(struct vocab *v, const uint8_t *blob, size_t len, ch
 	struct bytes_in in = {blob, len, false};
 	const uint8_t *magic = bytes_get(&in, 4);
 	uint32_t version = bytes_get_u32(&in);
-	if (in.short_of || memcmp(magic, VOCAB_MAGIC, 4) != 0 ||
-	        (version != VOCAB_VERSION && version != VOCAB_VERSION_ENDS))
+	if (in.short_of || memcmp(magic, VOCAB_MAGIC, 4) != 0 || version < VOCAB_VERSION ||
+	        version > VOCAB_VERSION_FIM)
 		return vocab_blob_fail(err, errlen, "is not in the form that Caravan writes");
 	v->model = (enum vocab_model)bytes_get_u32(&in);
 	uint32_t flags = bytes_get_u32(&in);
@@ -137,11 +153,13 @@ static int vocab_blob_parse(struct vocab *v, const uint8_t *blob, size_t len, ch
 	v->unk = (int32_t)bytes_get_u32(&in);
 	v->tokens = bytes_get_u32(&in);
 	v->merges = bytes_get_u32(&in);
-	v->ends = version == VOCAB_VERSION_ENDS ? bytes_get_u32(&in) : 0;
+	v->ends = version >= VOCAB_VERSION_ENDS ? bytes_get_u32(&in) : 0;
 	if (v->ends > VOCAB_MAX_ENDS || (version == VOCAB_VERSION_ENDS && v->ends == 0))
 		return vocab_blob_fail(err, errlen, "has no further ends, or too many");
 	for (uint32_t i = 0; i < v->ends; i++)
 		v->end[i] = bytes_get_u32(&in);
+	for (unsigned i = 0; version >= VOCAB_VERSION_FIM && i < VOCAB_FIMS; i++)
+		v->fim[i] = bytes_get_u32(&in);
 	v->pre = vocab_get_string(&in);
 	v->chat_template = vocab_get_string(&in);
 	if (in.short_of || flags & ~(uint32_t)FLAGS || v->tokens > in.left / 9 || v->merges > in.left / 4)
@@ -164,6 +182,10 @@ static int vocab_blob_parse(struct vocab *v, const uint8_t *blob, size_t len, ch
 		v->merge[i] = vocab_get_string(&in);
 	if (in.short_of || in.left)
 		return vocab_blob_fail(err, errlen, "ends before what it lists, or after");
+	if (version < VOCAB_VERSION_FIM)
+		vocab_find_fim(v, v->fim);
+	else if (blob_version(v) != version)
+		return vocab_blob_fail(err, errlen, "lists FIM tokens that are known by name");
 	return vocab_check(v, err, errlen);
 }
 

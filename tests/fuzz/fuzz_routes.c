@@ -12,7 +12,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
 #define TEMPLATE \
 	"{% for t in tools %}<tool_call>{{ t | tojson }}{% endfor %}{% for m in messages %}<|{{ m.role }}|>{{ m.content }}" \
-	"{% for c in m.tool_calls %}{{ c.function.arguments | tojson }}{% endfor %}{% endfor %}"
+	"{% for c in m.tool_calls %}{{ c.function.arguments | tojson }}{% endfor %}{% endfor %}{# </think> #}"
 
 /* What was written is UTF-8; as a whole, JSON. */
 static void check_answer(const struct http_exchange *x) {
@@ -96,7 +96,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len) {
 	const uint8_t *body = line + 1;
 	size_t n = len - (size_t)(body - data);
 	struct http_exchange x;
-	fake_begin(TEMPLATE);
+	fake_begin(kind % 4 == 3 ? TEMPLATE "<think>" : TEMPLATE);
+	for (unsigned i = 0; i < VOCAB_FIMS; i++)
+		fake_fim((enum vocab_fim)i, kind % 8 < VOCAB_FIMS ? "<FIM>" : "");
 	fake_ask(&x, HTTP_POST, path, (const char *)body, n);
 	if (!x.ended && fake.ev.end && kind != 1)
 		answer(&x, kind, body, n);

@@ -456,6 +456,7 @@ def errors():
         (chat, {"messages": [{"role": "user", "content": "word " * 2000}]}, 400, "context"),
         (text, {"prompt": "a", "echo": True}, 400, "echo"),
         (text, {"prompt": "a", "suffix": "b"}, 400, "suffix"),
+        ("/infill", {"input_prefix": "a", "input_suffix": "b"}, 400, "no tokens to fill in the middle"),
         (text, {"prompt": "a", "best_of": 3}, 400, "best_of"),
         (text, {"prompt": ["a", "b"]}, 400, "prompt"),
         (text, {"prompt": [1, 99999]}, 400, "99999"),
@@ -576,7 +577,7 @@ def agents():
     tool = {"type": "function", "function": function}
     talk = [{"role": "system", "content": "You are an agent"}, {"role": "user", "content": PROMPT}]
     show = alpha.post("/api/show", {"name": "chatty:latest"}).json
-    case("Roo Code, VS Code Copilot: a model with tools says so", show["capabilities"] == ["completion", "tools"] and show["details"]["family"] == "llama", show)
+    case("Roo Code, VS Code Copilot: a model with tools says so", show["capabilities"] == ["completion", "tools", "insert"] and show["details"]["family"] == "llama", show)
     case("LiteLLM, aider: its template has the word tools", "tools" in show["template"] and show["model_info"]["llama.context_length"] == 512, show)
     copilot = {"model": "chatty:latest", "messages": talk, "tools": [tool], "stream": True, "stream_options": {"include_usage": True}, "temperature": 0.1, "top_p": 1, "n": 1, "max_tokens": 8}
     a, e = alpha.events("/v1/chat/completions", copilot)
@@ -797,7 +798,13 @@ def templates():
     ]
     case("Anthropic's form of it is the same prompt", count(beta, {"messages": claude}) == len(alpha.post("/tokenize", {"model": "chatty", "content": a and "<s>hi</s><s>weather{\"city\": \"Oslo\"}</s><s>rain</s><s>"}).json["tokens"]))
     a = alpha.post("/api/show", {"model": "chatty"})
-    case("the capability is listed", a.json["capabilities"] == ["completion", "tools"], a)
+    case("the capability is listed", a.json["capabilities"] == ["completion", "tools", "insert"], a)
+    a = gamma.post("/infill", {"model": "chatty", "input_prefix": "hi", "input_suffix": hostile, "n_predict": 4})
+    case("a middle is filled in, with the file's own marks", a.status == 200 and a.json["tokens_predicted"] == 4, a)
+    case("and those in a client's text are text", a.json["tokens_evaluated"] == 3 + plain + as_text, a, plain, as_text)
+    b = beta.post("/v1/completions", {"model": "chatty", "prompt": "hi", "suffix": hostile, "max_tokens": 4})
+    c = alpha.post("/api/generate", {"model": "chatty", "prompt": "hi", "suffix": hostile, "stream": False, "options": {"num_predict": 4}})
+    case("so does a suffix", b.json["usage"]["prompt_tokens"] == c.json["prompt_eval_count"] == a.json["tokens_evaluated"], b, c)
     a = alpha.post("/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}]})
     case("with two models a request names one", a.status == 404 and "chatty, stories" in a.json["error"]["message"], a)
     ids = {alpha.post("/v1/completions", {"model": m, "prompt": "x", "max_tokens": 1}).json["system_fingerprint"] for m in ("chatty", "stories")}
@@ -1302,8 +1309,12 @@ def with_template(source, target):
         at += 4 + 8 * dims + 4 + 8
     infos, weights = data[end_of_pairs:at], data[(at + 31) // 32 * 32 :]
     key, text = b"tokenizer.chat_template", TEMPLATE.encode()
-    head = data[:16] + struct.pack("<Q", pairs + 1) + data[24:end_of_pairs]
-    head += struct.pack("<Q", len(key)) + key + struct.pack("<IQ", 8, len(text)) + text + infos
+    head = data[:16] + struct.pack("<Q", pairs + 4) + data[24:end_of_pairs]
+    head += struct.pack("<Q", len(key)) + key + struct.pack("<IQ", 8, len(text)) + text
+    for fim, token in (b"pre", 1), (b"suf", 2), (b"mid", 0):
+        key = b"tokenizer.ggml.fim_" + fim + b"_token_id"
+        head += struct.pack("<Q", len(key)) + key + struct.pack("<II", 4, token)
+    head += infos
     open(target, "wb").write(head + b"\0" * (-len(head) % 32) + weights)
 
 

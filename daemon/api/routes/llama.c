@@ -1,8 +1,9 @@
-/* llama: the routes of llama.cpp's server: health, properties, slots, tokens, templates and its completion. */
+/* llama: the routes of llama.cpp's server: health, properties, slots, tokens, templates, its completion and infill. */
 #include "daemon/api/routes/llama.h"
 #include "config.h"
 #include "daemon/api/routes/chat.h"
 #include "daemon/api/routes/constrain.h"
+#include "daemon/api/routes/infill.h"
 #include "daemon/api/routes/openai.h"
 #include <stdlib.h>
 #include <string.h>
@@ -268,7 +269,22 @@ static const struct dialect llama_dialect = {.api = METRICS_LLAMA,
         .broken = llama_broken,
         .whole = llama_whole};
 
-static void llama_completion(struct http_exchange *x, void *arg) {
+static void llama_read_infill(struct prompt *q, struct fields *f, const struct model_entry *m) {
+	const char *prefix = fields_string(f, NULL, "input_prefix", NULL),
+	           *suffix = fields_string(f, NULL, "input_suffix", NULL);
+	const struct infill in = {.prefix = prefix,
+	        .suffix = suffix,
+	        .prompt = fields_string(f, NULL, "prompt", ""),
+	        .extra = fields_get(f, NULL, "input_extra")};
+	if (!prefix)
+		fields_fail(f, "input_prefix", "input_prefix is missing");
+	else if (!suffix)
+		fields_fail(f, "input_suffix", "input_suffix is missing");
+	if (fields_ok(f))
+		infill_render(q, f, m, &in, "input_suffix");
+}
+
+static void llama_complete(struct http_exchange *x, struct routes *arg, bool infill) {
 	static const char *const unsupported[] = {"post_sampling_probs", "mirostat", "dynatemp_range", "lora",
 	        "image_data", "dry_multiplier", "xtc_probability"};
 	struct fields f;
@@ -282,7 +298,10 @@ static void llama_completion(struct http_exchange *x, void *arg) {
 		prompt_read_stops(&q, &f, NULL, "stop");
 		prompt_read_limit(&q, &f, NULL, "max_tokens");
 		prompt_read_limit(&q, &f, NULL, "n_predict");
-		prompt_read_raw(&q, &f, "prompt");
+		if (infill)
+			llama_read_infill(&q, &f, m);
+		else
+			prompt_read_raw(&q, &f, "prompt");
 		constrain_read_llama(&q, &f);
 		bool stream = fields_bool(&f, NULL, "stream", false);
 		prompt_read_nprobs(&q, &f, "n_probs", 1);
@@ -301,6 +320,14 @@ static void llama_completion(struct http_exchange *x, void *arg) {
 	fields_clear(&f);
 }
 
+static void llama_completion(struct http_exchange *x, void *arg) {
+	llama_complete(x, arg, false);
+}
+
+static void llama_infill(struct http_exchange *x, void *arg) {
+	llama_complete(x, arg, true);
+}
+
 const struct http_route llama_routes[] = {
         {HTTP_GET, "/health", llama_health, true},
         {HTTP_GET, "/v1/health", llama_health, true},
@@ -312,5 +339,6 @@ const struct http_route llama_routes[] = {
         {HTTP_POST, "/apply-template", llama_apply_template, false},
         {HTTP_POST, "/completion", llama_completion, false},
         {HTTP_POST, "/completions", llama_completion, false},
+        {HTTP_POST, "/infill", llama_infill, false},
 };
 const size_t llama_nroutes = sizeof llama_routes / sizeof *llama_routes;

@@ -6,6 +6,7 @@
 #include "daemon/api/routes/chat.h"
 #include "daemon/api/routes/constrain.h"
 #include "daemon/api/routes/embeddings.h"
+#include "daemon/api/routes/infill.h"
 #include "daemon/api/web/web.h"
 #include <math.h>
 #include <stdlib.h>
@@ -155,6 +156,8 @@ static void ollama_show(struct http_exchange *x, void *arg) {
 		json_t *can = json_pack("[s]", "completion");
 		if (chat_takes_tools(m->facts))
 			json_array_append_new(can, json_string("tools"));
+		if (infill_known(m->facts))
+			json_array_append_new(can, json_string("insert"));
 		if (chat_thinks(m->facts))
 			json_array_append_new(can, json_string("thinking"));
 		snprintf(parameters, sizeof parameters, "num_ctx %u", m->context);
@@ -352,12 +355,18 @@ static void ollama_read_messages(struct chat *c, struct fields *f) {
 	chat_read(c, f);
 }
 
-/* A prompt as a conversation of one message, optionally after a system message. */
-static void ollama_read_generate(struct chat *c, struct prompt *q, struct fields *f, const char *prompt) {
+/* A prompt as a conversation of one message, optionally after a system message; or with a suffix what comes before it. */
+static void ollama_read_generate(
+        struct chat *c, struct prompt *q, struct fields *f, const struct model_entry *m, const char *prompt) {
 	const char *system = fields_string(f, NULL, "system", "");
-	fields_refuse(f, NULL, "suffix", NULL);
+	const struct infill in = {
+	        .prefix = prompt, .suffix = fields_string(f, NULL, "suffix", ""), .prompt = ""};
 	fields_refuse(f, NULL, "template", NULL);
 	fields_refuse(f, NULL, "context", NULL);
+	if (*in.suffix) {
+		infill_render(q, f, m, &in, "suffix");
+		return;
+	}
 	if (fields_bool(f, NULL, "raw", false)) {
 		prompt_read_raw(q, f, "prompt");
 		return;
@@ -376,7 +385,8 @@ static void ollama_complete(struct http_exchange *x, struct routes *r, bool chat
 	const struct model_entry *m = ollama_begin(x, r, &f, &called, NEED_COMPLETION);
 	if (m) {
 		const char *prompt = chat ? "" : fields_string(&f, NULL, "prompt", "");
-		bool nothing = chat ? json_array_size(fields_get(&f, NULL, "messages")) == 0 : !*prompt;
+		bool nothing = chat ? json_array_size(fields_get(&f, NULL, "messages")) == 0
+		                    : !*prompt && !*fields_string(&f, NULL, "suffix", "");
 		bool stream = fields_bool(&f, NULL, "stream", true);
 		prompt_init(&q, m, x);
 		ollama_read_options(&q, &f);
@@ -386,7 +396,7 @@ static void ollama_complete(struct http_exchange *x, struct routes *r, bool chat
 		if (!nothing && chat)
 			ollama_read_messages(&c, &f);
 		else if (!nothing)
-			ollama_read_generate(&c, &q, &f, prompt);
+			ollama_read_generate(&c, &q, &f, m, prompt);
 		if (!nothing && json_array_size(c.messages) > 0)
 			chat_render(&c, m, &q, &f);
 		constrain_to_calls(&q, &f, &c);

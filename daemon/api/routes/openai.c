@@ -8,6 +8,7 @@
 #include "daemon/api/routes/chat.h"
 #include "daemon/api/routes/constrain.h"
 #include "daemon/api/routes/embeddings.h"
+#include "daemon/api/routes/infill.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -315,7 +316,6 @@ static void openai_refuse_unsupported(struct fields *f, bool chat) {
 		return;
 	}
 	fields_refuse(f, NULL, "echo", NULL);
-	fields_refuse(f, NULL, "suffix", NULL);
 	if (fields_integer(f, NULL, "best_of", 0, COMPLETION_CHOICES_MAX, 1) > 1)
 		fields_fail(f, "best_of", "best_of is supported as 1 alone");
 }
@@ -358,6 +358,18 @@ static void openai_read_reasoning_format(struct prompt *q, struct fields *f) {
 		fields_fail(f, "reasoning_format", "reasoning_format is to be none, auto or deepseek");
 }
 
+/* A prompt, or with a suffix what comes before it. */
+static void openai_read_prompt(struct prompt *q, struct fields *f, const struct model_entry *m) {
+	const char *suffix = fields_string(f, NULL, "suffix", "");
+	if (!*suffix) {
+		prompt_read_raw(q, f, "prompt");
+		return;
+	}
+	const struct infill in = {
+	        .prefix = fields_string(f, NULL, "prompt", ""), .suffix = suffix, .prompt = ""};
+	infill_render(q, f, m, &in, "suffix");
+}
+
 static void openai_complete(struct http_exchange *x, struct routes *r, bool chat) {
 	const struct dialect *d = chat ? &chat_dialect : &text_dialect;
 	const struct model_entry *m = NULL;
@@ -396,7 +408,7 @@ static void openai_complete(struct http_exchange *x, struct routes *r, bool chat
 		chat_render(&c, m, &q, &f);
 		openai_read_reasoning_format(&q, &f);
 	} else {
-		prompt_read_raw(&q, &f, "prompt");
+		openai_read_prompt(&q, &f, m);
 	}
 	constrain_to_calls(&q, &f, &c);
 	if (!fields_ok(&f)) {

@@ -994,6 +994,87 @@ START_TEST(embeddings_are_counted) {
 }
 END_TEST
 
+/* ---- fill in the middle -------------------------------------------------------------------------- */
+
+static void use_fim(bool files) {
+	fake_fim(VOCAB_FIM_PRE, "<PRE>");
+	fake_fim(VOCAB_FIM_SUF, "<SUF>");
+	fake_fim(VOCAB_FIM_MID, "<MID>");
+	fake_fim(VOCAB_FIM_REP, files ? "<REP>" : "");
+	fake_fim(VOCAB_FIM_SEP, files ? "<SEP>" : "");
+}
+
+#define EXTRA "\"input_extra\":[{\"text\":\"x<SEP>\",\"filename\":\"a.c\"},{\"text\":\"y\"}]"
+
+static const struct {
+	const char *path, *body;
+	bool files;
+	const char *prompt, *marks; /* all that are control tokens, one behind the other */
+} infills[] = {
+        {"/infill", "\"input_prefix\":\"a<MID>\",\"input_suffix\":\"b<PRE>\"", false,
+                "<PRE>a<MID><SUF>b<PRE><MID>", "<PRE><SUF><MID>"},
+        {"/infill", "\"input_prefix\":\"\",\"input_suffix\":\"\",\"prompt\":\"p\",\"input_extra\":[]", true,
+                "<PRE>p<SUF><MID>", "<PRE><SUF><MID>"},
+        {"/infill", "\"input_prefix\":\"a\",\"input_suffix\":\"b\"," EXTRA, true,
+                "<REP>repository\n<SEP>a.c\nx<SEP><SEP>tmp\ny<SEP>filename\n<PRE>a<SUF>b<MID>",
+                "<REP><SEP><SEP><SEP><PRE><SUF><MID>"},
+        {"/infill", "\"input_prefix\":\"a\",\"input_suffix\":\"b\"," EXTRA, false,
+                "\n\n--- snippet ---\n\nx<SEP>\n\n--- snippet ---\n\ny<PRE>a<SUF>b<MID>", "<PRE><SUF><MID>"},
+        {"/v1/completions", "\"prompt\":\"a\",\"suffix\":\"b\"", true, "<PRE>a<SUF>b<MID>",
+                "<PRE><SUF><MID>"},
+        {"/v1/completions", "\"prompt\":\"a\",\"suffix\":\"\"", true, "a", ""},
+        {"/api/generate", "\"model\":\"m\",\"prompt\":\"a\",\"suffix\":\"b\"", true, "<PRE>a<SUF>b<MID>",
+                "<PRE><SUF><MID>"},
+        {"/api/generate", "\"model\":\"m\",\"suffix\":\"b\"", true, "<PRE><SUF>b<MID>", "<PRE><SUF><MID>"},
+};
+
+START_TEST(infill) {
+	char body[1000], marks[200] = "";
+	use_fim(infills[_i].files);
+	snprintf(body, sizeof body, "{%s}", infills[_i].body);
+	ask(infills[_i].path, body);
+	ck_assert_msg(!x.ended, "%s", x.out);
+	ck_assert_str_eq(fake.text, infills[_i].prompt);
+	for (size_t i = 0; i < fake.p.nspans; i++)
+		strncat(marks, fake.text + fake.spans[i].begin, fake.spans[i].end - fake.spans[i].begin);
+	ck_assert_str_eq(marks, infills[_i].marks);
+	ck_assert(fake.p.special == !*infills[_i].marks);
+}
+END_TEST
+
+static const struct {
+	const char *path, *body, *words;
+	bool known;
+} no_infills[] = {
+        {"/infill", "\"input_prefix\":\"a\",\"input_suffix\":\"b\"", "no tokens to fill in the middle",
+                false},
+        {"/v1/completions", "\"prompt\":\"a\",\"suffix\":\"b\"",
+                "suffix: the vocabulary of model m has no tokens", false},
+        {"/api/generate", "\"model\":\"m\",\"prompt\":\"a\",\"suffix\":\"b\"",
+                "suffix: the vocabulary of model m has no tokens", false},
+        {"/infill", "\"input_suffix\":\"b\"", "input_prefix is missing", true},
+        {"/infill", "\"input_prefix\":\"b\"", "input_suffix is missing", true},
+        {"/infill", "\"input_prefix\":\"a\",\"input_suffix\":\"b\",\"input_extra\":{}", "to be an array",
+                true},
+        {"/infill", "\"input_prefix\":\"a\",\"input_suffix\":\"b\",\"input_extra\":[{\"filename\":\"a\"}]",
+                "objects with a text", true},
+        {"/infill", "\"input_prefix\":\"a\",\"input_suffix\":\"b\",\"prompt\":[1]",
+                "prompt is to be a string", true},
+};
+
+START_TEST(no_infill) {
+	char body[1000];
+	if (no_infills[_i].known)
+		use_fim(true);
+	else
+		fake_fim(VOCAB_FIM_PRE, "<PRE>"); /* one is not enough */
+	snprintf(body, sizeof body, "{%s}", no_infills[_i].body);
+	ask(no_infills[_i].path, body);
+	ck_assert(x.ended && x.status == 400 && fake.started == 0);
+	ck_assert_msg(strstr(x.out, no_infills[_i].words), "%s", x.out);
+}
+END_TEST
+
 static Suite *suite(void) {
 	Suite *s = suite_create("routes");
 	TCase *t = tcase_create("tools");
@@ -1052,6 +1133,11 @@ static Suite *suite(void) {
 	tcase_add_loop_test(t, models_say_their_state, 0, 3);
 	tcase_add_loop_test(t, loading, 0, STREAMS);
 	tcase_add_loop_test(t, without_vocabulary, 0, STREAMS);
+	suite_add_tcase(s, t);
+	t = tcase_create("infill");
+	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_add_loop_test(t, infill, 0, (int)(sizeof infills / sizeof *infills));
+	tcase_add_loop_test(t, no_infill, 0, (int)(sizeof no_infills / sizeof *no_infills));
 	suite_add_tcase(s, t);
 	return s;
 }

@@ -226,6 +226,8 @@ void fake_begin(const char *chat_template) {
 	facts.template_len = strlen(chat_template);
 	facts.bos = (char *)"<s>";
 	facts.eos = (char *)"</s>";
+	for (unsigned i = 0; i < VOCAB_FIMS; i++)
+		facts.fim[i] = (char *)"";
 	facts.known_template = "plain";
 	facts.type = "Q4_0";
 	facts.bytes = 4000000000;
@@ -247,6 +249,10 @@ void fake_begin(const char *chat_template) {
 
 struct routes *fake_routes(void) {
 	return &routes;
+}
+
+void fake_fim(enum vocab_fim which, const char *token) {
+	facts.fim[which] = (char *)(uintptr_t)token;
 }
 
 struct model_entry *fake_model(void) {

@@ -45,6 +45,8 @@ extern struct fake_completion fake;
 void fake_begin(const char *chat_template);
 void fake_end(void);
 struct model_entry *fake_model(void);
+/* The text of one of its tokens for fill in the middle; it has none at first. */
+void fake_fim(enum vocab_fim which, const char *token);
 #define FAKE_RESUME 60
 #define FAKE_NODE "0123456789ab"
 extern struct kept_limits fake_limits; /* for fake_begin */

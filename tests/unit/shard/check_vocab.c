@@ -87,6 +87,48 @@ START_TEST(a_named_template_travels) {
 }
 END_TEST
 
+/* Of names, of a file's keys, which count more, and of keys that name nothing. */
+START_TEST(fill_in_the_middle) {
+	struct vocab_reading r = {.pre = NULL};
+	struct vocab *v = travel(read_as(bpe(8, 3, "<|fim_suffix|>"), &r));
+	ck_assert(v->fim[VOCAB_FIM_SUF] == 4 && v->fim[VOCAB_FIM_PRE] == 0);
+	ck_assert_uint_eq(v->bytes[4], 1); /* what names say is not written down */
+	vocab_destroy(v);
+	static const char *const keys[] = {"prefix", "fim_pre"};
+	for (unsigned i = 0; i < 2; i++) {
+		char key[64];
+		struct ggufgen *gen = bpe(8, 3, "<|fim_suffix|>");
+		snprintf(key, sizeof key, "tokenizer.ggml.%s_token_id", keys[i]);
+		ggufgen_u32(gen, key, 5);
+		ggufgen_u32(gen, "tokenizer.ggml.fim_suf_token_id", 0);
+		ggufgen_u32(gen, "tokenizer.ggml.fim_sep_token_id", 8);
+		v = travel(read_as(gen, &r));
+		ck_assert(v->fim[VOCAB_FIM_PRE] == 6 && v->fim[VOCAB_FIM_SUF] == 1);
+		ck_assert(v->fim[VOCAB_FIM_SEP] == 0 && v->fim[VOCAB_FIM_MID] == 0);
+		ck_assert_uint_eq(v->bytes[4], 3);
+		ck_assert_msg(strstr(r.note, "fim_sep_token_id is 8"), "%s", r.note);
+		vocab_destroy(v);
+	}
+	/* the same as by name: neither is written down, nor taken from others */
+	struct ggufgen *gen = bpe(8, 3, "<|fim_suffix|>");
+	ggufgen_u32(gen, "tokenizer.ggml.fim_suf_token_id", 4);
+	v = read_as(gen, &r);
+	uint8_t *data;
+	size_t len;
+	ck_assert_int_eq(vocab_encode(v, &data, &len), 0);
+	vocab_destroy(v);
+	for (unsigned i = 0; i < 3; i++) { /* as it is; as names say; a token that there is not */
+		data[44 + 4 * VOCAB_FIM_SUF] = (uint8_t)(i == 0 ? 5 : i == 1 ? 4 : 9);
+		int rc = vocab_decode(&v, data, len, err, sizeof err);
+		ck_assert_int_eq(rc, i == 0 ? 0 : -EINVAL);
+		ck_assert_msg(i == 0 || strstr(err, i == 1 ? "known by name" : "does not have"), "%s", err);
+		if (rc == 0)
+			vocab_destroy(v);
+	}
+	free(data);
+}
+END_TEST
+
 START_TEST(early_llama_3_is_known) {
 	struct vocab_reading r = {.pre = NULL};
 	struct vocab *v = travel(read_as(bpe(LLAMA3, 128000, "<|begin_of_text|>"), &r));
@@ -223,6 +265,7 @@ static Suite *suite(void) {
 	tcase_add_loop_test(t, a_named_template_travels, 0, 2);
 	tcase_add_test(t, early_llama_3_is_known);
 	tcase_add_test(t, special_tokens_that_are_not_there);
+	tcase_add_test(t, fill_in_the_middle);
 	tcase_add_test(t, all_ends_are_read);
 	tcase_add_test(t, ends_of_others_are_checked);
 	suite_add_tcase(s, t);

@@ -732,6 +732,29 @@ START_TEST(messages_of_a_turn) {
 }
 END_TEST
 
+/* Marks of fill in the middle count where control tokens do, whatever type a file gives them; where the next file begins, a text has
+ * ended. */
+START_TEST(marks_of_a_middle) {
+	static const uint8_t types[] = {VOCAB_NORMAL, VOCAB_USER_DEFINED, VOCAB_CONTROL};
+	for (size_t i = 0; i < sizeof types; i++) {
+		struct small_vocab *x = small_bpe("llama-bpe");
+		uint32_t pre = small_add(x, "<PRE>", 0, types[i]), sep = small_add(x, "<sep>", 0, types[i]);
+		x->v.fim[VOCAB_FIM_PRE] = 1 + pre;
+		x->v.fim[VOCAB_FIM_SEP] = 1 + sep;
+		struct tokenizer *t = make(&x->v);
+		const struct token_span span = {0, 5};
+		uint32_t *ids;
+		size_t n;
+		ck_assert_int_eq(tokenizer_encode_spans(t, "<PRE><PRE>", 10, &span, 1, 0, &ids, &n), 0);
+		ck_assert(n == 6 && ids[0] == pre && ids[1] == '<');
+		free(ids);
+		ck_assert(!tokenizer_is_end(t, pre) && tokenizer_is_end(t, sep));
+		tokenizer_destroy(t);
+		free(x);
+	}
+}
+END_TEST
+
 static Suite *suite(void) {
 	Suite *s = suite_create("tokenizer");
 	TCase *t = tcase_create("tokenizer");
@@ -758,6 +781,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, round_trip_spm);
 	tcase_add_test(t, round_trip_bpe);
 	tcase_add_test(t, messages_of_a_turn);
+	tcase_add_test(t, marks_of_a_middle);
 	tcase_add_test(t, round_trip_real);
 	tcase_add_test(t, long_texts_spm);
 	tcase_add_test(t, long_texts_bpe);
