@@ -128,31 +128,48 @@ void args_operands(struct args *a, int min, int max, const char *what) {
 			args_usage(a, "%s is empty", what);
 }
 
-static void args_fail(const char *option, const char *text, const char *what) __attribute__((noreturn));
-static void args_fail(const char *option, const char *text, const char *what) {
+void args_fail(const char *option, const char *text, const char *what) {
 	fprintf(stderr, "caravan: %s: '%s' is not %s\n", option, text, what);
 	exit(EXIT_USAGE);
 }
 
-uint64_t args_uint(const char *option, const char *text, uint64_t min, uint64_t max) {
-	char *stop, what[96];
+bool args_read_uint(const char *text, uint64_t min, uint64_t max, uint64_t *out, char *what, size_t size) {
+	char *stop;
 	errno = 0;
 	unsigned long long v = strtoull(text, &stop, 10);
 	if (errno || stop == text || *stop || strchr(text, '-') || v < min || v > max) {
-		snprintf(what, sizeof what, "a whole number from %llu to %llu", (unsigned long long)min,
+		snprintf(what, size, "a whole number from %llu to %llu", (unsigned long long)min,
 		        (unsigned long long)max);
-		args_fail(option, text, what);
+		return false;
 	}
+	*out = v;
+	return true;
+}
+
+bool args_read_double(const char *text, double min, double max, double *out, char *what, size_t size) {
+	char *stop;
+	double v = strtod(text, &stop);
+	if (stop == text || *stop || !isfinite(v) || v < min || v > max) {
+		snprintf(what, size, "a number from %g to %g", min, max);
+		return false;
+	}
+	*out = v;
+	return true;
+}
+
+uint64_t args_uint(const char *option, const char *text, uint64_t min, uint64_t max) {
+	uint64_t v;
+	char what[96];
+	if (!args_read_uint(text, min, max, &v, what, sizeof what))
+		args_fail(option, text, what);
 	return v;
 }
 
 double args_double(const char *option, const char *text, double min, double max) {
-	char *stop, what[96];
-	double v = strtod(text, &stop);
-	if (stop == text || *stop || !isfinite(v) || v < min || v > max) {
-		snprintf(what, sizeof what, "a number from %g to %g", min, max);
+	double v;
+	char what[96];
+	if (!args_read_double(text, min, max, &v, what, sizeof what))
 		args_fail(option, text, what);
-	}
 	return v;
 }
 
@@ -195,8 +212,16 @@ size_t args_list(char *list, char **out, size_t max) {
 	return n;
 }
 
+static void (*before)(void);
+
+void fail_before(void (*fn)(void)) {
+	before = fn;
+}
+
 int fail(const char *fmt, ...) {
 	va_list ap;
+	if (before)
+		before();
 	va_start(ap, fmt);
 	fprintf(stderr, "caravan: ");
 	vfprintf(stderr, fmt, ap);

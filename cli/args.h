@@ -35,6 +35,11 @@ int args_next(struct args *a, const char *shorts, const struct option *longs);
 /* The value of the option that args_next returned; an invalid one is reported, and the program exits 2. */
 uint64_t args_uint(const char *option, const char *text, uint64_t min, uint64_t max);
 double args_double(const char *option, const char *text, double min, double max);
+/* The same without an end of the program: false with what it is to be ("a number from 0 to 1") in `what`. */
+bool args_read_uint(const char *text, uint64_t min, uint64_t max, uint64_t *out, char *what, size_t size);
+bool args_read_double(const char *text, double min, double max, double *out, char *what, size_t size);
+/* Reports a value of an option that is not `what`, and exits 2. */
+void args_fail(const char *option, const char *text, const char *what) __attribute__((noreturn));
 /* Seconds, up to as many days; 90, 90s, 15m, 2h, 1d. */
 uint64_t args_duration(const char *option, const char *text, unsigned days);
 
@@ -58,5 +63,7 @@ void args_usage(const struct args *a, const char *fmt, ...) __attribute__((forma
 
 /* One line on standard error, "caravan: ..."; returns EXIT_FAILED. */
 int fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* What is called before such a line, such as to end one that is not complete; NULL: nothing. */
+void fail_before(void (*fn)(void));
 
 #endif

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +21,38 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+static struct {
+	int fd;
+	int (*fn)(void *arg);
+	void *arg;
+} wake = {.fd = -1};
+
+void client_on_wake(int fd, int (*fn)(void *arg), void *arg) {
+	wake.fd = fd;
+	wake.fn = fn;
+	wake.arg = arg;
+}
+
+/* Waits for input of the daemon; false: the wait was ended. */
+static bool client_wait_input(const struct client *c) {
+	struct pollfd p[2] = {{.fd = c->fd, .events = POLLIN}, {.fd = wake.fd, .events = POLLIN}};
+	for (;;) {
+		int n = poll(p, 2, -1);
+		if (n > 0 && p[1].revents && wake.fn(wake.arg) != 0)
+			return false;
+		if (n > 0 && p[0].revents)
+			return true;
+		if (n < 0 && errno != EINTR)
+			return true; /* reading shows the error */
+	}
+}
+
+bool client_is_lost(const struct client *c) {
+	char byte;
+	ssize_t n = recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+	return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
+}
 
 /* Connects to the socket at this path.  0 or a negative errno. */
 static int client_connect_to(struct client *c, const char *path) {
@@ -110,6 +143,11 @@ int client_private(struct client *c, const char *lent, unsigned threads) {
 	}
 	pid_t pid = fork();
 	if (pid == 0) {
+		/* Ctrl-C is for the command; the daemon ends with it */
+		sigset_t interrupt;
+		sigemptyset(&interrupt);
+		sigaddset(&interrupt, SIGINT);
+		sigprocmask(SIG_BLOCK, &interrupt, NULL);
 		client_exec_daemon(argv);
 		fprintf(stderr, "caravan: cannot start caravand: %s\n", strerror(errno));
 		_exit(127);
@@ -205,6 +243,8 @@ int client_send(struct client *c, const Caravan__Envelope *env, const void *payl
 static int client_read_all(struct client *c, void *data, size_t len) {
 	uint8_t *p = data;
 	while (len > 0) {
+		if (wake.fd >= 0 && !client_wait_input(c))
+			return -1;
 		ssize_t n = recv(c->fd, p, len, 0);
 		if (n < 0 && errno == EINTR)
 			continue;

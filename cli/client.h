@@ -23,6 +23,13 @@ int client_private(struct client *c, const char *lent, unsigned threads);
 
 void client_close(struct client *c);
 
+/* While a message is waited for, fn(arg) is called whenever this descriptor is readable; what it returns other than 0 ends the
+ * wait as if the connection were lost, with nothing reported.  fd -1: none. */
+void client_on_wake(int fd, int (*fn)(void *arg), void *arg);
+
+/* Whether the daemon has closed a connection on which no command runs. */
+bool client_is_lost(const struct client *c);
+
 /* Sends a command.  0, or EXIT_FAILED after reporting the error. */
 int client_send(struct client *c, const Caravan__Envelope *env, const void *payload, size_t len,
         const int *fds, size_t nfds);

@@ -13,8 +13,8 @@ struct command {
 	int (*run)(int argc, char **argv); /* argv[0] is the name of the subcommand; returns an exit status */
 };
 
-extern const struct command command_run, command_logits, command_tokenize, command_invite, command_join,
-        command_expel, command_leave, command_plan, command_load, command_unload, command_models, command_rm,
-        command_status, command_measure, command_key, command_bench;
+extern const struct command command_chat, command_run, command_logits, command_tokenize, command_invite,
+        command_join, command_expel, command_leave, command_plan, command_load, command_unload,
+        command_models, command_rm, command_status, command_measure, command_key, command_bench;
 
 #endif

@@ -17,7 +17,7 @@ static const struct {
 	const char *group;
 	const struct command *command[12];
 } groups[] = {
-        {"Prompts", {&command_run, &command_tokenize, &command_logits}},
+        {"Prompts", {&command_chat, &command_run, &command_tokenize, &command_logits}},
         {"Models", {&command_plan, &command_load, &command_unload, &command_models, &command_rm}},
         {"The cluster", {&command_status, &command_measure, &command_bench, &command_invite, &command_join,
                                 &command_leave, &command_expel}},

@@ -51,6 +51,18 @@ int report_fetch(struct report *r, const struct args *a) {
 	return rc;
 }
 
+int report_fetch_from(struct report *r, struct client *c) {
+	Caravan__CtlStatus cmd = CARAVAN__CTL_STATUS__INIT;
+	Caravan__Envelope ask = WIRE_ENVELOPE(CTL_STATUS, ctl_status, &cmd);
+	*r = (struct report){0};
+	int rc = client_send(c, &ask, NULL, 0, NULL, 0);
+	if (rc == 0)
+		rc = client_wait_with(c, report_take, r);
+	if (rc != 0)
+		report_clear(r);
+	return rc;
+}
+
 void report_clear(struct report *r) {
 	for (size_t i = 0; i < r->envs; i++)
 		wire_free(r->env[i]);

@@ -3,6 +3,7 @@
 #ifndef CLI_REPORT_H
 #define CLI_REPORT_H
 #include "cli/args.h"
+#include "cli/client.h"
 #include "proto/wire.h"
 #include <jansson.h>
 
@@ -20,6 +21,8 @@ struct report {
 
 /* Asks the daemon of a.  0, or EXIT_FAILED after reporting the error. */
 int report_fetch(struct report *r, const struct args *a);
+/* Asks over this connection. */
+int report_fetch_from(struct report *r, struct client *c);
 void report_clear(struct report *r);
 
 /* The name of a node, or the beginning of its id. */

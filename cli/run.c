@@ -1,51 +1,29 @@
 /* caravan run: completes a prompt. */
+#include "cli/answer.h"
 #include "cli/args.h"
-#include "cli/client.h"
 #include "cli/command.h"
-#include "cli/progress.h"
+#include "cli/conversation.h"
+#include "cli/sampling.h"
 #include "cli/simple.h"
 #include "cli/terminal.h"
 #include "cli/text.h"
-#include "common/size.h"
-#include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum {
-	OPT_TEMP = OPT_OWN,
-	OPT_TOP_K,
-	OPT_TOP_P,
-	OPT_MIN_P,
-	OPT_REPEAT,
-	OPT_PRESENCE,
-	OPT_FREQUENCY,
-	OPT_SEED,
-	OPT_STOP,
-	OPT_SPECIAL,
-	OPT_NO_DRAFTS,
-	OPT_CONTEXT,
-	OPT_PRE,
-	OPT_JSON
-};
+enum { OPT_STOP = OPT_OWN, OPT_SPECIAL, OPT_CHAT, OPT_NO_DRAFTS, OPT_CONTEXT, OPT_PRE, OPT_JSON };
 
 static const struct option longs[] = {
-        {"temp", required_argument, NULL, OPT_TEMP},
-        {"top-k", required_argument, NULL, OPT_TOP_K},
-        {"top-p", required_argument, NULL, OPT_TOP_P},
-        {"min-p", required_argument, NULL, OPT_MIN_P},
-        {"repeat-penalty", required_argument, NULL, OPT_REPEAT},
-        {"presence-penalty", required_argument, NULL, OPT_PRESENCE},
-        {"frequency-penalty", required_argument, NULL, OPT_FREQUENCY},
-        {"seed", required_argument, NULL, OPT_SEED},
         {"stop", required_argument, NULL, OPT_STOP},
         {"special", no_argument, NULL, OPT_SPECIAL},
+        {"chat", no_argument, NULL, OPT_CHAT},
         {"no-drafts", no_argument, NULL, OPT_NO_DRAFTS},
         {"context", required_argument, NULL, OPT_CONTEXT},
         {"pre", required_argument, NULL, OPT_PRE},
         {"json", no_argument, NULL, OPT_JSON},
+        SAMPLING_OPTIONS,
         ARGS_COMMON,
 };
 
@@ -60,6 +38,8 @@ static const char help[] =
         "                         (default: the only model that is served)\n"
         "  -n N                   generate at most N tokens (default: up to the context)\n"
         "  --stop TEXT            end before this text; may be given up to 16 times\n"
+        "  --chat                 the prompt is a question: it is put into the model's\n"
+        "                         chat template, as caravan chat does\n"
         "  --special              read special tokens written out in the prompt as\n"
         "                         special tokens, and show those in the answer\n"
         "  --no-drafts            do not draft tokens ahead: the same answer, slower\n"
@@ -70,21 +50,7 @@ static const char help[] =
         "                         as fits the memory)\n"
         "  --pre NAME             the pre-tokenizer, for a file that names none or one\n"
         "                         that Caravan does not know\n"
-        "\n"
-        "How tokens are sampled:\n"
-        "  --temp T               temperature; 0 always picks the most likely token (0.8)\n"
-        "  --top-k K              from the K most likely tokens; 0: from all (40)\n"
-        "  --top-p P              from the most likely tokens that together have this\n"
-        "                         probability (0.95)\n"
-        "  --min-p P              from tokens at least P times as likely as the top token\n"
-        "                         (0.05)\n"
-        "  --repeat-penalty R     divides the scores of tokens that occur in the last 64\n"
-        "                         (1: no penalty)\n"
-        "  --presence-penalty P   subtracted once from the scores of these tokens (0)\n"
-        "  --frequency-penalty F  subtracted once for each occurrence there (0)\n"
-        "  --seed S               the same prompt, settings and seed give the same text\n"
-        "                         on any machines (default: a random seed)\n"
-        "\n"
+        "\n" SAMPLING_HELP "\n"
         "Output:\n"
         "  --json                 one JSON object: text, reason, tokens, seed, times\n";
 
@@ -95,7 +61,8 @@ struct result {
 	size_t len;
 };
 
-static int run_take_text(struct result *r, const uint8_t *text, size_t len) {
+static int run_take_text(void *arg, const uint8_t *text, size_t len) {
+	struct result *r = arg;
 	if (!r->json && isatty(STDOUT_FILENO)) {
 		uint8_t *fit = malloc(TERMINAL_ROOM(len));
 		if (!fit)
@@ -134,21 +101,6 @@ static int run_print_json(const struct result *r, const Caravan__Finished *fin, 
 	return simple_json(o);
 }
 
-/* Shows the place in the queue on a terminal, on one line that is cleared again. */
-static void run_show_place(const Caravan__Queued *q) {
-	if (!isatty(STDERR_FILENO))
-		return;
-	fprintf(stderr, "waiting: place %u", q->place);
-	if (q->seconds > 0)
-		fprintf(stderr, ", about %s", size_time(q->seconds).s);
-	fflush(stderr);
-}
-
-static void run_hide_place(void) {
-	if (isatty(STDERR_FILENO))
-		fputs("\r\033[K", stderr);
-}
-
 /* Reports an answer that is cut off because the context is full: the text does not show it. */
 static void run_print_context(const Caravan__Finished *fin, bool path) {
 	char size[32] = "";
@@ -162,48 +114,46 @@ static void run_print_context(const Caravan__Finished *fin, bool path) {
 
 /* Receives the answer of a sent command, to its end. */
 static int run_receive(struct client *c, struct result *r, uint64_t seed, bool path) {
-	const uint8_t *payload;
-	size_t len;
-	const Caravan__Envelope *env;
-	bool waits = false;
-	while ((env = client_next(c, &payload, &len))) {
-		int rc = 0;
-		if (waits)
-			run_hide_place();
-		waits = env->body_case == CARAVAN__ENVELOPE__BODY_QUEUED;
-		if (env->body_case == CARAVAN__ENVELOPE__BODY_CTL_PROGRESS) {
-			progress_show(env->ctl_progress);
-			continue;
-		}
-		progress_clear();
-		switch (env->body_case) {
-		case CARAVAN__ENVELOPE__BODY_CTL_TEXT:
-			rc = run_take_text(r, payload, len);
-			break;
-		case CARAVAN__ENVELOPE__BODY_QUEUED:
-			run_show_place(env->queued);
-			break;
-		case CARAVAN__ENVELOPE__BODY_CTL_END:
-			if (!env->ctl_end->finished)
-				return fail("the daemon sent no result");
-			if (r->json)
-				rc = run_print_json(r, env->ctl_end->finished, seed);
-			else if (isatty(STDOUT_FILENO) && run_end_line(r) > 0)
-				rc = EXIT_FAILED;
-			run_print_context(env->ctl_end->finished, path);
-			return rc;
-		case CARAVAN__ENVELOPE__BODY_CTL_ERROR:
-			if (!r->json && isatty(STDOUT_FILENO))
-				run_end_line(r);
-			return fail("%s", env->ctl_error->message);
-		default:
-			break;
-		}
-		if (rc !=
-		        0) /* a reader that closes the pipe is not an error, and the daemon stops when we end */
-			return rc == TEXT_GONE ? EXIT_OK : rc;
+	static struct answer_end end;
+	int rc = 0;
+	answer_receive(c, run_take_text, r, &end);
+	switch (end.outcome) {
+	case ANSWER_ENDED:
+		if (r->json)
+			rc = run_print_json(r, &end.finished, seed);
+		else if (isatty(STDOUT_FILENO) && run_end_line(r) > 0)
+			rc = EXIT_FAILED;
+		run_print_context(&end.finished, path);
+		return rc;
+	case ANSWER_REFUSED:
+		if (!r->json && isatty(STDOUT_FILENO))
+			run_end_line(r);
+		return fail("%s", end.error);
+	case ANSWER_LEFT: /* a reader that closes the pipe is not an error, and the daemon stops when we end */
+		return end.left == TEXT_GONE ? EXIT_OK : end.left;
+	case ANSWER_LOST:
+		break;
 	}
 	return EXIT_FAILED;
+}
+
+/* Sends the prompt as it is, or as the question of a conversation. */
+static int run_send(struct client *c, Caravan__CtlRun *run, bool chat, const char *prompt, size_t len) {
+	Caravan__Envelope env = WIRE_ENVELOPE(CTL_RUN, ctl_run, run);
+	Caravan__CtlChat message = CARAVAN__CTL_CHAT__INIT;
+	struct conversation conversation;
+	if (!chat)
+		return client_send(c, &env, prompt, len, NULL, 0);
+	message.run = run;
+	env.body_case = CARAVAN__ENVELOPE__BODY_CTL_CHAT;
+	env.ctl_chat = &message;
+	conversation_init(&conversation);
+	conversation_ask(&conversation, prompt, len);
+	char *body = conversation_body(&conversation, &len);
+	int rc = client_send(c, &env, body, len, NULL, 0);
+	free(body);
+	conversation_clear(&conversation);
+	return rc;
 }
 
 static int run_run(int argc, char **argv) {
@@ -213,16 +163,11 @@ static int run_run(int argc, char **argv) {
 	const char *model = NULL;
 	char *stops[WIRE_STOPS_MAX], *prompt;
 	size_t len;
-	bool seeded = false;
-	Caravan__Sampling s = CARAVAN__SAMPLING__INIT;
+	bool chat = false;
+	struct sampling s;
 	Caravan__CtlRun cmd = CARAVAN__CTL_RUN__INIT;
 	Caravan__CtlLoad how = CARAVAN__CTL_LOAD__INIT;
-	Caravan__Envelope env = WIRE_ENVELOPE(CTL_RUN, ctl_run, &cmd);
-	s.temperature = 0.8f;
-	s.top_k = 40;
-	s.top_p = 0.95f;
-	s.min_p = 0.05f;
-	s.repeat_penalty = 1;
+	sampling_init(&s);
 	args_begin(&a, &command_run, argc, argv);
 	for (int o; (o = args_next(&a, "m:n:", longs)) != -1;)
 		switch (o) {
@@ -231,31 +176,6 @@ static int run_run(int argc, char **argv) {
 			break;
 		case 'n':
 			cmd.limit = (uint32_t)args_uint("-n", optarg, 1, UINT32_MAX);
-			break;
-		case OPT_TEMP:
-			s.temperature = (float)args_double("--temp", optarg, 0, 100);
-			break;
-		case OPT_TOP_K:
-			s.top_k = (uint32_t)args_uint("--top-k", optarg, 0, UINT32_MAX);
-			break;
-		case OPT_TOP_P:
-			s.top_p = (float)args_double("--top-p", optarg, 0, 1);
-			break;
-		case OPT_MIN_P:
-			s.min_p = (float)args_double("--min-p", optarg, 0, 1);
-			break;
-		case OPT_REPEAT:
-			s.repeat_penalty = (float)args_double("--repeat-penalty", optarg, 0.01, 100);
-			break;
-		case OPT_PRESENCE:
-			s.presence_penalty = (float)args_double("--presence-penalty", optarg, -100, 100);
-			break;
-		case OPT_FREQUENCY:
-			s.frequency_penalty = (float)args_double("--frequency-penalty", optarg, -100, 100);
-			break;
-		case OPT_SEED:
-			s.seed = args_uint("--seed", optarg, 0, UINT64_MAX);
-			seeded = true;
 			break;
 		case OPT_STOP:
 			if (cmd.n_stop == WIRE_STOPS_MAX || !*optarg || strlen(optarg) > WIRE_TEXT_MAX)
@@ -266,8 +186,11 @@ static int run_run(int argc, char **argv) {
 		case OPT_SPECIAL:
 			cmd.special = true;
 			break;
+		case OPT_CHAT:
+			chat = true;
+			break;
 		case OPT_NO_DRAFTS:
-			s.undrafted = true;
+			s.s.undrafted = true;
 			break;
 		case OPT_CONTEXT:
 			how.context = (uint32_t)args_uint("--context", optarg, 1, WIRE_CONTEXT_MAX);
@@ -278,28 +201,32 @@ static int run_run(int argc, char **argv) {
 		case OPT_JSON:
 			r.json = true;
 			break;
+		default:
+			sampling_take(&s, o);
+			break;
 		}
 	args_operands(&a, 0, 1, "PROMPT");
 	if ((how.context || *how.pre) && (!model || !client_is_path(model)))
 		args_usage(
 		        &a, "--context and --pre need a path as MODEL: a model that is served has its own");
+	if (chat && cmd.special)
+		args_usage(&a, "--special does not go with --chat: what is in a message is text");
 	how.fit = true;
-	if (!seeded && getentropy(&s.seed, sizeof s.seed) != 0)
-		return fail("cannot draw a seed: %s", strerror(errno));
-	if (!seeded)
-		s.seed >>= 1; /* so that every JSON parser can read the number in --json */
-	int rc = text_read(argv[optind], &prompt, &len);
+	int rc = sampling_draw(&s);
+	if (rc != 0)
+		return rc;
+	rc = text_read(argv[optind], &prompt, &len);
 	if (rc != 0)
 		return rc;
 	bool path = model && client_is_path(model);
 	rc = client_for_model(&c, a.control, &model, 0, &how);
 	if (rc == 0) {
 		cmd.model = wire_string(model ? model : "");
-		cmd.sampling = &s;
+		cmd.sampling = &s.s;
 		cmd.stop = stops;
-		rc = client_send(&c, &env, prompt, len, NULL, 0);
+		rc = run_send(&c, &cmd, chat, prompt, len);
 		if (rc == 0)
-			rc = run_receive(&c, &r, s.seed, path);
+			rc = run_receive(&c, &r, s.s.seed, path);
 		client_close(&c);
 	}
 	free(r.text);

@@ -121,6 +121,14 @@ static bool schema_check_entry(const void *message, char *err, size_t errlen) {
 	return false;
 }
 
+static bool schema_check_chat(const void *message, char *err, size_t errlen) {
+	const Caravan__CtlChat *c = message;
+	if (!c->run->special)
+		return true;
+	snprintf(err, errlen, "CtlChat: special tokens in messages");
+	return false;
+}
+
 /* clang-format off */
 #define MESSAGE(name) .of = &caravan__##name##__descriptor
 #define ROSTER(tag) {tag, FIELD_MESSAGE, 0, WIRE_NODES_MAX}
@@ -300,6 +308,8 @@ const struct message_schema schema_messages[] = {
 	{MESSAGE(ctl_run), {
 		{1, FIELD_NAME_OR_EMPTY}, {2, FIELD_ANY}, {3, FIELD_MESSAGE, 1, 1}, {4, FIELD_TEXT, 0, WIRE_STOPS_MAX},
 		{5, FIELD_ANY}}, NULL},
+	{MESSAGE(ctl_chat), {{1, FIELD_MESSAGE, 1, 1}, {2, FIELD_NAME_OR_EMPTY}}, schema_check_chat},
+	{MESSAGE(ctl_cancel), {{0}}, NULL},
 	{MESSAGE(ctl_logits), {{1, FIELD_NAME_OR_EMPTY}}, NULL},
 	{MESSAGE(ctl_tokenize), {{1, FIELD_NAME_OR_EMPTY}, {2, FIELD_ANY}, {3, FIELD_ANY}, {4, FIELD_LINE, 0, 4096},
 		{90, FIELD_LINE, 0, WIRE_NAME_MAX}}, NULL},
@@ -332,7 +342,7 @@ const struct message_schema schema_messages[] = {
 	{MESSAGE(ctl_text), {{0}}, NULL},
 	{MESSAGE(ctl_tokens), {{0}}, NULL},
 	{MESSAGE(ctl_end), {{1, FIELD_MESSAGE, 0, 1}}, NULL},
-	{MESSAGE(ctl_error), {{1, FIELD_TEXT, 1, 8 * TEXT}}, NULL},
+	{MESSAGE(ctl_error), {{1, FIELD_TEXT, 1, 8 * TEXT}, {2, FIELD_ANY}}, NULL},
 	{MESSAGE(report_node), {
 		{1, FIELD_NAME_OR_EMPTY}, {2, FIELD_ID}, {3, FIELD_LINE, 1, 64}, {4, FIELD_ENDPOINT}, {5, FIELD_ANY},
 		{6, FIELD_REAL, 0, 1e9}, {7, FIELD_REAL, 0, 1e9}, {8, FIELD_MESSAGE, 0, 1}, {30, FIELD_REAL, 0, RATE},

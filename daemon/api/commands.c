@@ -1,6 +1,7 @@
 /* commands: see commands.h. */
 #include "daemon/api/commands.h"
 #include "daemon/api/chat_templates.h"
+#include "daemon/api/prompts.h"
 #include "daemon/api/report.h"
 #include "daemon/calibration/calibrate_request.h"
 #include "daemon/serve/gateway/request.h"
@@ -60,24 +61,6 @@ void commands_end(void) {
 	}
 }
 
-static void commands_send_text(struct control_conn *c, const char *text, size_t len) {
-	Caravan__CtlText body = CARAVAN__CTL_TEXT__INIT;
-	Caravan__Envelope env = WIRE_ENVELOPE(CTL_TEXT, ctl_text, &body);
-	control_send(c, &env, text, len);
-}
-
-static void commands_send_progress(struct control_conn *c, const char *what, const char *node, uint64_t done,
-        uint64_t total, bool tokens) {
-	Caravan__CtlProgress body = CARAVAN__CTL_PROGRESS__INIT;
-	Caravan__Envelope env = WIRE_ENVELOPE(CTL_PROGRESS, ctl_progress, &body);
-	body.what = wire_string(what);
-	body.node = wire_string(node);
-	body.done = done;
-	body.total = total;
-	body.tokens = tokens;
-	control_send(c, &env, NULL, 0);
-}
-
 /* ---- the roster ---------------------------------------------------------------------------------- */
 
 static void commands_invite(
@@ -90,7 +73,7 @@ static void commands_invite(
 		control_error(c, "%s", err);
 		return;
 	}
-	commands_send_text(c, token, strlen(token));
+	control_send_text(c, token, strlen(token));
 	free(token);
 	control_end(c, NULL);
 }
@@ -100,7 +83,7 @@ static void commands_joined(void *arg, const char *error) {
 	char note[WIRE_TEXT_MAX];
 	if (p->conn && !error) {
 		members_join_note(serve_members(control_serve(p->conn)), note, sizeof note);
-		commands_send_text(p->conn, note, strlen(note));
+		control_send_text(p->conn, note, strlen(note));
 	}
 	pending_done(p, error);
 }
@@ -134,7 +117,7 @@ struct key_creation {
 static void commands_key_created(void *arg, const char *error) {
 	struct key_creation *k = arg;
 	if (k->pending->conn && !error)
-		commands_send_text(k->pending->conn, k->secret, strlen(k->secret));
+		control_send_text(k->pending->conn, k->secret, strlen(k->secret));
 	pending_done(k->pending, error);
 	OPENSSL_cleanse(k, sizeof *k);
 	free(k);
@@ -244,7 +227,7 @@ static void commands_load_progress(
         void *arg, const char *what, const char *node, uint64_t done, uint64_t total) {
 	struct pending *p = arg;
 	if (p->conn)
-		commands_send_progress(p->conn, what, node ? node : "", done, total, false);
+		control_send_progress(p->conn, what, node ? node : "", done, total, false);
 }
 
 static void commands_send_note(struct control_conn *c, const char *text) {
@@ -464,127 +447,6 @@ static void commands_measure(
 		pending_done(ask.arg, err);
 }
 
-/* ---- prompts ------------------------------------------------------------------------------------- */
-
-struct answer {
-	struct control_conn *conn;
-	struct request *request;
-	uint32_t rows; /* rows of logits received */
-};
-
-static void commands_sequence_cancel(void *arg) {
-	struct answer *g = arg;
-	request_cancel(g->request);
-	free(g);
-}
-
-static void commands_on_text(void *arg, const char *text, size_t len) {
-	struct answer *g = arg;
-	commands_send_text(g->conn, text, len);
-}
-
-static void commands_on_queued(void *arg, uint32_t place, double seconds) {
-	struct answer *g = arg;
-	Caravan__Queued body = CARAVAN__QUEUED__INIT;
-	Caravan__Envelope env = WIRE_ENVELOPE(QUEUED, queued, &body);
-	body.place = place;
-	body.seconds = seconds;
-	control_send(g->conn, &env, NULL, 0);
-}
-
-static void commands_on_prompt(void *arg, uint64_t done, uint64_t total) {
-	struct answer *g = arg;
-	commands_send_progress(g->conn, "prompt", "", done, total, true);
-}
-
-/* The client has read: requests more. */
-static void commands_logits_drained(void *arg) {
-	struct answer *g = arg;
-	request_logits_taken(g->request, g->rows);
-}
-
-static void commands_on_logits(
-        void *arg, uint32_t position, uint32_t rows, uint32_t vocab, struct payload *data) {
-	struct answer *g = arg;
-	Caravan__Logits body = CARAVAN__LOGITS__INIT;
-	Caravan__Envelope env = WIRE_ENVELOPE(LOGITS, logits, &body);
-	body.position = position;
-	body.rows = rows;
-	body.vocab = vocab;
-	control_send(g->conn, &env, payload_data(data), payload_len(data));
-	g->rows = position + rows;
-	if (control_backlog(g->conn) <= CONTROL_OUT_LOW)
-		commands_logits_drained(g);
-	else
-		control_on_drained(g->conn, commands_logits_drained, g);
-}
-
-static void commands_on_end(void *arg, const Caravan__Finished *fin, const char *error) {
-	struct answer *g = arg;
-	if (error)
-		control_error(g->conn, "%s", error);
-	else
-		control_end(g->conn, fin);
-	free(g);
-}
-
-static void commands_start(struct control_conn *c, const struct request_params *params) {
-	char err[WIRE_TEXT_MAX];
-	struct answer *g = calloc(1, sizeof *g);
-	struct request_events ev = {.queued = commands_on_queued,
-	        .prompt = commands_on_prompt,
-	        .text = commands_on_text,
-	        .logits = commands_on_logits,
-	        .end = commands_on_end,
-	        .arg = g};
-	if (!g) {
-		control_error(c, "out of memory");
-		return;
-	}
-	g->conn = c;
-	if (request_start(&g->request, serve_requests(control_serve(c)), params, &ev, err, sizeof err) != 0) {
-		free(g);
-		control_error(c, "%s", err);
-		return;
-	}
-	control_running(c, commands_sequence_cancel, g);
-}
-
-static void commands_generate(
-        struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
-	const Caravan__CtlRun *r = env->ctl_run;
-	struct text_stop stops[WIRE_STOPS_MAX];
-	for (size_t i = 0; i < r->n_stop; i++)
-		stops[i] = (struct text_stop){.s = r->stop[i], .len = strlen(r->stop[i])};
-	commands_start(c, &(struct request_params){.model = r->model,
-	                          .text = payload ? (const char *)payload : "",
-	                          .len = len,
-	                          .special = r->special,
-	                          .names = r->special,
-	                          .client = control_client(c),
-	                          .limit = r->limit,
-	                          .sampling = *r->sampling,
-	                          .stops = stops,
-	                          .nstops = r->n_stop});
-}
-
-static void commands_logits(
-        struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
-	uint32_t *ids = malloc(len ? len : 1);
-	if (!ids) {
-		control_error(c, "out of memory");
-		return;
-	}
-	if (len)
-		memcpy(ids, payload, len); /* the payload of a stream is not aligned */
-	commands_start(c, &(struct request_params){.model = env->ctl_logits->model,
-	                          .ids = ids,
-	                          .nids = len / sizeof *ids,
-	                          .client = control_client(c),
-	                          .logits = true});
-	free(ids);
-}
-
 /* ---- tokens -------------------------------------------------------------------------------------- */
 
 /* A text to be encoded, with the vocabulary of a file if the command came with descriptors. */
@@ -715,8 +577,9 @@ static const struct {
         {CARAVAN__ENVELOPE__BODY_CTL_MODELS, commands_models},
         {CARAVAN__ENVELOPE__BODY_CTL_REMOVE, commands_remove_model},
         {CARAVAN__ENVELOPE__BODY_CTL_MEASURE, commands_measure},
-        {CARAVAN__ENVELOPE__BODY_CTL_RUN, commands_generate},
-        {CARAVAN__ENVELOPE__BODY_CTL_LOGITS, commands_logits},
+        {CARAVAN__ENVELOPE__BODY_CTL_RUN, prompts_run},
+        {CARAVAN__ENVELOPE__BODY_CTL_CHAT, prompts_chat},
+        {CARAVAN__ENVELOPE__BODY_CTL_LOGITS, prompts_logits},
         {CARAVAN__ENVELOPE__BODY_CTL_TOKENIZE, commands_tokenize},
 };
 

@@ -3,6 +3,7 @@
 #include "common/durable.h"
 #include "common/fail.h"
 #include "daemon/api/commands.h"
+#include "daemon/api/prompts.h"
 #include "daemon/core/log.h"
 #include "proto/descriptors.h"
 #include <errno.h>
@@ -21,6 +22,7 @@
 #include <unistd.h>
 
 #define ACCEPT_PAUSE_MS 200
+#define CANCEL_MAX 32      /* bytes of an envelope: CtlCancel has fewer */
 #define CONTROL_RESERVE 16 /* descriptors kept free of clients */
 
 struct control_conn {
@@ -37,6 +39,7 @@ struct control_conn {
 	unsigned depth;
 	void (*cancel)(void *arg);
 	void *cancel_arg;
+	void (*stop)(void *arg);    /* ends it early, with the same argument; NULL: that is not possible */
 	void (*drained)(void *arg); /* called once when the client has read; NULL: not requested */
 	void *drained_arg;
 };
@@ -46,6 +49,7 @@ struct control {
 	struct serve *serve;
 	struct executor *executor;
 	struct calibrate_requests *calibrate_requests;
+	struct prompts *prompts;
 	void (*restart)(void *arg);
 	void *restart_arg;
 	char path[PATH_MAX]; /* empty for an inherited descriptor */
@@ -177,10 +181,29 @@ void control_send(struct control_conn *c, Caravan__Envelope *env, const void *pa
 	event_active(c->writable, EV_WRITE, 0);
 }
 
+void control_send_text(struct control_conn *c, const char *text, size_t len) {
+	Caravan__CtlText body = CARAVAN__CTL_TEXT__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(CTL_TEXT, ctl_text, &body);
+	control_send(c, &env, text, len);
+}
+
+void control_send_progress(struct control_conn *c, const char *what, const char *node, uint64_t done,
+        uint64_t total, bool tokens) {
+	Caravan__CtlProgress body = CARAVAN__CTL_PROGRESS__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(CTL_PROGRESS, ctl_progress, &body);
+	body.what = wire_string(what);
+	body.node = wire_string(node);
+	body.done = done;
+	body.total = total;
+	body.tokens = tokens;
+	control_send(c, &env, NULL, 0);
+}
+
 static void conn_command_done(struct control_conn *c) {
 	c->busy = false;
 	c->drained = NULL;
 	c->cancel = NULL;
+	c->stop = NULL;
 	control_close_fds(c);
 	event_add(c->readable, NULL);
 	/* the next command may already be in the buffer */
@@ -195,17 +218,26 @@ void control_end(struct control_conn *c, const Caravan__Finished *fin) {
 	conn_command_done(c);
 }
 
-void control_error(struct control_conn *c, const char *fmt, ...) {
-	char text[WIRE_TEXT_MAX];
+static void conn_refuse(struct control_conn *c, const char *text, bool too_long) {
 	Caravan__CtlError error = CARAVAN__CTL_ERROR__INIT;
 	Caravan__Envelope env = WIRE_ENVELOPE(CTL_ERROR, ctl_error, &error);
+	error.message = wire_string(text);
+	error.too_long = too_long;
+	control_send(c, &env, NULL, 0);
+	conn_command_done(c);
+}
+
+void control_error(struct control_conn *c, const char *fmt, ...) {
+	char text[WIRE_TEXT_MAX];
 	va_list ap;
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
-	error.message = text;
-	control_send(c, &env, NULL, 0);
-	conn_command_done(c);
+	conn_refuse(c, text, false);
+}
+
+void control_error_too_long(struct control_conn *c, const char *text) {
+	conn_refuse(c, text, true);
 }
 
 uint64_t control_client(const struct control_conn *c) {
@@ -221,6 +253,10 @@ void control_running(struct control_conn *c, void (*cancel)(void *arg), void *ar
 	c->cancel_arg = arg;
 }
 
+void control_on_stop(struct control_conn *c, void (*stop)(void *arg)) {
+	c->stop = stop;
+}
+
 struct serve *control_serve(struct control_conn *c) {
 	return c->control->serve;
 }
@@ -231,6 +267,10 @@ struct executor *control_loader(struct control_conn *c) {
 
 struct calibrate_requests *control_measures(struct control_conn *c) {
 	return c->control->calibrate_requests;
+}
+
+struct prompts *control_prompts(struct control_conn *c) {
+	return c->control->prompts;
 }
 
 size_t control_fds(struct control_conn *c, const int **fds) {
@@ -277,19 +317,37 @@ static int conn_read_some(struct control_conn *c) {
 	return evbuffer_add(c->in, buf, (size_t)n) == 0 ? 0 : -ENOMEM;
 }
 
-/* Takes a whole message from the buffer and runs it; false: the buffer has none. */
+/* Runs a command.  CtlCancel is for the one that is running; after its end it means nothing. */
+static void conn_run(
+        struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
+	if (env->body_case == CARAVAN__ENVELOPE__BODY_CTL_CANCEL) {
+		if (c->busy && c->stop)
+			c->stop(c->cancel_arg);
+		return;
+	}
+	c->busy = true;
+	if (c->lost)
+		control_error(c, "%s", descriptors_strerror(c->lost).s);
+	else
+		commands_run(c, env, payload, len);
+	c->lost = 0;
+}
+
+/* Takes a whole message from the buffer and runs it; false: the buffer has none that may run now. */
 static bool conn_take_message(struct control_conn *c) {
 	char err[256];
 	uint8_t header[FRAME_HEADER];
 	size_t elen, plen;
-	if (c->busy || c->broken || evbuffer_get_length(c->out) > CONTROL_OUT_LOW ||
-	        evbuffer_copyout(c->in, header, sizeof header) != sizeof header)
+	bool waits = c->busy || evbuffer_get_length(c->out) > CONTROL_OUT_LOW; /* for all but CtlCancel */
+	if (c->broken || evbuffer_copyout(c->in, header, sizeof header) != sizeof header)
 		return false;
 	if (frame_parse(header, &elen, &plen) != 0) {
 		log_others(LOG_LINE_WARN, "control: a client sent a message that is too large");
 		c->broken = true;
 		return false;
 	}
+	if (waits && elen + plen > CANCEL_MAX)
+		return false;
 	if (evbuffer_get_length(c->in) < FRAME_HEADER + elen + plen)
 		return false;
 	const uint8_t *all = evbuffer_pullup(c->in, (ev_ssize_t)(FRAME_HEADER + elen + plen));
@@ -301,13 +359,12 @@ static bool conn_take_message(struct control_conn *c) {
 		c->broken = true;
 		return false;
 	}
-	c->busy = true;
-	if (c->lost)
-		control_error(c, "%s", descriptors_strerror(c->lost).s);
-	else
-		commands_run(c, env, all + FRAME_HEADER + elen, plen);
-	c->lost = 0;
+	waits = waits && env->body_case != CARAVAN__ENVELOPE__BODY_CTL_CANCEL;
+	if (!waits)
+		conn_run(c, env, all + FRAME_HEADER + elen, plen);
 	wire_free(env);
+	if (waits)
+		return false;
 	evbuffer_drain(c->in, FRAME_HEADER + elen + plen);
 	return true;
 }
@@ -476,6 +533,11 @@ int control_create(struct control **out, const struct control_config *cfg, char 
 	ctl->restart = cfg->restart;
 	ctl->restart_arg = cfg->arg;
 	ctl->fd = -1;
+	ctl->spare = -1;
+	if ((rc = prompts_create(&ctl->prompts, cfg->loop, cfg->serve)) != 0) {
+		snprintf(err, errlen, "control: cannot start a thread: %s", strerror(-rc));
+		goto error;
+	}
 	ctl->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	if (strncmp(cfg->path, "fd:", 3) == 0) {
 		char *stop;
@@ -520,6 +582,7 @@ void control_destroy(struct control *c) {
 	c->inherited = false;
 	while (!LIST_EMPTY(&c->conns))
 		conn_destroy(LIST_FIRST(&c->conns));
+	prompts_destroy(c->prompts);
 	loop_timer_stop(c->pause);
 	if (c->acceptable)
 		event_free(c->acceptable);

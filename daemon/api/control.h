@@ -43,18 +43,27 @@ void control_destroy(struct control *c); /* NULL allowed */
 struct serve *control_serve(struct control_conn *c);
 struct executor *control_loader(struct control_conn *c);
 struct calibrate_requests *control_measures(struct control_conn *c);
+struct prompts *control_prompts(struct control_conn *c);
 /* Identifies the client: the same for all connections of one user of this machine, never 0. */
 uint64_t control_client(const struct control_conn *c);
 /* Sets the running command's cancel function, called when the client goes before control_end or
  * control_error. */
 void control_running(struct control_conn *c, void (*cancel)(void *arg), void *arg);
+/* Sets what ends the running command early when the client asks for that (CtlCancel); it gets the argument of
+ * control_running. */
+void control_on_stop(struct control_conn *c, void (*stop)(void *arg));
 void control_send(struct control_conn *c, Caravan__Envelope *env, const void *payload, size_t len);
+void control_send_text(struct control_conn *c, const char *text, size_t len);
+void control_send_progress(struct control_conn *c, const char *what, const char *node, uint64_t done,
+        uint64_t total, bool tokens);
 /* Bytes that the client has not read yet. */
 size_t control_backlog(const struct control_conn *c);
 /* Calls fn once, later, when no more than CONTROL_OUT_LOW are left; dropped when the command ends. */
 void control_on_drained(struct control_conn *c, void (*fn)(void *arg), void *arg);
 void control_end(struct control_conn *c, const Caravan__Finished *fin); /* fin: NULL allowed */
 void control_error(struct control_conn *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* The same for a prompt that does not fit the context. */
+void control_error_too_long(struct control_conn *c, const char *text);
 
 /* What starts the daemon anew, and its argument. */
 void (*control_restart(struct control_conn *c, void **arg))(void *arg);

@@ -264,6 +264,32 @@ check "and fits the terminal" frames 'all(len(x) < 80 for x in f)'
 piped() { on alone run -n 2 "more $long_prompt" >"$dir/piped" 2>"$dir/piped.err" && test -s "$dir/piped" && ! test -s "$dir/piped.err"; }
 check "nothing of it goes to a pipe" piped
 
+# ---- a chat ----------------------------------------------------------------------------------------------------
+# talk GROUP...: chat.py
+talk() { python3 "$top_srcdir/tests/system/chat.py" "$dir" "$dir/alone/control.sock" "$demo" "$dir/slow.gguf" "$@" >"$dir/cases" 2>"$dir/cases.err"; }
+# talked STATUS GROUP...: its cases are cases of this script
+talked() {
+	came=$1
+	shift
+	while read -r line; do
+		case $line in
+		"ok "*) ok "${line#ok }" ;;
+		"not ok "*) not_ok "${line#not ok }" ;;
+		*) echo "# $line" ;;
+		esac
+	done <"$dir/cases"
+	check "group $* of chats came to its end" test "$came" = 0
+	[ "$came" = 0 ] || sed 's/^/# /' "$dir/cases.err" | tail -n 20
+}
+for group in words keys contexts interrupted lost; do
+	talk $group
+	talked $? $group
+done
+check "a conversation and special tokens do not go together" says 2 "what is in a message is text" caravan run --chat --special x
+check "an unknown template is refused with those that there are" says 1 "there is no chat template nope; there are: llama2" on alone chat --template nope </dev/null
+check "a chat with a model that is not there" says 1 "ghost" on alone chat -m ghost </dev/null
+check "nothing of a chat is in a log" sh -c 'test -s "$0/alone.log" && ! grep -q Hello "$0"/*.log' "$dir"
+
 # ---- a load that is interrupted --------------------------------------------------------------------------------------
 require on alone unload slow
 require node peer
@@ -322,4 +348,15 @@ told() { on peer status | tr -s ' \n' ' ' | grep -q "was expelled from its clust
 check "who was expelled is told what to do" wait_for 5 told
 check "and does it" on peer leave
 check "then it can come back too" sh -c 'for i in 1 2 3 4 5 6 7 8 9 10; do caravan join --control "$0/peer/control.sock" "$(caravan invite --control "$0/alone/control.sock")" && exit; sleep 0.5; done; exit 1' "$dir"
+
+# ---- a chat whose node dies ----------------------------------------------------------------------------------------
+require on alone load --nodes alone --name slow again
+talk gone &
+chat=$!
+require wait_for 60 test -f "$dir/killed"
+require node alone
+require wait_for 60 serves alone slow
+: >"$dir/serves"
+wait $chat
+talked $? gone
 finish

@@ -248,6 +248,14 @@ void chat_read_choice(struct chat *c, struct fields *f) {
 	}
 }
 
+void chat_read_messages(struct chat *c, struct fields *f) {
+	const json_t *messages = fields_get(f, NULL, "messages");
+	if (!json_is_array(messages) || json_array_size(messages) == 0)
+		fields_fail(f, "messages", "messages is to be an array with at least one message");
+	for (size_t i = 0; i < json_array_size(messages) && fields_ok(f); i++)
+		chat_add(c, f, json_array_get(messages, i));
+}
+
 /* Each as it is; those of types that are not known are left out. */
 static void chat_read_tools(struct chat *c, struct fields *f) {
 	const json_t *tools = fields_get(f, NULL, "tools");
@@ -281,11 +289,7 @@ void chat_read_effort(struct chat *c, struct fields *f, const char *effort, cons
 }
 
 void chat_read(struct chat *c, struct fields *f) {
-	const json_t *messages = fields_get(f, NULL, "messages");
-	if (!json_is_array(messages) || json_array_size(messages) == 0)
-		fields_fail(f, "messages", "messages is to be an array with at least one message");
-	for (size_t i = 0; i < json_array_size(messages) && fields_ok(f); i++)
-		chat_add(c, f, json_array_get(messages, i));
+	chat_read_messages(c, f);
 	chat_read_choice(c, f);
 	chat_read_tools(c, f);
 	chat_keep_allowed(c, f);
@@ -477,7 +481,7 @@ void chat_render(const struct chat *c, const struct model_entry *m, struct promp
 	char err[300] = "";
 	struct jinja_template *t = NULL;
 	struct jinja_text text = {0};
-	const char *source = chat_template_of(m->facts);
+	const char *source = c->source ? c->source : chat_template_of(m->facts);
 	const json_t *last = json_array_get(c->messages, json_array_size(c->messages) - 1);
 	bool prefill = c->prefill && is_from_assistant(last);
 	chat_refuse_thinking(c, m, f);

@@ -11,10 +11,11 @@
 #include "daemon/api/routes/prompt.h"
 
 struct chat {
-	json_t *messages; /* an array; owned */
-	json_t *tools;    /* an array, or NULL: none; owned */
-	json_t *extra;    /* additional variables for the template, or NULL; owned */
-	bool prefill;     /* a last message of the assistant is continued */
+	json_t *messages;   /* an array; owned */
+	json_t *tools;      /* an array, or NULL: none; owned */
+	json_t *extra;      /* additional variables for the template, or NULL; owned */
+	bool prefill;       /* a last message of the assistant is continued */
+	const char *source; /* the template's text, borrowed; NULL: the model's */
 	/* what tool_choice says */
 	bool no_call, must_call;
 	const json_t
@@ -44,7 +45,9 @@ void chat_read_choice(struct chat *c, struct fields *f);
 void chat_keep_allowed(struct chat *c, struct fields *f);
 /* An effort as OpenAI has it: none, minimal, low, medium, high, xhigh; NULL: not given. */
 void chat_read_effort(struct chat *c, struct fields *f, const char *effort, const char *param);
-/* Reads `messages` of a request, its `tool_choice`, and its `tools` unless that is none. */
+/* Reads `messages` of a request. */
+void chat_read_messages(struct chat *c, struct fields *f);
+/* The same, its `tool_choice`, and its `tools` unless that is none. */
 void chat_read(struct chat *c, struct fields *f);
 
 /* Whether a model's template supports tools. */

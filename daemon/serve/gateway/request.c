@@ -27,7 +27,8 @@ struct request {
 	uint64_t ref;
 	uint32_t *log; /* the token log: prompt and answer */
 	size_t tokens, capacity, prompt;
-	uint32_t cached; /* prompt tokens that were in the prefix cache, as reported by the coordinator */
+	uint32_t context; /* of the model */
+	uint32_t cached;  /* prompt tokens that were in the prefix cache, as reported by the coordinator */
 	struct text_stream *stream; /* NULL for logits and embeddings */
 	bool logits, embedding;
 	bool logprobs, names;              /* as asked for */
@@ -120,6 +121,7 @@ static void request_end(struct request *r, const Caravan__Finished *from, const 
 	if (from) { /* adds what only the gateway knows */
 		copy = *from;
 		copy.prompt = (uint32_t)r->prompt;
+		copy.context = from->context ? from->context : r->context;
 		copy.cached = r->cached < r->prompt ? r->cached : (uint32_t)r->prompt;
 		fin = &copy;
 	}
@@ -323,6 +325,7 @@ int request_start(struct request **out, struct requests *rs, const struct reques
 	r->names = p->names;
 	r->tokenizer = t;
 	r->ref = peers_ref(rs->peers);
+	r->context = m->plan->context;
 	snprintf(r->model, sizeof r->model, "%s", m->plan->model);
 	node_id_from_bytes(&r->coordinator, m->plan->coordinator);
 	r->window = p->logits ? request_window(rs, m, &r->coordinator) : 0;
@@ -391,6 +394,10 @@ static const char *request_token_error(int rc) {
 	return rc == -EINVAL    ? "the coordinator sent a token outside the vocabulary"
 	       : rc == -EBADMSG ? "the coordinator sent a token without its log-probabilities"
 	                        : strerror(-rc);
+}
+
+void request_finish(struct request *r) {
+	request_stop(r, CARAVAN__REASON__CANCELLED);
 }
 
 static void request_on_tokens(

@@ -72,6 +72,8 @@ int request_start(struct request **out, struct requests *rs, const struct reques
 void request_logits_taken(struct request *r, uint32_t rows);
 /* The number of prompt tokens. */
 uint32_t request_prompt(const struct request *r);
+/* Ends a request for text: what text is left, then `end` with the reason CANCELLED. */
+void request_finish(struct request *r);
 /* No event is sent after it. */
 void request_cancel(struct request *r);
 

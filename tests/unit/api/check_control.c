@@ -24,13 +24,20 @@ static struct control *control;
 /* ---- the commands: on the loop ------------------------------------------------------------------------ */
 
 static struct control_conn *held;
-static unsigned begun, cancelled;
+static unsigned begun, cancelled, stopped;
 static int first_fd = -1;
 static bool flood_cut;
 
 static void note_cancel(void *arg) {
 	(void)arg;
 	cancelled++;
+	held = NULL;
+}
+
+static void note_stop(void *arg) {
+	(void)arg;
+	stopped++;
+	control_end(held, NULL);
 	held = NULL;
 }
 
@@ -63,6 +70,11 @@ void commands_run(struct control_conn *c, const Caravan__Envelope *env, const ui
 		control_end(c, NULL);
 		break;
 	case CARAVAN__ENVELOPE__BODY_CTL_MODELS: /* goes on until the test says so */
+		held = c;
+		control_running(c, note_cancel, NULL);
+		control_on_stop(c, note_stop);
+		break;
+	case CARAVAN__ENVELOPE__BODY_CTL_KEYS: /* the same, and cannot be stopped */
 		held = c;
 		control_running(c, note_cancel, NULL);
 		break;
@@ -110,6 +122,8 @@ static size_t make(uint8_t **out, Caravan__Envelope__BodyCase kind, const void *
 	Caravan__Envelope env = CARAVAN__ENVELOPE__INIT;
 	Caravan__CtlTokenize tokenize = CARAVAN__CTL_TOKENIZE__INIT;
 	Caravan__CtlModels models = CARAVAN__CTL_MODELS__INIT;
+	Caravan__CtlKeys keys = CARAVAN__CTL_KEYS__INIT;
+	Caravan__CtlCancel cancel = CARAVAN__CTL_CANCEL__INIT;
 	Caravan__CtlLeave leave = CARAVAN__CTL_LEAVE__INIT;
 	Caravan__CtlStatus status = CARAVAN__CTL_STATUS__INIT;
 	Caravan__CtlLoad load = CARAVAN__CTL_LOAD__INIT;
@@ -122,6 +136,10 @@ static size_t make(uint8_t **out, Caravan__Envelope__BodyCase kind, const void *
 		env.ctl_tokenize = &tokenize;
 	else if (kind == CARAVAN__ENVELOPE__BODY_CTL_MODELS)
 		env.ctl_models = &models;
+	else if (kind == CARAVAN__ENVELOPE__BODY_CTL_KEYS)
+		env.ctl_keys = &keys;
+	else if (kind == CARAVAN__ENVELOPE__BODY_CTL_CANCEL)
+		env.ctl_cancel = &cancel;
 	else if (kind == CARAVAN__ENVELOPE__BODY_CTL_LEAVE)
 		env.ctl_leave = &leave;
 	else if (kind == CARAVAN__ENVELOPE__BODY_CTL_LOAD)
@@ -262,6 +280,37 @@ static void *two_at_once(void *arg) {
 START_TEST(one_command_at_a_time) {
 	with_client(two_at_once);
 	ck_assert_uint_eq(begun, 3);
+	ck_assert_uint_eq(cancelled, 0);
+}
+END_TEST
+
+static void *change_mind(void *arg) {
+	char text[100];
+	int fd = dial();
+	say(fd, CARAVAN__ENVELOPE__BODY_CTL_CANCEL, NULL, 0); /* of nothing: no answer */
+	say(fd, CARAVAN__ENVELOPE__BODY_CTL_MODELS, NULL, 0);
+	say(fd, CARAVAN__ENVELOPE__BODY_CTL_CANCEL, NULL, 0);
+	say(fd, CARAVAN__ENVELOPE__BODY_CTL_CANCEL, NULL, 0); /* it has ended */
+	say(fd, CARAVAN__ENVELOPE__BODY_CTL_TOKENIZE, "next", 4);
+	ck_assert_uint_eq(hear(fd, text, sizeof text), END);
+	ck_assert_uint_eq(hear(fd, text, sizeof text), TEXT);
+	ck_assert_str_eq(text, "next");
+	ck_assert_uint_eq(hear(fd, text, sizeof text), END);
+	/* one that cannot be stopped goes on */
+	say(fd, CARAVAN__ENVELOPE__BODY_CTL_KEYS, NULL, 0);
+	say(fd, CARAVAN__ENVELOPE__BODY_CTL_CANCEL, NULL, 0);
+	poll(NULL, 0, 50);
+	loop_post(loop, let_go, NULL);
+	ck_assert_uint_eq(hear(fd, text, sizeof text), END);
+	close(fd);
+	loop_post(loop, stop, arg);
+	return NULL;
+}
+
+START_TEST(a_command_is_stopped_by_its_client) {
+	with_client(change_mind);
+	ck_assert_uint_eq(begun, 3);
+	ck_assert_uint_eq(stopped, 1);
 	ck_assert_uint_eq(cancelled, 0);
 }
 END_TEST
@@ -433,6 +482,7 @@ static Suite *suite(void) {
 	tcase_add_checked_fixture(t, begin, end);
 	tcase_add_test(t, messages_in_pieces);
 	tcase_add_test(t, one_command_at_a_time);
+	tcase_add_test(t, a_command_is_stopped_by_its_client);
 	tcase_add_test(t, what_is_no_command_ends_the_connection);
 	tcase_add_test(t, who_goes_cancels_its_command);
 	tcase_add_test(t, descriptors_are_of_one_command);
