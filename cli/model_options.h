@@ -36,10 +36,10 @@ enum {
 #define MODEL_OPTIONS_HELP_PRE \
 	"  --pre NAME             the pre-tokenizer, for a file that names none or one\n" \
 	"                         that Caravan does not know\n" \
-	"  --template NAME        the chat template, instead of the file's: llama2, llama3,\n" \
-	"                         chatml, mistral, vicuna, wizardlm, alpaca, zephyr,\n" \
-	"                         plain, or a Jinja file whose name has a '/' or ends in\n" \
-	"                         .jinja\n"
+	"  --template NAME        the chat template, instead of the file's: llama2,\n" \
+	"                         llama3, chatml, mistral, vicuna, wizardlm, alpaca,\n" \
+	"                         zephyr, plain, or a Jinja file whose name has a '/' or\n" \
+	"                         ends in .jinja\n"
 
 struct model_options {
 	char *name, *pre; /* empty: not given */
