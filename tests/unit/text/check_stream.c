@@ -545,6 +545,13 @@ START_TEST(hidden_tokens_come_in_their_place) {
 	push_token(s, "x", "x", "7");
 	push_token(s, "<|eot_id|>", "", "");
 	finish_tokens(s, "", "");
+	/* one that is held back is not counted either */
+	const struct text_stop around[] = {{"o</s>w", 6}};
+	s = make(TEXT_STREAM_TOKENS, 1, around);
+	push_token(s, "o", "", "");
+	push_token(s, "</s>", "", "");
+	push_token(s, "x", "ox", "0 1 1");
+	finish_tokens(s, "", "");
 }
 END_TEST
 
