@@ -49,7 +49,7 @@ static bool answer_take(struct answer_end *end, const Caravan__Envelope *env, an
 		answer_show_place(env->queued);
 		return false;
 	case CARAVAN__ENVELOPE__BODY_CTL_TEXT:
-		end->left = text(arg, payload, len);
+		end->left = text(arg, env->ctl_text->reasoning, payload, len);
 		end->outcome = ANSWER_LEFT;
 		return end->left != 0;
 	case CARAVAN__ENVELOPE__BODY_CTL_END:

@@ -5,8 +5,8 @@
 #define CLI_ANSWER_H
 #include "cli/client.h"
 
-/* 0, or what ends the answer. */
-typedef int answer_text_fn(void *arg, const uint8_t *text, size_t len);
+/* Text of the answer, or of the reasoning before it.  0, or what ends the answer. */
+typedef int answer_text_fn(void *arg, bool reasoning, const uint8_t *text, size_t len);
 
 enum answer_outcome {
 	ANSWER_ENDED,   /* finished says how */

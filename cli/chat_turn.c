@@ -242,7 +242,8 @@ int chat_open(struct chat *c) {
 /* ---- the answer ---------------------------------------------------------------------------------- */
 
 struct turn {
-	bool shown; /* on a terminal; else as it is on standard output */
+	bool shown;         /* on a terminal; else as it is on standard output */
+	bool dim, reasoned; /* the terminal shows dimmed text; the last text was of the reasoning */
 	struct terminal terminal;
 	char *text;
 	size_t len, capacity;
@@ -255,13 +256,29 @@ static double turn_now(void) {
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-static int turn_take_text(void *arg, const uint8_t *text, size_t len) {
+/* Reasoning is dimmed and apart from the answer, which alone is kept. */
+static void turn_set_reasoned(struct turn *t, bool reasoned) {
+	if (t->reasoned == reasoned)
+		return;
+	t->reasoned = reasoned;
+	if (!reasoned)
+		chat_end_line();
+	if (t->dim)
+		fputs(reasoned ? "\033[2m" : "\033[22m", stdout);
+	if (!reasoned)
+		putchar('\n');
+}
+
+static int turn_take_text(void *arg, bool reasoning, const uint8_t *text, size_t len) {
 	struct turn *t = arg;
 	t->last = turn_now();
 	if (t->first == 0)
 		t->first = t->last;
 	if (!t->shown)
-		return text_write(text, len);
+		return reasoning ? 0 : text_write(text, len);
+	turn_set_reasoned(t, reasoning);
+	if (reasoning)
+		return chat_write(&t->terminal, text, len);
 	if (t->len + len > t->capacity) {
 		size_t capacity = 2 * (t->len + len);
 		char *more = realloc(t->text, capacity);
@@ -351,7 +368,7 @@ static int turn_connect(struct chat *c) {
 }
 
 void chat_turn(struct chat *c) {
-	struct turn t = {.shown = true, .began = turn_now()};
+	struct turn t = {.shown = true, .dim = c->dim, .began = turn_now()};
 	struct answer_end *end = calloc(1, sizeof *end);
 	if (!end || turn_connect(c) != 0) {
 		chat_note(c, "The question is kept; /regenerate asks it again.");
@@ -364,6 +381,7 @@ void chat_turn(struct chat *c) {
 		answer_receive(&c->client, turn_take_text, &t, end);
 	uint8_t rest[TERMINAL_ROOM(0)];
 	fwrite(rest, 1, terminal_end(&t.terminal, rest), stdout);
+	turn_set_reasoned(&t, false);
 	if (t.len > 0)
 		conversation_answer(&c->conversation, t.text, t.len);
 	chat_end_line();

@@ -52,17 +52,54 @@ static const char help[] =
         "                         that Caravan does not know\n"
         "\n" SAMPLING_HELP "\n"
         "Output:\n"
-        "  --json                 one JSON object: text, reason, tokens, seed, times\n";
+        "  --json                 one JSON object: text, reason, tokens, seed, times, and\n"
+        "                         the reasoning of a model that thinks (with --chat)\n";
 
 struct result {
 	bool json;
 	struct terminal terminal; /* if standard output is a terminal */
 	char *text;
 	size_t len;
+	/* of a model that thinks */
+	struct terminal aside; /* if standard error is a terminal */
+	bool reasoned;         /* the last text on it was of the reasoning */
+	char *reasoning;
+	size_t reasoning_len;
 };
 
-static int run_take_text(void *arg, const uint8_t *text, size_t len) {
+static int run_keep(char **kept, size_t *kept_len, const uint8_t *text, size_t len) {
+	char *more = realloc(*kept, *kept_len + len + 1);
+	if (!more)
+		return fail("out of memory");
+	memcpy(more + *kept_len, text, len);
+	*kept = more;
+	*kept_len += len;
+	return 0;
+}
+
+/* Reasoning is for people who watch: it is not the answer. */
+static int run_take_reasoning(struct result *r, const uint8_t *text, size_t len) {
+	if (r->json)
+		return run_keep(&r->reasoning, &r->reasoning_len, text, len);
+	if (!isatty(STDERR_FILENO))
+		return 0;
+	uint8_t *fit = malloc(TERMINAL_ROOM(len));
+	if (!fit)
+		return fail("out of memory");
+	fwrite(fit, 1, terminal_take(&r->aside, text, len, fit), stderr);
+	fflush(stderr);
+	free(fit);
+	r->reasoned = true;
+	return 0;
+}
+
+static int run_take_text(void *arg, bool reasoning, const uint8_t *text, size_t len) {
 	struct result *r = arg;
+	if (reasoning)
+		return run_take_reasoning(r, text, len);
+	if (r->reasoned)
+		fputs("\n\n", stderr);
+	r->reasoned = false;
 	if (!r->json && isatty(STDOUT_FILENO)) {
 		uint8_t *fit = malloc(TERMINAL_ROOM(len));
 		if (!fit)
@@ -73,13 +110,7 @@ static int run_take_text(void *arg, const uint8_t *text, size_t len) {
 	}
 	if (!r->json)
 		return text_write(text, len);
-	char *more = realloc(r->text, r->len + len + 1);
-	if (!more)
-		return fail("out of memory");
-	memcpy(more + r->len, text, len);
-	r->text = more;
-	r->len += len;
-	return 0;
+	return run_keep(&r->text, &r->len, text, len);
 }
 
 /* Ends the text on a terminal with a newline. */
@@ -98,6 +129,8 @@ static int run_print_json(const struct result *r, const Caravan__Finished *fin, 
 	        "seed", (json_int_t)seed, "prompt_seconds", fin->prompt_seconds, "generate_seconds",
 	        fin->generate_seconds, "waited_seconds", fin->waited, "computed_seconds", fin->computed,
 	        "wire_seconds", fin->wire);
+	if (r->reasoning_len)
+		json_object_set_new(o, "reasoning", json_stringn(r->reasoning, r->reasoning_len));
 	return simple_json(o);
 }
 
@@ -230,6 +263,7 @@ static int run_run(int argc, char **argv) {
 		client_close(&c);
 	}
 	free(r.text);
+	free(r.reasoning);
 	free(prompt);
 	return rc;
 }

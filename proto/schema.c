@@ -339,7 +339,7 @@ const struct message_schema schema_messages[] = {
 	{MESSAGE(ctl_progress), {
 		{1, FIELD_LINE, 0, TEXT}, {2, FIELD_LINE, 0, WIRE_NAME_MAX}, {3, FIELD_ANY}, {4, FIELD_ANY},
 		{100, FIELD_ANY}}, NULL},
-	{MESSAGE(ctl_text), {{0}}, NULL},
+	{MESSAGE(ctl_text), {{1, FIELD_ANY}}, NULL},
 	{MESSAGE(ctl_tokens), {{0}}, NULL},
 	{MESSAGE(ctl_end), {{1, FIELD_MESSAGE, 0, 1}}, NULL},
 	{MESSAGE(ctl_error), {{1, FIELD_TEXT, 1, 8 * TEXT}, {2, FIELD_ANY}}, NULL},

@@ -187,6 +187,13 @@ void control_send_text(struct control_conn *c, const char *text, size_t len) {
 	control_send(c, &env, text, len);
 }
 
+void control_send_reasoning(struct control_conn *c, const char *text, size_t len) {
+	Caravan__CtlText body = CARAVAN__CTL_TEXT__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(CTL_TEXT, ctl_text, &body);
+	body.reasoning = true;
+	control_send(c, &env, text, len);
+}
+
 void control_send_progress(struct control_conn *c, const char *what, const char *node, uint64_t done,
         uint64_t total, bool tokens) {
 	Caravan__CtlProgress body = CARAVAN__CTL_PROGRESS__INIT;

@@ -54,6 +54,7 @@ void control_running(struct control_conn *c, void (*cancel)(void *arg), void *ar
 void control_on_stop(struct control_conn *c, void (*stop)(void *arg));
 void control_send(struct control_conn *c, Caravan__Envelope *env, const void *payload, size_t len);
 void control_send_text(struct control_conn *c, const char *text, size_t len);
+void control_send_reasoning(struct control_conn *c, const char *text, size_t len);
 void control_send_progress(struct control_conn *c, const char *what, const char *node, uint64_t done,
         uint64_t total, bool tokens);
 /* Bytes that the client has not read yet. */

@@ -8,6 +8,7 @@
 #include "daemon/api/routes/chat.h"
 #include "daemon/api/text_job.h"
 #include "daemon/serve/gateway/request.h"
+#include "daemon/text/reply.h"
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -26,7 +27,9 @@ struct answer {
 	struct rendering *rendering;
 	struct text_job *encoding;
 	struct request *request;
-	uint32_t rows; /* rows of logits received */
+	struct reply_stream *reply; /* takes the answer of a model that thinks apart; NULL: all is text */
+	bool lost;                  /* some text, for want of memory */
+	uint32_t rows;              /* rows of logits received */
 	/* of the prompt; copies */
 	char model[WIRE_NAME_MAX + 1];
 	bool names;
@@ -59,6 +62,7 @@ void prompts_destroy(struct prompts *ps) {
 static void answer_free(struct answer *g) {
 	for (size_t i = 0; i < g->nstops; i++)
 		free(g->stop[i]);
+	reply_destroy(g->reply);
 	free(g);
 }
 
@@ -69,9 +73,36 @@ static void answer_fail(struct answer *g, const char *text) {
 
 /* ---- events of the request ----------------------------------------------------------------------- */
 
-static void answer_on_text(void *arg, const char *text, size_t len) {
+static bool answer_on_reasoning(void *arg, const char *text, size_t len) {
+	struct answer *g = arg;
+	control_send_reasoning(g->conn, text, len);
+	return true;
+}
+
+static bool answer_on_content(void *arg, const char *text, size_t len) {
 	struct answer *g = arg;
 	control_send_text(g->conn, text, len);
+	return true;
+}
+
+/* Without tools there are none. */
+static bool answer_on_call(void *arg, const struct tool_call *call) {
+	(void)arg;
+	(void)call;
+	return true;
+}
+
+static struct reply_sink answer_sink(struct answer *g) {
+	return (struct reply_sink){answer_on_reasoning, answer_on_content, answer_on_call, g};
+}
+
+static void answer_on_text(void *arg, const char *text, size_t len) {
+	struct answer *g = arg;
+	const struct reply_sink sink = answer_sink(g);
+	if (!g->reply)
+		control_send_text(g->conn, text, len);
+	else if (!reply_push(g->reply, text, len, &sink))
+		g->lost = true;
 }
 
 static void answer_on_queued(void *arg, uint32_t place, double seconds) {
@@ -112,8 +143,13 @@ static void answer_on_logits(
 
 static void answer_on_end(void *arg, const Caravan__Finished *fin, const char *error) {
 	struct answer *g = arg;
+	const struct reply_sink sink = answer_sink(g);
+	if (g->reply && !error)
+		g->lost = !reply_finish(g->reply, &sink) || g->lost;
 	if (error)
 		control_error(g->conn, "%s", error);
+	else if (g->lost)
+		control_error(g->conn, "out of memory");
 	else
 		control_end(g->conn, fin);
 	answer_free(g);
@@ -250,7 +286,10 @@ static void rendering_over(void *arg, bool cancelled) {
 		answer_fail(g, "the daemon ends");
 	} else if (!fields_ok(&r->fields)) {
 		answer_fail(g, *r->fields.error ? r->fields.error : "out of memory");
+	} else if (reply_needed(&r->prompt.reply) && !(g->reply = reply_create(&r->prompt.reply))) {
+		answer_fail(g, "out of memory");
 	} else {
+		g->names = g->reply != NULL; /* marks are control tokens in some vocabularies */
 		r->prompt.text = NULL;
 		r->prompt.spans = NULL;
 		answer_encode(g, &w);

@@ -75,6 +75,10 @@ require on alpha load --nodes all --template "$dir/own.jinja" --name owned "$dem
 known() { for n in alpha beta gamma; do serves $n owned || return 1; done; }
 require wait_for 10 known
 requests owned
+reasons() { on beta run --chat -m owned --json -n 5 hi | json "j['text'] == '' and j['reasoning']"; }
+check "caravan run --chat tells reasoning from the answer" reasons
+silent_run() { test -z "$(on beta run --chat -m owned -n 5 hi)"; }
+check "and prints the answer alone" silent_run
 require on alpha unload owned
 
 # ---- embeddings, of a model on three nodes and of the same on one -----------------------------------------------------------

@@ -172,6 +172,21 @@ START_TEST(endless_header) {
 }
 END_TEST
 
+/* One that is too long is not waited for. */
+START_TEST(no_header) {
+	const struct reply_format f = HARMONY;
+	struct seen h = {.s = ""};
+	const struct reply_sink sink = {on_reasoning, on_text, on_call, &h};
+	struct reply_stream *s = reply_create(&f);
+	char text[600];
+	memset(text, 'x', sizeof text);
+	memcpy(text, "to=", 3);
+	ck_assert(reply_push(s, text, sizeof text, &sink));
+	ck_assert_uint_eq(h.len, sizeof text);
+	reply_destroy(s);
+}
+END_TEST
+
 /* A reader sees reasoning and text as they come. */
 START_TEST(streams) {
 	static const struct {
@@ -245,6 +260,7 @@ static Suite *suite(void) {
 	tcase_set_timeout(t, 60);
 	tcase_add_loop_test(t, texts, 0, (int)(sizeof cases / sizeof *cases));
 	tcase_add_test(t, endless_header);
+	tcase_add_test(t, no_header);
 	tcase_add_test(t, streams);
 	tcase_add_test(t, a_sink_that_refuses);
 	tcase_add_test(t, formats_of_templates);
