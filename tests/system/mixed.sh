@@ -4,7 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 . "$top_srcdir/tests/support/aarch64.sh"
 
-packages="libzmq3-dev libprotobuf-c-dev libssl-dev libevent-dev libjansson-dev libpcre2-dev libhwloc-dev libedit-dev"
+packages="libzmq3-dev libprotobuf-c-dev libssl-dev libevent-dev libjansson-dev libpcre2-dev libhwloc-dev libedit-dev libncurses-dev"
 folder=$top_builddir/tests/mixed
 without() { # WHY
 	echo "1..0 # SKIP $1"

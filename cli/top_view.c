@@ -1,0 +1,592 @@
+/* top_view: see top_view.h. */
+#include "cli/top_view.h"
+
+#include "cli/table.h"
+#include "common/size.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BAR 10
+#define SPARK_MOST 60
+#define PROBLEMS_SHOWN 3
+#define LABEL 12 /* columns before the value of a fact */
+
+/* ---- lines ---- */
+
+static void top_add(struct top_lines *l, enum top_style style, const char *text, size_t len) {
+	struct top_line *more = realloc(l->line, (l->n + 1) * sizeof *more);
+	char *copy = strndup(text, len);
+	if (more)
+		l->line = more;
+	if (more && copy)
+		l->line[l->n++] = (struct top_line){.text = copy, .style = style};
+	else
+		free(copy); /* a line is missing, for a second */
+}
+
+/* Adds a text of several lines; the first one may have another style. */
+static void top_add_text(struct top_lines *l, const char *text, enum top_style first, enum top_style others) {
+	for (enum top_style style = first; *text; style = others) {
+		size_t len = strcspn(text, "\n");
+		top_add(l, style, text, len);
+		text += len + (text[len] == '\n');
+	}
+}
+
+static void top_say(struct top_lines *l, unsigned width, enum top_style style, unsigned indent,
+        const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+static void top_say(
+        struct top_lines *l, unsigned width, enum top_style style, unsigned indent, const char *fmt, ...) {
+	char text[2048], *wrapped = NULL;
+	size_t len;
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof text, fmt, ap);
+	va_end(ap);
+	FILE *f = open_memstream(&wrapped, &len);
+	if (!f)
+		return;
+	table_text(f, width, indent, indent + 2, text);
+	if (fclose(f) == 0)
+		top_add_text(l, wrapped, style, style);
+	free(wrapped);
+}
+
+/* Adds "label  value", wrapped where it does not fit. */
+static void top_fact(struct top_lines *l, const struct top *t, const char *label, const char *fmt, ...)
+        __attribute__((format(printf, 4, 5)));
+static void top_fact(struct top_lines *l, const struct top *t, const char *label, const char *fmt, ...) {
+	char value[1024], line[1100];
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(value, sizeof value, fmt, ap);
+	va_end(ap);
+	if (strlen(value) + LABEL < t->width) {
+		snprintf(line, sizeof line, " %-*s%s", LABEL - 1, label, value);
+		top_add(l, TOP_TEXT, line, strlen(line));
+		return;
+	}
+	top_say(l, t->width, TOP_TEXT, 1, "%s: %s", label, value);
+}
+
+/* Adds a table; selected: the row, from 0, that is; or -1. */
+static void top_add_table(struct top_lines *l, struct table *t, unsigned width, int selected) {
+	char *text = NULL;
+	size_t len, first = l->n;
+	FILE *f = open_memstream(&text, &len);
+	if (!f)
+		return;
+	table_print(t, f, width);
+	if (fclose(f) == 0)
+		top_add_text(l, text, TOP_HEAD, TOP_TEXT);
+	free(text);
+	size_t row = first + 1 + (size_t)selected;
+	if (selected >= 0 && row < l->n) {
+		l->line[row].style = TOP_SELECTED;
+		l->selected = row;
+	}
+}
+
+void top_lines_free(struct top_lines *l) {
+	for (size_t i = 0; i < l->n; i++)
+		free(l->line[i].text);
+	free(l->line);
+	*l = (struct top_lines){0};
+}
+
+/* ---- history ---- */
+
+static struct top_history *top_history_of(struct top *t, const char *model) {
+	for (size_t i = 0; i < t->histories; i++)
+		if (strcmp(t->history[i].model, model) == 0)
+			return &t->history[i];
+	if (t->histories == TOP_MODELS_MAX)
+		return NULL;
+	struct top_history *h = &t->history[t->histories++];
+	*h = (struct top_history){.looks = 0};
+	snprintf(h->model, sizeof h->model, "%s", model);
+	return h;
+}
+
+/* What a model does now: nothing, unless its coordinator is up and it serves. */
+static const Caravan__ModelState *top_work(const Caravan__ReportModel *m) {
+	return m->phase == CARAVAN__MODEL_PHASE__SERVING ? m->state : NULL;
+}
+
+void top_note(struct top *t, const struct report *r) {
+	for (size_t i = 0; i < r->models; i++) {
+		struct top_history *h = top_history_of(t, r->model[i]->plan->model);
+		const Caravan__ModelState *s = top_work(r->model[i]);
+		if (h)
+			h->rate[h->looks++ % TOP_HISTORY] = s ? s->tokens_per_second : 0;
+	}
+	t->report = r;
+}
+
+/* The last looks as a line of `cells` characters, the newest at the end; the highest rate is a full character. */
+static void top_sparkline(char *out, size_t size, const struct top *t, const char *model, unsigned cells) {
+	static const char *const block[] = {" ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
+	static const char *const ascii[] = {" ", ".", ".", ":", "-", "=", "+", "*", "#"};
+	const struct top_history *h = NULL;
+	double most = 0;
+	size_t len = 0;
+	*out = '\0';
+	for (size_t i = 0; i < t->histories; i++)
+		if (strcmp(t->history[i].model, model) == 0)
+			h = &t->history[i];
+	if (!h)
+		return;
+	size_t n = h->looks < TOP_HISTORY ? h->looks : TOP_HISTORY;
+	n = n < cells ? n : cells;
+	for (size_t i = 0; i < n; i++) {
+		double rate = h->rate[(h->looks - n + i) % TOP_HISTORY];
+		most = rate > most ? rate : most;
+	}
+	for (size_t i = 0; i < n; i++) {
+		double rate = h->rate[(h->looks - n + i) % TOP_HISTORY];
+		int level = most > 0 ? (int)(rate / most * 8 + 0.5) : 0;
+		level = level == 0 && rate > 0 ? 1 : level;
+		len += (size_t)snprintf(out + len, size - len, "%s", (t->blocks ? block : ascii)[level]);
+	}
+}
+
+/* A bar for a share of 0 to 1: "[||||      ]". */
+static struct size_text top_bar(double share) {
+	struct size_text bar = {"["};
+	share = share < 0 ? 0 : share > 1 ? 1 : share;
+	int full = (int)(share * BAR + 0.5);
+	for (int i = 0; i < BAR; i++)
+		bar.s[1 + i] = i < full ? '|' : ' ';
+	bar.s[BAR + 1] = ']';
+	bar.s[BAR + 2] = '\0';
+	return bar;
+}
+
+static struct size_text top_rate_text(double per_second) {
+	return per_second > 0 ? size_rate(per_second) : (struct size_text){"0"};
+}
+
+/* ---- the cluster ---- */
+
+static bool top_is_here(const Caravan__ReportNode *n) {
+	return n->node_state && (n->self || strcmp(n->state, "up") == 0);
+}
+
+/* Rows a second of all stages of a node. */
+static double top_rate(const Caravan__ReportNode *n) {
+	double rate = 0;
+	for (size_t i = 0; top_is_here(n) && i < n->node_state->n_stages; i++)
+		rate += n->node_state->stages[i]->rows_per_second;
+	return rate;
+}
+
+static double top_memory(const Caravan__ReportNode *n) {
+	return top_is_here(n) && n->node_state->memory_allowed
+	               ? (double)n->node_state->memory_used / (double)n->node_state->memory_allowed
+	               : 0;
+}
+
+static double top_latency(const Caravan__ReportNode *n) {
+	return top_is_here(n) ? n->round_trip : 0;
+}
+
+static int top_compare(enum top_sort by, const Caravan__ReportNode *a, const Caravan__ReportNode *b) {
+	double (*const figure[])(const Caravan__ReportNode *) = {
+	        [TOP_BY_RATE] = top_rate, [TOP_BY_MEMORY] = top_memory, [TOP_BY_LATENCY] = top_latency};
+	double x = by == TOP_BY_NAME ? 0 : figure[by](a), y = by == TOP_BY_NAME ? 0 : figure[by](b);
+	return x != y ? (x < y) - (x > y) : strcmp(a->name, b->name);
+}
+
+/* The nodes that are not expelled, in the order that is wanted; returns their number. */
+static size_t top_nodes(const struct top *t, const Caravan__ReportNode **out) {
+	size_t n = 0;
+	for (size_t i = 0; i < t->report->nodes && n < WIRE_NODES_MAX; i++) {
+		const Caravan__ReportNode *node = t->report->node[i];
+		size_t at = n;
+		if (strcmp(node->state, "expelled") == 0)
+			continue;
+		for (; at > 0 && top_compare(t->sort, node, out[at - 1]) < 0; at--)
+			out[at] = out[at - 1];
+		out[at] = node;
+		n++;
+	}
+	return n;
+}
+
+static const Caravan__ReportNode *top_find_node(const struct top *t) {
+	const Caravan__ReportNode *node[WIRE_NODES_MAX];
+	size_t n = top_nodes(t, node);
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(node[i]->name, t->node) == 0)
+			return node[i];
+	return n && !*t->node ? node[0] : NULL;
+}
+
+static const Caravan__ReportModel *top_find_model(const struct top *t) {
+	const struct report *r = t->report;
+	for (size_t i = 0; i < r->models; i++)
+		if (strcmp(r->model[i]->plan->model, t->model) == 0)
+			return r->model[i];
+	return r->models && !*t->model ? r->model[0] : NULL;
+}
+
+void top_move(struct top *t, int rows) {
+	const Caravan__ReportNode *node[WIRE_NODES_MAX];
+	if (!t->report)
+		return;
+	int n = (int)(t->table == TOP_NODES ? top_nodes(t, node) : t->report->models), at = 0;
+	for (int i = 0; i < n; i++)
+		if (strcmp(t->table == TOP_NODES ? node[i]->name : t->report->model[i]->plan->model,
+		            t->table == TOP_NODES ? t->node : t->model) == 0)
+			at = i;
+	at = at + rows < 0 ? 0 : at + rows >= n ? n - 1 : at + rows;
+	if (n > 0 && t->table == TOP_NODES)
+		snprintf(t->node, sizeof t->node, "%s", node[at]->name);
+	else if (n > 0)
+		snprintf(t->model, sizeof t->model, "%s", t->report->model[at]->plan->model);
+}
+
+static void top_add_nodes(struct top_lines *l, const struct top *t) {
+	const char *heads[] = {"node", "state", "memory", "", "tokens/s", "latency", "heat", "layers"};
+	static const struct {
+		size_t column;
+		const char *head;
+	} sorted[] = {[TOP_BY_NAME] = {0, "node v"},
+	        [TOP_BY_RATE] = {4, "tokens/s v"},
+	        [TOP_BY_MEMORY] = {2, "memory v"},
+	        [TOP_BY_LATENCY] = {5, "latency v"}};
+	const Caravan__ReportNode *node[WIRE_NODES_MAX], *chosen = top_find_node(t);
+	size_t n = top_nodes(t, node);
+	struct table tab;
+	int selected = -1;
+	heads[sorted[t->sort].column] = sorted[t->sort].head;
+	table_begin(&tab, 8, 1);
+	for (size_t i = 0; i < sizeof heads / sizeof *heads; i++)
+		table_cell(&tab, "%s", heads[i]);
+	for (size_t i = 0; i < n; i++) {
+		const Caravan__NodeState *s = top_is_here(node[i]) ? node[i]->node_state : NULL;
+		if (node[i] == chosen && t->table == TOP_NODES)
+			selected = (int)i;
+		table_cell(&tab, "%s", node[i]->name);
+		table_cell(&tab, "%s", node[i]->state);
+		table_cell(&tab, "%s", s ? top_bar(top_memory(node[i])).s : "-");
+		table_cell(&tab, "%s", s ? size_text((double)s->memory_used).s : "-");
+		table_cell(&tab, "%s", s ? top_rate_text(top_rate(node[i])).s : "-");
+		table_cell(&tab, "%s",
+		        node[i]->self              ? "here"
+		        : top_latency(node[i]) > 0 ? size_ms(node[i]->round_trip).s
+		                                   : "-");
+		if (s && s->machine && s->machine->temperature > 0)
+			table_cell(&tab, "%.0f C", s->machine->temperature);
+		else
+			table_cell(&tab, "-");
+		if (s && s->n_stages == 1)
+			table_cell(&tab, "%u-%u", s->stages[0]->first, s->stages[0]->last - 1);
+		else if (s && s->n_stages)
+			table_cell(&tab, "%zu slices", s->n_stages);
+		else
+			table_cell(&tab, "-");
+	}
+	top_add_table(l, &tab, t->width, selected);
+}
+
+static void top_cell_count(struct table *t, bool known, unsigned n) {
+	if (known)
+		table_cell(t, "%u", n);
+	else
+		table_cell(t, "-");
+}
+
+static void top_add_models(struct top_lines *l, const struct top *t) {
+	static const char *const heads[] = {
+	        "model", "state", "tokens/s", "running", "waiting", "KV cache", "coordinator"};
+	const struct report *r = t->report;
+	const Caravan__ReportModel *chosen = top_find_model(t);
+	struct table tab;
+	int selected = -1;
+	table_begin(&tab, 7, 1);
+	for (size_t i = 0; i < sizeof heads / sizeof *heads; i++)
+		table_cell(&tab, "%s", heads[i]);
+	for (size_t i = 0; i < r->models; i++) {
+		const Caravan__ReportModel *m = r->model[i];
+		const Caravan__ModelState *s = top_work(m);
+		if (m == chosen && t->table == TOP_MODELS)
+			selected = (int)i;
+		table_cell(&tab, "%s", m->plan->model);
+		table_cell(&tab, "%s", report_phase(m->phase));
+		table_cell(&tab, "%s", s ? top_rate_text(s->tokens_per_second).s : "-");
+		top_cell_count(&tab, s != NULL, s ? s->sequences : 0);
+		top_cell_count(&tab, s != NULL, s ? s->queued : 0);
+		table_cell(&tab, "%s",
+		        s && s->blocks ? top_bar(1 - (double)s->blocks_free / (double)s->blocks).s : "-");
+		table_cell(&tab, "%s", report_node_name(r, m->plan->coordinator));
+	}
+	top_add_table(l, &tab, t->width, selected);
+}
+
+static void top_add_sparkline(struct top_lines *l, const struct top *t, const Caravan__ReportModel *m) {
+	char line[SPARK_MOST * 4 + 1];
+	unsigned cells = t->width > 40 ? t->width - 36 : 4;
+	const Caravan__ModelState *s = top_work(m);
+	top_sparkline(line, sizeof line, t, m->plan->model, cells < SPARK_MOST ? cells : SPARK_MOST);
+	top_say(l, t->width, TOP_TEXT, 1, "%s: %s tokens/s", m->plan->model,
+	        s ? top_rate_text(s->tokens_per_second).s : "0");
+	if (*line) {
+		char with_space[sizeof line + 4];
+		snprintf(with_space, sizeof with_space, "   %s", line);
+		top_add(l, TOP_TEXT, with_space, strlen(with_space));
+	}
+}
+
+static void top_add_verdict(struct top_lines *l, const struct top *t) {
+	const struct report *r = t->report;
+	size_t up = 0, members = 0, serving = 0;
+	for (size_t i = 0; i < r->nodes; i++) {
+		up += strcmp(r->node[i]->state, "up") == 0;
+		members += strcmp(r->node[i]->state, "expelled") != 0;
+	}
+	for (size_t i = 0; i < r->models; i++)
+		serving += r->model[i]->phase == CARAVAN__MODEL_PHASE__SERVING;
+	if (t->trouble)
+		top_say(l, t->width, TOP_BAD, 0, "No news: %s", t->trouble);
+	else
+		top_say(l, t->width, r->healthy ? TOP_GOOD : TOP_BAD, 0,
+		        "The cluster is %s: %zu of %zu nodes up, %zu of %zu model%s serving.",
+		        r->healthy ? "healthy" : "not healthy", up, members, serving, r->models,
+		        r->models == 1 ? "" : "s");
+}
+
+static void top_view_cluster(struct top_lines *l, const struct top *t) {
+	const struct report *r = t->report;
+	top_add_verdict(l, t);
+	for (size_t i = 0; i < r->problems && i < PROBLEMS_SHOWN; i++)
+		top_say(l, t->width, TOP_BAD, 2, "%s", r->problem[i]->what);
+	if (r->problems > PROBLEMS_SHOWN)
+		top_say(l, t->width, TOP_BAD, 2, "... and %zu more: p shows all, with what to do",
+		        r->problems - PROBLEMS_SHOWN);
+	top_add(l, TOP_TEXT, "", 0);
+	top_add_nodes(l, t);
+	top_add(l, TOP_TEXT, "", 0);
+	if (r->models)
+		top_add_models(l, t);
+	else
+		top_say(l, t->width, TOP_TEXT, 1, "No model is loaded: caravan load FILE.");
+	for (size_t i = 0; i < r->models; i++)
+		if (top_work(r->model[i])) {
+			top_add(l, TOP_TEXT, "", 0);
+			top_add_sparkline(l, t, r->model[i]);
+		}
+}
+
+/* ---- a node ---- */
+
+static void top_add_links(struct top_lines *l, const struct top *t, const Caravan__NodeState *s) {
+	static const char *const heads[] = {"link to", "state", "latency", "bytes/s from there"};
+	struct table tab;
+	if (!s->n_peers)
+		return;
+	table_begin(&tab, 4, 1);
+	for (size_t i = 0; i < sizeof heads / sizeof *heads; i++)
+		table_cell(&tab, "%s", heads[i]);
+	for (size_t i = 0; i < s->n_peers; i++) {
+		const Caravan__PeerState *p = s->peers[i];
+		table_cell(&tab, "%s", report_node_name(t->report, p->node));
+		table_cell(&tab, "%s", p->up ? "up" : "down");
+		table_cell(&tab, "%s", p->round_trip > 0 ? size_ms(p->round_trip).s : "-");
+		table_cell(&tab, "%s", p->rate > 0 ? size_text(p->rate).s : "-");
+	}
+	top_add(l, TOP_TEXT, "", 0);
+	top_add_table(l, &tab, t->width, -1);
+}
+
+static void top_add_slices(struct top_lines *l, const struct top *t, const Caravan__NodeState *s) {
+	static const char *const heads[] = {
+	        "model", "layers", "weights", "KV cache", "tokens/s", "a token", "a prompt's token"};
+	struct table tab;
+	if (!s->n_stages)
+		return;
+	table_begin(&tab, 7, 1);
+	for (size_t i = 0; i < sizeof heads / sizeof *heads; i++)
+		table_cell(&tab, "%s", heads[i]);
+	for (size_t i = 0; i < s->n_stages; i++) {
+		const Caravan__StageState *st = s->stages[i];
+		table_cell(&tab, "%s", st->model);
+		table_cell(&tab, "%u-%u", st->first, st->last - 1);
+		table_cell(&tab, "%s", size_text((double)st->weight_bytes).s);
+		table_cell(&tab, "%s", size_text((double)st->kv_bytes).s);
+		table_cell(&tab, "%s", top_rate_text(st->rows_per_second).s);
+		table_cell(&tab, "%s",
+		        st->single_rows ? size_ms(st->single_seconds / (double)st->single_rows).s : "-");
+		table_cell(&tab, "%s",
+		        st->prompt_rows ? size_ms(st->prompt_seconds / (double)st->prompt_rows).s : "-");
+	}
+	top_add(l, TOP_TEXT, "", 0);
+	top_add_table(l, &tab, t->width, -1);
+}
+
+static void top_view_node(struct top_lines *l, const struct top *t) {
+	const Caravan__ReportNode *n = top_find_node(t);
+	if (!n) {
+		top_say(l, t->width, TOP_BAD, 0, "The node %s is gone.", t->node);
+		return;
+	}
+	const Caravan__NodeState *s = top_is_here(n) ? n->node_state : NULL;
+	top_say(l, t->width, s ? TOP_GOOD : TOP_BAD, 0, "Node %s is %s, for %s%s%s", n->name, n->state,
+	        size_time(n->since).s, *n->reason ? ": " : "", n->reason);
+	top_fact(l, t, "address", "%s", n->endpoint);
+	for (size_t i = 0; i < t->report->problems; i++)
+		if (strcmp(t->report->problem[i]->subject, n->name) == 0)
+			top_say(l, t->width, TOP_BAD, 1, "%s", t->report->problem[i]->what);
+	if (!s)
+		return;
+	top_fact(l, t, "version", "%s, %u threads, kernels %s", s->version, s->threads, s->cpu);
+	top_fact(l, t, "memory", "%s %s", top_bar(top_memory(n)).s,
+	        size_of((double)s->memory_used, (double)s->memory_allowed).s);
+	if (s->disk_size)
+		top_fact(l, t, "disk", "%s free, its store has %s", size_text((double)s->disk_free).s,
+		        size_text((double)s->store_bytes).s);
+	if (s->read_bandwidth > 0)
+		top_fact(l, t, "reads", "%s/s from memory", size_text(s->read_bandwidth).s);
+	if (s->machine && s->machine->memory_size)
+		top_fact(l, t, "machine", "%s of memory free, caravand up for %s",
+		        size_of((double)s->machine->memory_free, (double)s->machine->memory_size).s,
+		        size_time(s->machine->uptime).s);
+	if (s->machine && s->machine->temperature > 0)
+		top_fact(l, t, "heat", "%.0f degrees Celsius", s->machine->temperature);
+	if (s->machine && s->machine->clock > 0)
+		top_fact(l, t, "clock", "%.1f of %.1f GHz", s->machine->clock / 1e9,
+		        s->machine->clock_max / 1e9);
+	top_add_slices(l, t, s);
+	top_add_links(l, t, s);
+}
+
+/* ---- a model ---- */
+
+/* Where the time of a step goes, in shares, with a bar for what is not waiting. */
+static void top_add_times(struct top_lines *l, const struct top *t, const Caravan__ReportModel *m) {
+	static const char *const heads[] = {
+	        "stage", "layers", "of a step", "", "waiting", "computing", "held", "wire"};
+	const Caravan__ModelState *s = top_work(m);
+	struct table tab;
+	double all = 0;
+	if (!s || s->n_times != m->plan->n_stages + 1)
+		return;
+	for (size_t i = 0; i < s->n_times; i++)
+		all += s->times[i]->waited + s->times[i]->computed + s->times[i]->held + s->times[i]->wire;
+	if (all <= 0)
+		return;
+	table_begin(&tab, 8, 1);
+	for (size_t i = 0; i < sizeof heads / sizeof *heads; i++)
+		table_cell(&tab, "%s", heads[i]);
+	for (size_t i = 0; i < s->n_times; i++) {
+		const Caravan__StageTime *one = s->times[i];
+		const Caravan__Stage *st = i ? m->plan->stages[i - 1] : NULL;
+		double share = (one->waited + one->computed + one->held + one->wire) / all;
+		table_cell(&tab, "%s", st ? report_node_name(t->report, st->node) : "embedding, output");
+		if (st)
+			table_cell(&tab, "%u-%u", st->first, st->last - 1);
+		else
+			table_cell(&tab, "-");
+		table_cell(&tab, "%s", top_bar(share).s);
+		table_cell(&tab, "%4.1f%%", 100 * share);
+		table_cell(&tab, "%4.1f%%", 100 * one->waited / all);
+		table_cell(&tab, "%4.1f%%", 100 * one->computed / all);
+		table_cell(&tab, "%4.1f%%", 100 * one->held / all);
+		table_cell(&tab, "%4.1f%%", 100 * one->wire / all);
+	}
+	top_add(l, TOP_TEXT, "", 0);
+	top_add_table(l, &tab, t->width, -1);
+}
+
+/* The way of a token: "alpha 0-3 > beta 4-7 > gamma 8-11". */
+static void top_add_way(struct top_lines *l, const struct top *t, const Caravan__ReportModel *m) {
+	char way[1024];
+	size_t len = 0;
+	*way = '\0';
+	for (size_t i = 0; i < m->plan->n_stages && len < sizeof way; i++) {
+		const Caravan__Stage *s = m->plan->stages[i];
+		len += (size_t)snprintf(way + len, sizeof way - len, "%s%s %u-%u", i ? " > " : "",
+		        report_node_name(t->report, s->node), s->first, s->last - 1);
+	}
+	top_fact(l, t, "layers", "%s", way);
+}
+
+static void top_view_model(struct top_lines *l, const struct top *t) {
+	const Caravan__ReportModel *m = top_find_model(t);
+	if (!m) {
+		top_say(l, t->width, TOP_BAD, 0, "The model %s was unloaded.", t->model);
+		return;
+	}
+	const Caravan__ModelState *s = top_work(m);
+	top_say(l, t->width, s ? TOP_GOOD : TOP_BAD, 0, "Model %s is %s%s%s", m->plan->model,
+	        report_phase(m->phase), *m->reason ? ": " : "", m->reason);
+	top_add_way(l, t, m);
+	top_fact(l, t, "context", "%u tokens, %u in parallel, coordinated by %s", m->plan->context,
+	        m->plan->parallel, report_node_name(t->report, m->plan->coordinator));
+	if (m->plan->seconds > 0)
+		top_fact(l, t, "predicted", "%s tokens/s for one stream", size_rate(1 / m->plan->seconds).s);
+	if (!s)
+		return;
+	top_fact(l, t, "now", "%u running, %u waiting, %u steps on their way", s->sequences, s->queued,
+	        s->in_flight);
+	if (s->blocks)
+		top_fact(l, t, "KV cache", "%s %u of %u blocks in use",
+		        top_bar(1 - (double)s->blocks_free / (double)s->blocks).s, s->blocks - s->blocks_free,
+		        s->blocks);
+	if (s->drafted)
+		top_fact(l, t, "drafts", "%.0f%% of %llu tokens were right",
+		        100 * (double)s->accepted / (double)s->drafted, (unsigned long long)s->drafted);
+	if (s->copies)
+		top_fact(l, t, "copies", "%u of each part%s", s->copies,
+		        s->copy_missing ? ", not complete yet" : "");
+	top_add(l, TOP_TEXT, "", 0);
+	top_add_sparkline(l, t, m);
+	top_add_times(l, t, m);
+}
+
+/* ---- the rest ---- */
+
+static void top_view_problems(struct top_lines *l, const struct top *t) {
+	const struct report *r = t->report;
+	top_add_verdict(l, t);
+	top_add(l, TOP_TEXT, "", 0);
+	if (!r->problems)
+		top_say(l, t->width, TOP_TEXT, 1, "Nothing is wrong.");
+	for (size_t i = 0; i < r->problems; i++) {
+		top_say(l, t->width, TOP_BAD, 1, "%s", r->problem[i]->what);
+		if (*r->problem[i]->advice)
+			top_say(l, t->width, TOP_TEXT, 3, "%s", r->problem[i]->advice);
+	}
+}
+
+static void top_view_help(struct top_lines *l, const struct top *t) {
+	static const char *const keys[] = {"Up, Down    select a node or a model",
+	        "Tab         from the nodes to the models, and back", "Enter       show what is selected",
+	        "Escape, b   back", "s           sort the nodes: by name, tokens/s, memory, latency",
+	        "p           the problems, and what to do about them", "PgUp, PgDn  scroll",
+	        "q           quit"};
+	top_say(l, t->width, TOP_TITLE, 0, "Keys");
+	top_add(l, TOP_TEXT, "", 0);
+	for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+		char line[96];
+		snprintf(line, sizeof line, " %s", keys[i]);
+		top_add(l, TOP_TEXT, line, strlen(line));
+	}
+}
+
+struct top_lines top_view(const struct top *t) {
+	void (*const pages[])(struct top_lines *, const struct top *) = {[TOP_CLUSTER] = top_view_cluster,
+	        [TOP_NODE] = top_view_node,
+	        [TOP_MODEL] = top_view_model,
+	        [TOP_PROBLEMS] = top_view_problems,
+	        [TOP_HELP] = top_view_help};
+	struct top_lines l = {.selected = SIZE_MAX};
+	if (!t->report)
+		top_say(&l, t->width, TOP_BAD, 0, "%s", t->trouble ? t->trouble : "Waiting for the daemon.");
+	else
+		pages[t->page](&l, t);
+	if (l.selected > l.n)
+		l.selected = l.n;
+	return l;
+}

@@ -1,0 +1,87 @@
+#!/bin/sh
+# top: the cluster on a terminal, looked at as people do, while a node dies; and as lines for a screen reader.
+. "$(dirname "$0")/lib.sh"
+
+require cluster alpha beta gamma
+require on alpha load --nodes alpha,gamma "$demo"
+
+# ---- lines -------------------------------------------------------------------------------------------------------
+caravan top --plain --control "$dir/beta/control.sock" >"$dir/plain" 2>"$dir/plain.err" &
+echo $! >"$dir/plain.pid"
+looks() { test "$(grep -c "^The cluster is healthy: 3 of 3 nodes up, 1 of 1 model serving.$" "$dir/plain")" -ge 2; }
+check "lines of text, again and again" wait_for 15 looks
+check "without control sequences, 80 columns wide" sh -c '! grep -q "$(printf "\\033")" "$0" && test "$(wc -L <"$0")" -le 80' "$dir/plain"
+kill "$(cat "$dir/plain.pid")"
+rm "$dir/plain.pid"
+check "without a terminal it says how" says 2 "it needs a terminal: use --plain" sh -c "on() { caravan top --control '$dir/beta/control.sock' </dev/null; }; on"
+check "without a daemon it says so" says 1 "no caravand answers" caravan top --plain --control "$dir/nowhere"
+
+# ---- a terminal --------------------------------------------------------------------------------------------------
+if ! command -v tmux >/dev/null; then
+	skip "a terminal" "no tmux (on Debian: apt install tmux)"
+	finish
+fi
+terminal() { LC_ALL=C.UTF-8 tmux -L "caravan-$$" -f /dev/null "$@"; }
+trap 'terminal kill-server 2>/dev/null; clean_up' EXIT
+ends="caravan top --control $dir/beta/control.sock; echo \"it ended with \$?\"; exec sleep 1000"
+require terminal -u new-session -d -x 80 -y 24 "PATH='$PATH' $ends"
+shows() { # PATTERN: on the screen, within some seconds
+	shown=$1
+	wait_for 10 sh -c 'LC_ALL=C.UTF-8 tmux -L "$0" capture-pane -p >"$1" && grep -qE "$2" "$1"' "caravan-$$" "$dir/screen" "$shown" || {
+		cat "$dir/screen"
+		return 1
+	}
+}
+key() { terminal send-keys "$@"; }
+
+check "the verdict" shows "^The cluster is healthy: 3 of 3 nodes up, 1 of 1 model serving"
+check "a row for each node" shows "^ gamma +up +\[[| ]{10}\] +[0-9.]+ .iB"
+check "the row of this node" shows "^ beta +up .* here "
+check "a row for the model" shows "^ stories +serving +0 +0 +0 "
+check "the keys" shows "q quit *$"
+on gamma run -n 300 --temp 1 "Once" >"$dir/text"
+check "what was generated shows as throughput" shows "^ stories +serving +[1-9]"
+check "with its history" shows "^ +[▁▂▃▄▅▆▇█]"
+key s
+check "nodes are sorted by throughput" shows "^ node .*tokens/s v"
+key s s s
+check "and by name again" shows "^ node v"
+key Down
+key Down
+key Enter
+check "a node: what it is" shows "^Node gamma is up, for "
+check "its layers" shows "^ stories +[0-9]+-[0-9]+ "
+check "its links" shows "^ alpha +up +[0-9.]+ ms"
+key Up
+check "the one above" shows "^Node beta is up"
+key Escape
+key Tab
+key Enter
+check "a model: the way of a token" shows "^ layers +(alpha|gamma) [0-9]+-[0-9]+ > (alpha|gamma) [0-9]+-[0-9]+$"
+check "where the time of a step goes" shows "^ (alpha|gamma) +[0-9]+-[0-9]+ +\[[| ]{10}\] +[0-9.]+%"
+key Escape
+check "all of it again" shows "^ alpha +up "
+
+require kill -9 "$(pid_of gamma)"
+check "a node that dies is seen" shows "^The cluster is not healthy: 2 of 3 nodes up"
+check "as it is in its row" shows "^ gamma +down +- +- "
+check "and in words" shows "^  gamma has been down since "
+key p
+check "with what to do" shows "^ +Start caravand there, or check its network"
+terminal resize-window -x 200 -y 50
+key Escape
+check "a larger window is filled: no sentence is wrapped" shows "^  gamma has been down since .{60,}\.$"
+terminal resize-window -x 30 -y 6
+check "in a small one the selected row is in sight" shows "^ stori~ "
+terminal resize-window -x 80 -y 24
+require node gamma
+check "it is seen to come back" shows "^The cluster is healthy: 3 of 3 nodes up"
+
+require kill -9 "$(pid_of beta)"
+check "when its daemon dies it says so, and goes on" shows "^No news: no caravand answers on"
+check "with what it knew" shows "^ gamma +up "
+require node beta
+check "and has news again when that is back" shows "^The cluster is healthy: 3 of 3 nodes up"
+key q
+check "q ends it" shows "^it ended with 0"
+finish
