@@ -78,6 +78,54 @@ static void handle_large(struct http_exchange *x, void *arg) {
 	http_reply_text(x, 200, "application/octet-stream", text, sizeof text);
 }
 
+/* As much in a stream, each piece when the one before it has been written; "?cut": without an end. */
+#define PULLS 256
+static unsigned pulled;
+static size_t most_unwritten;
+
+static void pull(void *arg) {
+	static char part[32 << 10];
+	struct http_exchange *x = arg;
+	if (pulled++ < PULLS)
+		http_stream_send(x, part, sizeof part);
+	else if (http_query(x, "cut"))
+		http_stream_cut(x, "the test says so");
+	else
+		http_stream_end(x);
+	if (pulled <= PULLS && http_stream_unwritten(x) > most_unwritten)
+		most_unwritten = http_stream_unwritten(x);
+}
+
+static void handle_pull(struct http_exchange *x, void *arg) {
+	(void)arg;
+	pulled = 0;
+	http_on_closed(x, on_closed, NULL);
+	http_stream_begin(x, 200, "application/octet-stream");
+	http_on_written(x, pull, x);
+	pull(x);
+	begun++;
+}
+
+static atomic_uint ticks, stopped, closed_before;
+
+static void on_tick(void *arg) {
+	ck_assert_ptr_eq(arg, &stopped);
+	ticks++;
+}
+
+static void on_stopped(void *arg) {
+	(void)arg;
+	atomic_store(&closed_before, atomic_load(&closed));
+	stopped++;
+}
+
+static void handle_key(struct http_exchange *x, void *arg) {
+	char text[32];
+	(void)arg;
+	snprintf(text, sizeof text, "%llu", (unsigned long long)http_key(x));
+	http_reply_text(x, 200, "text/plain", text, strlen(text));
+}
+
 static void handle_client(struct http_exchange *x, void *arg) {
 	char text[32];
 	(void)arg;
@@ -93,7 +141,9 @@ static const struct http_route routes[] = {
         {HTTP_GET, "/stream", handle_stream, false},
         {HTTP_GET, "/flood", handle_flood, false},
         {HTTP_GET, "/large", handle_large, false},
+        {HTTP_GET, "/pull", handle_pull, false},
         {HTTP_GET, "/client", handle_client, false},
+        {HTTP_GET, "/key", handle_key, false},
         {HTTP_GET, "/open", handle_client, true},
 };
 
@@ -266,6 +316,8 @@ START_TEST(streams) {
 	client_read(fd, &a, false);
 	ck_assert_int_eq(a.status, 200);
 	close(fd);
+	client_ask(port, &a, "GET /key HTTP/1.1\r\nHost: localhost\r\n\r\n"); /* without keys */
+	ck_assert_str_eq(a.body, "0");
 	/* HTTP/1.0 has no chunks: the end of the connection ends the answer */
 	fd = client_connect(port);
 	client_say(fd, "GET /stream HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
@@ -278,6 +330,69 @@ START_TEST(streams) {
 	ck_assert_uint_eq(closed, 0);
 	end();
 	ck_assert_uint_eq(closed, 0);
+}
+END_TEST
+
+/* Bytes until the connection ends, or until the last chunk. */
+static size_t read_all(int fd, bool *whole) {
+	static char part[64 << 10];
+	char last[5] = "";
+	size_t n = 0;
+	for (ssize_t k; (k = recv(fd, part, sizeof part, 0)) > 0;) {
+		n += (size_t)k;
+		for (ssize_t i = k < 5 ? 0 : k - 5; i < k; i++) {
+			memmove(last, last + 1, 4);
+			last[4] = part[i];
+		}
+		if (memcmp(last, "0\r\n\r\n", 5) == 0)
+			break;
+	}
+	*whole = memcmp(last, "0\r\n\r\n", 5) == 0;
+	return n;
+}
+
+/* A stream that is sent as it is written has no bound but that; one that is cut has no last chunk. */
+START_TEST(streams_are_pulled) {
+	bool whole;
+	config.limits = (struct http_limits){.unread = 256 << 10};
+	begin();
+	int fd = client_connect(port);
+	client_say(fd, "GET /pull HTTP/1.1\r\nHost: localhost\r\n\r\n");
+	ck_assert_uint_gt(read_all(fd, &whole), 8 << 20);
+	ck_assert(whole);
+	ck_assert_uint_le(most_unwritten, (32 << 10) + 1024);
+	client_say(fd, "GET /client HTTP/1.1\r\nHost: localhost\r\n\r\n"); /* the connection goes on */
+	client_read(fd, &a, false);
+	ck_assert_int_eq(a.status, 200);
+	close(fd);
+	fd = client_connect(port);
+	client_say(fd, "GET /pull?cut=1 HTTP/1.1\r\nHost: localhost\r\n\r\n");
+	ck_assert_uint_gt(read_all(fd, &whole), 8 << 20);
+	ck_assert(!whole);
+	close(fd);
+	end();
+	ck_assert_uint_eq(closed, 0); /* its owner has ended both */
+}
+END_TEST
+
+/* Who has routes hears of time, and of the end, when every exchange has ended. */
+START_TEST(owners_hear_of_the_end) {
+	config.tick = on_tick;
+	config.ended = on_stopped;
+	config.arg = &stopped;
+	begin();
+	int fd = client_connect(port);
+	client_say(fd, "GET /hold HTTP/1.1\r\nHost: localhost\r\n\r\n");
+	wait_for(&begun, 1);
+	for (int i = 0; ticks < 2; i++) {
+		ck_assert_int_lt(i, PATIENCE_MS);
+		nanosleep(&(struct timespec){0, 1000000}, NULL);
+	}
+	ck_assert_uint_eq(stopped, 0);
+	end();
+	ck_assert_uint_eq(stopped, 1);
+	ck_assert_uint_eq(closed_before, 1);
+	close(fd);
 }
 END_TEST
 
@@ -580,6 +695,8 @@ START_TEST(keys) {
 		assert_error(401, "invalid_api_key");
 		ck_assert_str_eq(answer_header(&a, "WWW-Authenticate"), "Bearer realm=\"caravan\"");
 	}
+	client_ask(port, &a, "GET /key HTTP/1.1\r\nHost: localhost\r\nx-api-key: right\r\n\r\n");
+	ck_assert_str_eq(a.body, "42");
 	/* what is not there is not told to strangers; what needs no key has none */
 	client_ask(port, &a, "GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n");
 	assert_error(401, "invalid_api_key");
@@ -972,6 +1089,8 @@ static Suite *suite(void) {
 	tcase_add_test(t, requests_and_answers);
 	tcase_add_test(t, connections_are_kept);
 	tcase_add_test(t, streams);
+	tcase_add_test(t, streams_are_pulled);
+	tcase_add_test(t, owners_hear_of_the_end);
 	tcase_add_test(t, clients_that_leave);
 	tcase_add_test(t, ends_with_open_exchanges);
 	tcase_add_test(t, malformed_requests);
