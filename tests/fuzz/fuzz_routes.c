@@ -66,7 +66,7 @@ static void answer(const struct http_exchange *x, unsigned kind, const uint8_t *
 		if (fake.p.logprobs)
 			answer_token(data + at, n, at);
 		fake_text(piece);
-		if (x->ended)
+		if (x->ended || fake.released == fake.started)
 			return;
 	}
 	for (unsigned i = 1; i < fake.p.choices; i++)
@@ -95,13 +95,23 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len) {
 	unsigned kind = data[0];
 	const uint8_t *body = line + 1;
 	size_t n = len - (size_t)(body - data);
-	struct http_exchange x;
+	bool kept =
+	        kind % 7 == 6; /* a stream that is to survive, if it is one, of a client that reads slowly */
+	struct http_exchange x = {.path = path,
+	        .rest = "",
+	        .body = (const char *)body,
+	        .len = n,
+	        .method = HTTP_POST,
+	        .resume = kept ? "30" : NULL,
+	        .slow = kept};
 	fake_begin(kind % 4 == 3 ? TEMPLATE "<think>" : TEMPLATE);
 	for (unsigned i = 0; i < VOCAB_FIMS; i++)
 		fake_fim((enum vocab_fim)i, kind % 8 < VOCAB_FIMS ? "<FIM>" : "");
-	fake_ask(&x, HTTP_POST, path, (const char *)body, n);
+	fake_ask_again(&x);
 	if (!x.ended && fake.ev.end && kind != 1)
 		answer(&x, kind, body, n);
+	for (int i = 0; i < 99 && kept && kind % 2 && !x.ended; i++) /* or it goes before the end */
+		fake_written(&x);
 	if (x.ended)
 		check_answer(&x);
 	fake_done(&x);
