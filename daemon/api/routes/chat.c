@@ -341,13 +341,32 @@ static bool given_set_thinking(json_t *given, const struct chat *c, const char *
 	return ok;
 }
 
+/* A message as Mistral's templates have reasoning: a part of the content before the text. */
+static json_t *message_with_parts(const json_t *m) {
+	json_t *text = json_object_get(m, "content"), *parts;
+	json_t *copy = json_copy((json_t *)(uintptr_t)m);
+	parts = json_pack(json_string_length(text) ? "[{s:s, s:O}, {s:s, s:O}]" : "[{s:s, s:O}]", "type",
+	        "thinking", "thinking", json_object_get(m, "reasoning_content"), "type", "text", "text",
+	        text);
+	if (copy && json_object_set_new(copy, "content", parts) == 0)
+		return copy;
+	json_decref(copy);
+	return NULL;
+}
+
 /* The template's variables, without the last `left_out` messages. */
-static json_t *chat_given(const struct chat *c, size_t left_out) {
+static json_t *chat_given(const struct chat *c, const char *source, size_t left_out) {
 	json_t *given = c->extra ? json_copy(c->extra) : json_object(), *messages = json_array();
 	size_t n = json_array_size(c->messages) - left_out;
+	/* the name of the part's type, as Jinja has it */
+	bool as_parts = reasoning_format_of(source) == REASONING_MISTRAL &&
+	                (strstr(source, "'thinking'") || strstr(source, "\"thinking\""));
 	bool ok = given && messages;
-	for (size_t i = 0; ok && i < n; i++)
-		ok = json_array_append(messages, json_array_get(c->messages, i)) == 0;
+	for (size_t i = 0; ok && i < n; i++) {
+		json_t *m = json_array_get(c->messages, i);
+		bool parts = as_parts && json_object_get(m, "reasoning_content");
+		ok = json_array_append_new(messages, parts ? message_with_parts(m) : json_incref(m)) == 0;
+	}
 	ok = ok && json_object_set(given, "messages", messages) == 0 &&
 	     (!c->tools || json_object_set(given, "tools", c->tools) == 0);
 	json_decref(messages);
@@ -477,40 +496,43 @@ static void chat_refuse_thinking(const struct chat *c, const struct model_entry 
 		        f, c->think_param, "%s: \"%s\" does not support thinking", c->think_param, m->name);
 }
 
-void chat_render(const struct chat *c, const struct model_entry *m, struct prompt *q, struct fields *f) {
-	char err[300] = "";
+/* The prompt of a conversation, with what is continued (prefilled, NULL: nothing) behind it.  0, or as jinja_render. */
+static int chat_write(const struct chat *c, const char *source, const json_t *own, const json_t *given,
+        const json_t *prefilled, struct prompt *q, char *err, size_t errlen) {
 	struct jinja_template *t = NULL;
 	struct jinja_text text = {0};
-	const char *source = c->source ? c->source : chat_template_of(m->facts);
-	const json_t *last = json_array_get(c->messages, json_array_size(c->messages) - 1);
-	bool prefill = c->prefill && is_from_assistant(last);
-	chat_refuse_thinking(c, m, f);
-	if (!fields_ok(f))
-		return;
-	if (c->tools && !chat_takes_tools(m->facts)) {
-		fields_fail(f, "tools", "tools: the chat template of model %s does not take tools", m->name);
-		return;
-	}
-	json_t *own = json_pack("{s:s, s:s, s:b}", "bos_token", m->facts->bos, "eos_token", m->facts->eos,
-	        "add_generation_prompt", 1);
-	json_t *given = chat_given(c, prefill);
-	if (given && !given_set_thinking(given, c, source)) {
-		json_decref(given);
-		given = NULL;
-	}
-	int rc = own && given ? jinja_template_create(&t, source, strlen(source), err, sizeof err) : -ENOMEM;
+	int rc = jinja_template_create(&t, source, strlen(source), err, errlen);
 	if (rc == 0)
-		rc = chat_run(t, own, given, &text, err, sizeof err);
+		rc = chat_run(t, own, given, &text, err, errlen);
 	if (rc == 0 && (!prompt_set_text(q, text.s, text.len) || !prompt_set_spans(q, &text)))
 		rc = -ENOMEM;
 	bool switched = rc == 0 && c->think == CHAT_THINK_NOT && chat_has_switch(t, own, given, q);
-	if (rc == 0 && !prompt_set_reasoning(q, c, reasoning_format_of(source), prefill, switched))
+	if (rc == 0 && !prompt_set_reasoning(q, c, reasoning_format_of(source), prefilled, switched))
 		rc = -ENOMEM;
-	if (rc == 0 && prefill) {
-		const json_t *content = json_object_get(last, "content");
-		if (!prompt_append(q, json_string_value(content), json_string_length(content)))
-			rc = -ENOMEM;
-	}
+	const json_t *content = json_object_get(prefilled, "content");
+	if (rc == 0 && content && !prompt_append(q, json_string_value(content), json_string_length(content)))
+		rc = -ENOMEM;
+	jinja_text_clear(&text);
+	jinja_template_destroy(t);
+	return rc;
+}
+
+void chat_render(const struct chat *c, const struct model_entry *m, struct prompt *q, struct fields *f) {
+	char err[300] = "";
+	const char *source = c->source ? c->source : chat_template_of(m->facts);
+	const json_t *last = json_array_get(c->messages, json_array_size(c->messages) - 1),
+	             *prefilled = c->prefill && is_from_assistant(last) ? last : NULL;
+	chat_refuse_thinking(c, m, f);
+	if (c->tools && !chat_takes_tools(m->facts))
+		fields_fail(f, "tools", "tools: the chat template of model %s does not take tools", m->name);
+	if (!fields_ok(f))
+		return;
+	json_t *own = json_pack("{s:s, s:s, s:b}", "bos_token", m->facts->bos, "eos_token", m->facts->eos,
+	        "add_generation_prompt", 1);
+	json_t *given = chat_given(c, source, prefilled ? 1 : 0);
+	int rc = own && given && given_set_thinking(given, c, source)
+	                 ? chat_write(c, source, own, given, prefilled, q, err, sizeof err)
+	                 : -ENOMEM;
 	if (rc == -ENOMEM) {
 		out_of_memory(f);
 	} else if (rc != 0) {
@@ -523,8 +545,6 @@ void chat_render(const struct chat *c, const struct model_entry *m, struct promp
 		q->reply.calls = toolcall_format_of(source);
 	/* marks are control tokens in some vocabularies */
 	q->p.names = reply_needed(&q->reply);
-	jinja_text_clear(&text);
-	jinja_template_destroy(t);
 	json_decref(own);
 	json_decref(given);
 }

@@ -12,6 +12,11 @@
 #define OSS SAYS "{{ reasoning_effort }}{# <|channel|> <|message|> #}"
 #define MISTRAL SAYS "{# [THINK] #}"
 
+#define MAGISTRAL \
+	"{% for m in messages %}{% if m.content is string %}{{ m.content }}{% else %}{% for b in m.content %}" \
+	"{% if b.type == 'thinking' %}[THINK]{{ b.thinking }}[/THINK]{% else %}{{ b.text }}{% endif %}{% endfor %}" \
+	"{% endif %};{% endfor %}"
+
 #define HI "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]"
 
 static void teardown(void) {
@@ -103,6 +108,15 @@ static const struct {
                 "{\"type\":\"function_call\",\"call_id\":\"1\",\"name\":\"f\",\"arguments\":\"{}\"},{\"type\":"
                 "\"function_call_output\",\"call_id\":\"1\",\"output\":\"yes\"}]",
                 "assistant:(r)[r];tool:yes;"},
+        /* in the content, as Mistral has it */
+        {MAGISTRAL, "/v1/chat/completions",
+                "\"messages\":[{\"role\":\"assistant\",\"content\":\"a\",\"reasoning\":\"r\"},{\"role\":\"user\","
+                "\"content\":\"hi\"}]",
+                "[THINK]r[/THINK]a;hi;"},
+        {MAGISTRAL, "/v1/chat/completions",
+                "\"messages\":[{\"role\":\"assistant\",\"content\":\"\",\"reasoning\":\"r\"},{\"role\":\"user\","
+                "\"content\":\"hi\"}]",
+                "[THINK]r[/THINK];hi;"},
         /* gpt-oss refuses calls with both */
         {QWEN, "/v1/chat/completions",
                 "\"messages\":[{\"role\":\"assistant\",\"content\":\"a\",\"reasoning\":\"r\",\"tool_calls\":[{\"function\":{"
