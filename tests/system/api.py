@@ -1119,6 +1119,8 @@ def resuming():
     were = gone()
     s = begin(alpha, body=dict(RESUMED, max_tokens=8000), resume="2").read(3).cut()
     case("a stream without its client is cancelled after its time", wait_for(lambda: gone() == were + 1) and take_up(beta, s).r.status == 404, gone(), were)
+    granted = [begin(n, resume="1000").cut().r.getheader("X-Resume") for n in (alpha, beta, gamma)]
+    case("a node gives as much time as it may", granted == ["60", "120", None], granted)
     a = begin(alpha, resume="soon")
     case("other words than a number are refused", a.r.status == 400 and b"X-Resume" in a.r.read())
     were = gone()

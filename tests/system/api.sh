@@ -3,8 +3,8 @@
 # run; what the clients in the wild send first; errors by name; clients that go.  The requests themselves are in api.py.
 . "$(dirname "$0")/lib.sh"
 
-for n in alpha beta gamma; do
-	require node $n -- --http 127.0.0.1:0 --alias gpt-4o=stories --alias claude-sonnet-4-5:latest=stories
+for n in "alpha 60s" "beta 2m" "gamma off"; do # with the time that a stream may go on without its client
+	require node ${n% *} -- --http 127.0.0.1:0 --resume ${n#* } --alias gpt-4o=stories --alias claude-sonnet-4-5:latest=stories
 done
 for n in beta gamma; do require on $n join "$(on alpha invite)"; done
 require wait_for 10 all_up alpha 3

@@ -42,6 +42,9 @@ check "elsewhere it does not listen without a key" says 1 "make an API key" cara
 check "a port that is taken is an error, if it was asked for" says 1 "Address already in use" \
 	caravand --state "$dir/elsewhere" --listen off --http "127.0.0.1:$(cat "$dir/alpha.http")"
 check "a wrong address is refused" says 2 "not of the form ADDR:PORT" caravand --http 8080
+for t in soon 0 -5 1.5m 25h 90d 99999999999999999999; do
+	check "--resume $t is refused" says 2 "neither 'off' nor a time up to 24h" caravand --resume $t
+done
 check "a certificate without a key too" says 2 "belong together" caravand --tls-cert x
 
 # ---- keys -----------------------------------------------------------------------------------------------
