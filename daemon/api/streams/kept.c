@@ -113,11 +113,11 @@ static void kept_give(struct kept_stream *s) {
 		kept_end_reader(s, KEPT_COMPLETE);
 }
 
-/* Forgets the one that ended first, and that nobody reads; false: there is none. */
-static bool kept_evict(struct kept *k) {
+/* Forgets the one of a key (0: of all) that ended first, and that nobody reads; false: there is none. */
+static bool kept_evict(struct kept *k, uint64_t key) {
 	struct kept_stream *s;
 	TAILQ_FOREACH(s, &k->streams, next)
-	if (s->ended && !s->read) {
+	if (s->ended && !s->read && (!key || s->key == key)) {
 		kept_free(s);
 		return true;
 	}
@@ -130,7 +130,7 @@ static unsigned kept_of_key(const struct kept *k, uint64_t key) {
 	const struct kept_stream *s;
 	unsigned n = 0;
 	TAILQ_FOREACH(s, &k->streams, next)
-	n += s->key == key && !s->ended;
+	n += s->key == key;
 	return n;
 }
 
@@ -138,11 +138,11 @@ int kept_reserve(
         struct kept_stream **out, struct kept *k, const struct kept_params *p, char *err, size_t errlen) {
 	if (k->stopped)
 		return fail_with(-EBUSY, err, errlen, "this node stops");
-	if (p->key && kept_of_key(k, p->key) >= k->limits.of_a_key)
+	if (p->key && kept_of_key(k, p->key) >= k->limits.of_a_key && !kept_evict(k, p->key))
 		return fail_with(-EBUSY, err, errlen,
 		        "this node keeps %u streams of this API key already, which is the limit",
 		        k->limits.of_a_key);
-	if (k->n >= k->limits.streams && !kept_evict(k))
+	if (k->n >= k->limits.streams && !kept_evict(k, 0))
 		return fail_with(-EBUSY, err, errlen,
 		        "this node keeps %u streams already, which is the limit", k->limits.streams);
 	struct kept_stream *s = calloc(1, sizeof *s);
@@ -190,7 +190,7 @@ static bool kept_grow(struct kept_stream *s, size_t len) {
 
 static void kept_check_limits(struct kept_stream *s) {
 	struct kept *k = s->kept;
-	while (k->bytes > k->limits.all && kept_evict(k))
+	while (k->bytes > k->limits.all && kept_evict(k, 0))
 		;
 	if (s->len > k->limits.stream)
 		s->full = k->full_one;

@@ -19,7 +19,7 @@
 /* The defaults are given here. */
 struct kept_limits {
 	unsigned streams;  /* 256 */
-	unsigned of_a_key; /* 64 */
+	unsigned of_a_key; /* 64; of streams of everybody there is no such limit */
 	size_t stream;     /* bytes: 16 MiB */
 	size_t all;        /* 128 MiB */
 };

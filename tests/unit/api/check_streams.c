@@ -428,6 +428,20 @@ START_TEST(streams_have_places) {
 	begin(&z, "/v1/chat/completions", CHAT, 7);
 	ck_assert_int_eq(z.status, 0);
 	ck_assert_uint_eq(kept_count(fake_routes()->kept), 2);
+	/* another key's does not make one for this key */
+	fake_text("one ");
+	fake_finish(CARAVAN__REASON__END);
+	fake_done(&y);
+	begin(&y, "/v1/chat/completions", CHAT, 5);
+	ck_assert_int_eq(y.status, 429);
+	fake_done(&y);
+	take_up(&y, z.stream_id, NULL, 7);
+	ck_assert_int_eq(y.status, 200);
+	/* its own does */
+	fake_done(&y);
+	begin(&y, "/v1/chat/completions", CHAT, 7);
+	ck_assert_int_eq(y.status, 0);
+	ck_assert_uint_eq(kept_count(fake_routes()->kept), 2);
 }
 END_TEST
 
