@@ -16,7 +16,7 @@ const EXAMPLES = ["Tell me a story about a caravan in the desert", "Explain how 
 let conversation = null;
 let known = null; // the models; null: not heard yet
 let complaint = null; // why the models are not known
-let asking = false; // for a key
+let asking = false, dismissed = false; // for a key: the dialog is open; it was closed without one
 
 // ---- saying things ----
 
@@ -36,9 +36,11 @@ async function askForKey(text) {
 	asking = true;
 	$("key-text").replaceChildren(text + " ", element("code", {}, "caravan key create"), " makes one, on any node of the cluster.");
 	$("key-input").value = key.get();
-	if ((await ask($("key-dialog"))) === "save") key.set($("key-input").value.trim());
+	const saved = (await ask($("key-dialog"))) === "save";
+	if (saved) key.set($("key-input").value.trim());
+	dismissed = !saved;
 	asking = false;
-	look();
+	if (saved) look();
 }
 
 // ---- models ----
@@ -71,7 +73,7 @@ async function look() {
 		if (!conversation.messages.length && !known.some((m) => m.id === conversation.model)) conversation.model = preferred();
 	} catch (e) {
 		complaint = e;
-		if (e.kind === "key") askForKey(key.get() ? "This node does not take the key that this browser has." : "This node needs an API key.");
+		if (e.kind === "key" && !dismissed) askForKey(key.get() ? "This node does not take the key that this browser has." : "This node needs an API key.");
 	}
 	banner(complaint ? [complaint.message, complaint.advice].filter(Boolean).join(" ") : "");
 	drawModels();
@@ -151,10 +153,12 @@ function follow() {
 
 // message: one that was begun already
 async function write(c = conversation, message = null) {
-	const failure = await answer(c, () => {
+	const done = answer(c, () => {
 		thread.update(c);
 		if (c === conversation) drawSend();
 	}, message);
+	sidebar.draw();
+	const failure = await done;
 	thread.updateNow(c);
 	sidebar.draw();
 	if (c === conversation) drawSend();
@@ -236,7 +240,7 @@ const typing = (e) => /^(INPUT|TEXTAREA|SELECT)$/.test(e.target.tagName);
 
 document.addEventListener("keydown", (e) => {
 	const ctrl = e.ctrlKey || e.metaKey, letter = e.key.toLowerCase();
-	if (document.querySelector("dialog[open]")) return;
+	if (document.querySelector("dialog[open], :popover-open")) return;
 	if (e.key === "Escape" && document.body.classList.contains("sidebar-over")) sidebar.show(false);
 	else if (e.key === "Escape" && isRunning(conversation)) stop(conversation);
 	else if (ctrl && e.shiftKey && letter === "o") begin();

@@ -2,7 +2,8 @@
 
 import { ApiError } from "./api.js";
 import { save, StoreError } from "./store.js";
-import { complete } from "./stream.js";
+import { SAMPLING } from "./settings.js";
+import { complete, pause } from "./stream.js";
 
 const KEEP_EVERY = 2000; // ms: what has been written so far is kept in the browser
 
@@ -13,24 +14,18 @@ export const isRunning = (c) => running.has(c.id);
 export const progressOf = (message) => [...running.values()].find((r) => r.message === message)?.progress ?? null;
 export const stop = (c) => running.get(c.id)?.controller.abort();
 
-// What the API is told of a conversation, before the message that it is to write.
+// What the API is told of a conversation, before the message that it is to write.  Many templates insist on turns: messages of a person
+// that no answer came between are one.
 function asked(c, before) {
-	const messages = c.messages.slice(0, before).filter((m) => m.content || m.role === "user").map(({ role, content }) => ({ role, content }));
-	if (c.system) messages.unshift({ role: "system", content: c.system });
-	return { model: c.model, messages, ...c.settings };
+	const messages = c.system ? [{ role: "system", content: c.system }] : [];
+	for (const { role, content } of c.messages.slice(0, before)) {
+		if (!content) continue;
+		if (messages.at(-1)?.role === role) messages.at(-1).content += "\n\n" + content;
+		else messages.push({ role, content });
+	}
+	const sampling = SAMPLING.filter((s) => s.name in c.settings).map((s) => [s.name, c.settings[s.name]]);
+	return { model: c.model, messages, ...Object.fromEntries(sampling) };
 }
-
-const pause = (ms, signal) => new Promise((done, failed) => {
-	const stopped = () => {
-		clearTimeout(timer);
-		failed(new DOMException("stopped", "AbortError"));
-	};
-	const timer = setTimeout(() => {
-		signal.removeEventListener("abort", stopped);
-		done();
-	}, ms);
-	signal.addEventListener("abort", stopped, { once: true });
-});
 
 // Counts while an answer is written: tokens a second after the first of them.
 class Clock {

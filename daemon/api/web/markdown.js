@@ -63,7 +63,7 @@ DOMPurify.addHook("afterSanitizeAttributes", (node) => {
 
 function fragment(html) {
 	const part = DOMPurify.sanitize(html, { ALLOWED_TAGS: TAGS, ALLOWED_ATTR: ["align", "class", "href", "start", "title"], ALLOW_DATA_ATTR: false,
-		ALLOW_ARIA_ATTR: false, ALLOWED_URI_REGEXP: /^(?:https?:|mailto:)/i, RETURN_DOM_FRAGMENT: true });
+		ALLOW_ARIA_ATTR: false, ALLOWED_URI_REGEXP: /^(?:https?:|mailto:)/i, ADD_URI_SAFE_ATTR: ["align", "start"], RETURN_DOM_FRAGMENT: true });
 	for (const block of part.querySelectorAll("div.code")) frameCode(block);
 	for (const table of part.querySelectorAll("div.scroll")) {
 		table.tabIndex = 0;

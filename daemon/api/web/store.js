@@ -7,6 +7,7 @@ const LIMIT = 32 << 20; // characters of all of them as JSON
 
 const conversations = new Map();
 const sizes = new Map();
+const removed = new Set(); // here: an answer that was being written there is not kept any more
 const channel = "BroadcastChannel" in self ? new BroadcastChannel("caravan") : null;
 let database = null;
 let changed = () => {};
@@ -59,6 +60,7 @@ export const used = () => [...sizes.values()].reduce((sum, n) => sum + n, 0);
 
 // Keeps it as it is now.  Throws StoreError where there is no room: it is in memory then.
 export async function save(c) {
+	if (removed.has(c.id)) return;
 	keep(c);
 	if (used() > LIMIT)
 		throw new StoreError("The conversations in this browser are full (32 MiB): this one is not kept. Export some and delete them.");
@@ -74,6 +76,7 @@ export async function save(c) {
 }
 
 export async function remove(id) {
+	removed.add(id);
 	drop(id);
 	if (database) await settled(records("readwrite").delete(id));
 	channel?.postMessage(id);
@@ -139,6 +142,7 @@ export async function load(text) {
 		const one = imported(c);
 		const here = conversations.get(one.id);
 		if (here && here.updated >= one.updated) continue;
+		removed.delete(one.id);
 		await save(one);
 		n++;
 	}

@@ -60,12 +60,22 @@ async function begin(body, stream, signal) {
 	return response;
 }
 
-const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
+export const pause = (ms, signal) => new Promise((done, failed) => {
+	const stopped = () => {
+		clearTimeout(timer);
+		failed(new DOMException("stopped", "AbortError"));
+	};
+	const timer = setTimeout(() => {
+		signal.removeEventListener("abort", stopped);
+		done();
+	}, ms);
+	signal.addEventListener("abort", stopped, { once: true });
+});
 
 async function takeUp(stream, signal) {
 	const until = performance.now() + 1000 * (stream.seconds ?? 0);
 	for (let i = 0; stream.id && performance.now() < until; i++) {
-		await sleep(PAUSES[Math.min(i, PAUSES.length - 1)]);
+		await pause(PAUSES[Math.min(i, PAUSES.length - 1)], signal);
 		try {
 			return await request(`/v1/stream/${stream.id}?from=${stream.next}`, { signal });
 		} catch (e) {
