@@ -61,7 +61,7 @@ function statsText(s, finish) {
 	if (!s) return "";
 	const parts = [(s.exact ? "" : "about ") + s.tokens + (s.tokens === 1 ? " token" : " tokens")];
 	if (s.rate) parts.push(s.rate.toFixed(s.rate < 10 ? 1 : 0) + " tokens/s");
-	if (s.first) parts.push("first after " + s.first.toFixed(s.first < 10 ? 1 : 0) + " s");
+	if (s.first) parts.push("first after " + s.first.toFixed(s.first < 1 ? 2 : s.first < 10 ? 1 : 0) + " s");
 	if (finish === "length") parts.push("reached its longest length");
 	return parts.join(" · ");
 }
