@@ -32,6 +32,7 @@ struct loan {
 	/* the HTTP thread's */
 	struct kept_stream *stream; /* NULL: it does not read */
 	uint64_t sent, taken;
+	bool broken; /* bytes were lost for want of memory: nothing may come after them */
 };
 
 /* From the HTTP thread to the loop. */
@@ -53,7 +54,7 @@ struct loan_taken {
 
 static void loan_deliver(void *arg);
 
-static void loan_answer(struct loan *n, int kind, const char *why, struct payload *bytes) {
+static bool loan_answer(struct loan *n, int kind, const char *why, struct payload *bytes) {
 	struct loan_answer *a = calloc(1, sizeof *a);
 	if (a) {
 		a->loan = n;
@@ -62,17 +63,20 @@ static void loan_answer(struct loan *n, int kind, const char *why, struct payloa
 		a->bytes = bytes;
 		snprintf(a->type, sizeof a->type, "%s", n->stream ? kept_type(n->stream) : "");
 		if (loop_post(n->lend->loop, loan_deliver, a) == 0)
-			return;
+			return true;
 	}
 	free(a);
 	payload_unref(bytes);
-	log_line(LOG_LINE_ERROR, "out of memory: a stream for another node has a gap");
+	log_line(LOG_LINE_ERROR, "out of memory: a stream for another node is broken");
+	return false;
 }
 
 static size_t loan_room(void *arg) {
 	const struct loan *n = arg;
 	uint64_t under_way = n->sent - n->taken;
 	size_t room = under_way < n->window ? (size_t)(n->window - under_way) : 0;
+	if (n->broken)
+		return 0;
 	return room < WIRE_STREAM_MAX ? room : WIRE_STREAM_MAX;
 }
 
@@ -80,16 +84,18 @@ static void loan_send(void *arg, const void *data, size_t len) {
 	struct loan *n = arg;
 	struct payload *bytes = payload_copy(data, len);
 	n->sent += len;
-	if (bytes)
-		loan_answer(n, LOAN_BYTES, NULL, bytes);
-	else
-		loan_answer(n, LOAN_REFUSED, "out of memory", NULL);
+	n->broken = !bytes || !loan_answer(n, LOAN_BYTES, NULL, bytes);
+	if (n->broken)
+		(void)loan_answer(n, LOAN_REFUSED, "out of memory", NULL);
 }
 
 static void loan_end(void *arg, enum kept_end how) {
 	struct loan *n = arg;
-	loan_answer(n, how == KEPT_COMPLETE ? LOAN_COMPLETE : LOAN_REFUSED,
-	        how == KEPT_TAKEN ? "another client has taken it up" : "the node stops", NULL);
+	(void)loan_answer(n, how == KEPT_COMPLETE && !n->broken ? LOAN_COMPLETE : LOAN_REFUSED,
+	        how == KEPT_TAKEN     ? "another client has taken it up"
+	        : how == KEPT_STOPPED ? "the node stops"
+	                              : "out of memory",
+	        NULL);
 	n->stream = NULL;
 }
 
@@ -97,10 +103,10 @@ static void loan_open(void *arg) {
 	struct loan *n = arg;
 	struct kept_stream *s = kept_find(n->lend->kept, n->id, n->key);
 	if (!s) {
-		loan_answer(n, LOAN_REFUSED, "there is no such stream", NULL);
+		(void)loan_answer(n, LOAN_REFUSED, "there is no such stream", NULL);
 	} else if (n->first == 0) {
 		kept_cancel(s);
-		loan_answer(n, LOAN_CANCELLED, NULL, NULL);
+		(void)loan_answer(n, LOAN_CANCELLED, NULL, NULL);
 	} else {
 		n->stream = s;
 		kept_attach(s, n->first,

@@ -453,6 +453,29 @@ START_TEST(a_keeper_that_stops) {
 }
 END_TEST
 
+/* A message within a node is lost for want of memory: what arrives has no gap, and no end if it is not whole. */
+START_TEST(no_gap_without_memory) {
+	begin((uint64_t)_i);
+	source_begin(&source, 1, 0);
+	while (source.len < LONG - 200)
+		source_write(&source);
+	source_end(&source);
+	ask(&client, source.id, 0, 1);
+	size_t least = 1 + sim_below(LONG / 2);
+	while (client.len < least)
+		ck_assert(sim_step());
+	for (uint32_t n = sim_below(20); n > 0; n--)
+		sim_step();
+	sim_refuse_posts(1);
+	sim_for(60000);
+	ck_assert(memcmp(client.bytes, source.bytes, client.len) == 0);
+	ck_assert(client.ends == 0 || client.error.status || client.len == source.len);
+	if (!client.left)
+		leave(&client);
+	end();
+}
+END_TEST
+
 /* Both ends stop in the middle of everything. */
 START_TEST(an_end_at_any_moment) {
 	begin((uint64_t)_i);
@@ -486,6 +509,7 @@ static Suite *suite(void) {
 	tcase_add_loop_test(t, an_asker_that_goes_down, 0, 3);
 	tcase_add_loop_test(t, a_keeper_that_is_lost, 0, SEEDS);
 	tcase_add_loop_test(t, a_keeper_that_stops, 0, SEEDS);
+	tcase_add_loop_test(t, no_gap_without_memory, 0, SEEDS);
 	tcase_add_loop_test(t, an_end_at_any_moment, 0, SEEDS);
 	suite_add_tcase(s, t);
 	return s;
