@@ -70,14 +70,14 @@ while read -r where command; do
 			;;
 		*)
 			check "$m\$ $command" typed "$m" "$what"
-			cp "$dir/out" "$dir/last"
+			case $what in "caravan load "*) cp "$dir/out" "$dir/loaded" ;; esac
 			;;
 		esac
 	done
 done <"$dir/typed"
 check "the socket is where README says" test -S "$dir/kitchen/run/caravan/control.sock"
 check "and so is the state" test -f "$dir/kitchen/.local/state/caravan/key"
-check "what was typed last has loaded the model from the nodes' disks" grep -q "^llama-2-70b-chat.Q4_K_M is already served" "$dir/last"
+check "the last load that was typed has loaded the model from the nodes' disks" grep -q "^llama-2-70b-chat.Q4_K_M is already served" "$dir/loaded"
 check "all are there, and well" sh -c 'caravan status --control "$0/study/run/caravan/control.sock" | grep -q "^The cluster is healthy.*: 3 of 3 nodes up, 1 of 1 model serving"' "$dir"
 check "a text from each" sh -c 'test -n "$(caravan run --control "$0/attic/run/caravan/control.sock" -n 5 "Once")"' "$dir"
 
