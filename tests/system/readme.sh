@@ -70,7 +70,7 @@ while read -r where command; do
 			;;
 		*)
 			check "$m\$ $command" typed "$m" "$what"
-			case $what in "caravan load "*) cp "$dir/out" "$dir/loaded" ;; esac
+			case $command in "caravan load "*) cp "$dir/out" "$dir/loaded" ;; esac
 			;;
 		esac
 	done
