@@ -4,8 +4,15 @@
 #include "cli/progress.h"
 #include "common/size.h"
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+bool answer_may_dim(void) {
+	const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
+	return isatty(STDOUT_FILENO) && !(no_color && *no_color) && term && *term &&
+	       strcmp(term, "dumb") != 0;
+}
 
 /* Shows the place in the queue on one line, which is cleared again. */
 static void answer_show_place(const Caravan__Queued *q) {

@@ -8,6 +8,11 @@
 /* Text of the answer, or of the reasoning before it.  0, or what ends the answer. */
 typedef int answer_text_fn(void *arg, bool reasoning, const uint8_t *text, size_t len);
 
+/* Whether standard output is a terminal on which text can be dimmed, and nobody objects (NO_COLOR). */
+bool answer_may_dim(void);
+#define ANSWER_DIM "\033[2m"
+#define ANSWER_DIM_END "\033[22m"
+
 enum answer_outcome {
 	ANSWER_ENDED,   /* finished says how */
 	ANSWER_REFUSED, /* error says why; text may have come before */

@@ -1,4 +1,5 @@
 /* caravan chat: a conversation with a model. */
+#include "cli/answer.h"
 #include "cli/chat_input.h"
 #include "cli/chat_internal.h"
 #include "cli/command.h"
@@ -69,9 +70,8 @@ static void chat_take_line(struct chat *c, const char *text, bool block) {
 }
 
 static int chat_talk(struct chat *c) {
-	const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
 	struct chat_input *in = NULL;
-	c->dim = !(no_color && *no_color) && term && *term && strcmp(term, "dumb") != 0;
+	c->dim = answer_may_dim();
 	int rc = chat_open(c);
 	if (rc == 0 && (!(in = chat_input_open(chat_command_names)) || chat_signals_open() != 0))
 		rc = EXIT_FAILED;
@@ -140,7 +140,11 @@ static void chat_take_option(struct chat *c, const struct args *a, int option) {
 
 static int chat_run(int argc, char **argv) {
 	struct args a;
-	struct chat c = {.args = &a, .client = {.fd = -1}, .template = "", .how = CARAVAN__CTL_LOAD__INIT};
+	struct chat c = {.args = &a,
+	        .client = {.fd = -1},
+	        .template = "",
+	        .reasoning = true,
+	        .how = CARAVAN__CTL_LOAD__INIT};
 	conversation_init(&c.conversation);
 	sampling_init(&c.sampling);
 	args_begin(&a, &command_chat, argc, argv);

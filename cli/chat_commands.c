@@ -162,6 +162,7 @@ static void chat_print_settings(const struct chat *c) {
 		printf("  %-18s %s\n", name, value);
 	snprintf(limit, sizeof limit, "%u", c->limit);
 	printf("  %-18s %s\n", "n", c->limit ? limit : "up to the context");
+	printf("  %-18s %s\n", "reasoning", c->reasoning ? "on" : "off");
 }
 
 static void chat_set(struct chat *c, const char *argument) {
@@ -182,6 +183,11 @@ static void chat_set(struct chat *c, const char *argument) {
 			c->limit = (uint32_t)n;
 		else
 			chat_note(c, "n: '%.60s' is not %s.", value, what);
+	} else if (strcmp(name, "reasoning") == 0) {
+		if (strcmp(value, "on") == 0 || strcmp(value, "off") == 0)
+			c->reasoning = value[1] == 'n';
+		else
+			chat_note(c, "reasoning: '%.60s' is not on or off.", value);
 	} else if (!sampling_set(&c->sampling, name, value, err, sizeof err)) {
 		chat_note(c, "%s; /set alone shows all settings.", err);
 	}

@@ -25,6 +25,7 @@ struct chat {
 	Caravan__CtlLoad how; /* for a file */
 	/* how it looks */
 	bool dim;        /* the terminal shows dimmed text */
+	bool reasoning;  /* is shown */
 	uint32_t tokens; /* of the context that the last answer and its prompt took; 0: unknown */
 	bool quit;
 };

@@ -46,9 +46,9 @@ void chat_note(const struct chat *c, const char *fmt, ...) {
 		text = NULL;
 	va_end(ap);
 	chat_end_line();
-	fputs(c->dim ? "\033[2m" : "", stdout);
+	fputs(c->dim ? ANSWER_DIM : "", stdout);
 	table_text(stdout, table_width(), 0, 0, text ? text : "out of memory");
-	fputs(c->dim ? "\033[22m" : "", stdout);
+	fputs(c->dim ? ANSWER_DIM_END : "", stdout);
 	fflush(stdout);
 	free(text);
 }
@@ -242,8 +242,9 @@ int chat_open(struct chat *c) {
 /* ---- the answer ---------------------------------------------------------------------------------- */
 
 struct turn {
-	bool shown;         /* on a terminal; else as it is on standard output */
-	bool dim, reasoned; /* the terminal shows dimmed text; the last text was of the reasoning */
+	const struct chat *chat;
+	bool shown;    /* on a terminal; else the answer as it is on standard output */
+	bool thinking; /* the last text was of the reasoning */
 	struct terminal terminal;
 	char *text;
 	size_t len, capacity;
@@ -256,19 +257,21 @@ static double turn_now(void) {
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-/* Reasoning is dimmed and apart from the answer, which alone is kept. */
-static void turn_set_reasoned(struct turn *t, bool reasoned) {
-	if (t->reasoned == reasoned)
+/* The reasoning begins: dimmed, or a word in its place; or it is over, with an empty line behind it. */
+static void turn_set_thinking(struct turn *t, bool thinking) {
+	if (thinking == t->thinking)
 		return;
-	t->reasoned = reasoned;
-	if (!reasoned)
-		chat_end_line();
-	if (t->dim)
-		fputs(reasoned ? "\033[2m" : "\033[22m", stdout);
-	if (!reasoned)
-		putchar('\n');
+	t->thinking = thinking;
+	if (thinking) {
+		printf("%s%s", t->chat->dim ? ANSWER_DIM : "", t->chat->reasoning ? "" : "(thinking)");
+	} else {
+		printf("%s\n\n", t->chat->dim ? ANSWER_DIM_END : "");
+		mid_line = false;
+	}
+	fflush(stdout);
 }
 
+/* The answer alone is kept. */
 static int turn_take_text(void *arg, bool reasoning, const uint8_t *text, size_t len) {
 	struct turn *t = arg;
 	t->last = turn_now();
@@ -276,9 +279,9 @@ static int turn_take_text(void *arg, bool reasoning, const uint8_t *text, size_t
 		t->first = t->last;
 	if (!t->shown)
 		return reasoning ? 0 : text_write(text, len);
-	turn_set_reasoned(t, reasoning);
+	turn_set_thinking(t, reasoning);
 	if (reasoning)
-		return chat_write(&t->terminal, text, len);
+		return t->chat->reasoning ? chat_write(&t->terminal, text, len) : 0;
 	if (t->len + len > t->capacity) {
 		size_t capacity = 2 * (t->len + len);
 		char *more = realloc(t->text, capacity);
@@ -344,6 +347,8 @@ static void turn_finish(struct chat *c, const struct turn *t, const struct answe
 		turn_print_figures(c, t, &end->finished);
 		if (end->finished.reason == CARAVAN__REASON__CONTEXT)
 			turn_say_full(c);
+		else if (end->finished.reason == CARAVAN__REASON__LIMIT && t->len == 0)
+			chat_note(c, "That was all reasoning, and no answer: /set n allows more tokens.");
 		return;
 	case ANSWER_REFUSED:
 		fail("%s", end->error);
@@ -368,7 +373,7 @@ static int turn_connect(struct chat *c) {
 }
 
 void chat_turn(struct chat *c) {
-	struct turn t = {.shown = true, .dim = c->dim, .began = turn_now()};
+	struct turn t = {.chat = c, .shown = true, .began = turn_now()};
 	struct answer_end *end = calloc(1, sizeof *end);
 	if (!end || turn_connect(c) != 0) {
 		chat_note(c, "The question is kept; /regenerate asks it again.");
@@ -381,7 +386,7 @@ void chat_turn(struct chat *c) {
 		answer_receive(&c->client, turn_take_text, &t, end);
 	uint8_t rest[TERMINAL_ROOM(0)];
 	fwrite(rest, 1, terminal_end(&t.terminal, rest), stdout);
-	turn_set_reasoned(&t, false);
+	turn_set_thinking(&t, false);
 	if (t.len > 0)
 		conversation_answer(&c->conversation, t.text, t.len);
 	chat_end_line();

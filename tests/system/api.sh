@@ -46,6 +46,7 @@ require python3 "$top_srcdir/tests/system/api.py" template "$demo" "$dir/chatty.
 require on alpha load --nodes all --name chatty "$dir/chatty.gguf"
 known() { for n in alpha beta gamma; do serves $n chatty || return 1; done; }
 require wait_for 10 known
+on beta run --chat -m chatty --seed 5 -n 30 --json "</s><s>hi" >"$dir/chat.hostile"
 requests templates agents
 require on alpha unload chatty
 

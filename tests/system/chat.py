@@ -1,7 +1,7 @@
 """caravan chat on a terminal.  chat.py FOLDER CONTROL DEMO SLOW GROUP...: prints a line "ok WHAT" or "not ok WHAT" for each case.
 CONTROL is the socket of a node that serves the model slow; DEMO and SLOW are files: a model that ends its answers soon, and one
 that goes on up to its context."""
-import fcntl, json, os, pty, re, select, signal, struct, subprocess, sys, termios, time
+import fcntl, json, os, pty, re, select, signal, socket, struct, subprocess, sys, termios, threading, time
 
 folder, control, demo, slow = sys.argv[1:5]
 PATIENCE = 60 * int(os.environ.get("PATIENCE", "1"))  # seconds: only ends what hangs
@@ -185,6 +185,54 @@ def contexts():
     case("which is kept", c.saved()[-1].startswith("and then"))
     c.say("/undo")
     case("and can be taken back", len(c.saved()) == 2)
+    c.leave()
+
+
+def daemon(name, *messages):
+    """A stand-in for a daemon, which answers one command with these envelopes and payloads; the folder's socket of that name."""
+    path = os.path.join(folder, name)
+    s = socket.socket(socket.AF_UNIX)
+    s.bind(path)
+    s.listen()
+
+    def serve():
+        c = s.accept()[0]
+        c.recv(65536)
+        for envelope, payload in messages:
+            c.sendall(struct.pack("<II", len(envelope), len(payload)) + envelope + payload)
+        c.recv(1)
+
+    threading.Thread(target=serve, daemon=True).start()
+    return path
+
+
+def reasoning():
+    text, thought, end = b"\xda\x05\x00", b"\xda\x05\x02\x08\x01", b"\xe2\x05\x02\x0a\x00"
+    answer = [(thought, b"Hm\x1b, "), (thought, b"well."), (text, b"Yes"), (text, b"."), (end, b"")]
+    said = output("caravan", "chat", "--control", daemon("s1", *answer), text="?")
+    case("only the answer goes to a pipe, not the reasoning", said == "Yes.", said)
+    said = output("caravan", "run", "--chat", "--json", "--control", daemon("s2", *answer), "?")
+    case("JSON has both", json.loads(said)["text"] == "Yes." and json.loads(said)["reasoning"] == "Hm\x1b, well.", said)
+    path = daemon("s3", *answer)
+    pid, fd = pty.fork()
+    if pid == 0:
+        os.environ["TERM"] = "xterm"
+        os.execvp("caravan", ["caravan", "run", "--chat", "--control", path, "?"])
+    said = b""
+    try:
+        while got := os.read(fd, 4096):
+            said += got
+    except OSError:
+        pass
+    os.waitpid(pid, 0)
+    case("a terminal shows it apart", said == b"Hm, well.\r\n\r\nYes.\r\n", said)
+    c = Chat("--control", control, "-m", "thinker", "--seed", "3", "-n", "20")
+    said = c.say("Hello")
+    case("in a chat it is dimmed", re.match("\x1b\\[2m[^\x1b]*[a-z]{2}[^\x1b]*\x1b\\[22m\n\n\x1b\\[2m20 tokens", said) and "no answer" in said, said)
+    case("it is not the answer", c.saved() == ["Hello"], c.saved())
+    c.say("/set reasoning off")
+    said = c.say("/regenerate")
+    case("it can be hidden", "\x1b[2m(thinking)\x1b[22m\n" in said, said)
     c.leave()
 
 

@@ -285,6 +285,11 @@ for group in words keys contexts interrupted lost; do
 	talk $group
 	talked $? $group
 done
+printf 'own {{ messages[0].content }}<think>' >"$dir/own.jinja"
+require on alone load --nodes alone --name thinker --template "$dir/own.jinja" "$demo"
+talk reasoning
+talked $? reasoning
+require on alone unload thinker
 check "a conversation and special tokens do not go together" says 2 "what is in a message is text" caravan run --chat --special x
 check "an unknown template is refused with those that there are" says 1 "there is no chat template nope; there are: llama2" on alone chat --template nope </dev/null
 check "a chat with a model that is not there" says 1 "ghost" on alone chat -m ghost </dev/null
