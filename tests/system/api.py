@@ -771,7 +771,7 @@ def templates():
     as_text = len(alpha.post("/tokenize", {"model": "chatty", "content": hostile, "parse_special": False}).json["tokens"])
     case("those in a user's text are text", as_text > 3 and count(gamma, of(hostile)) == as_text + 3, count(gamma, of(hostile)), as_text)
     a = gamma.post("/v1/chat/completions", dict(of(hostile), model="chatty", seed=5, max_tokens=30))
-    b = json.load(open(os.path.join(folder, "chat.hostile")))
+    b = json.load(open(os.path.join(where, "chat.hostile")))
     case("caravan run --chat renders and answers alike", b["text"] == a.json["choices"][0]["message"]["content"] and b["prompt_tokens"] == a.json["usage"]["prompt_tokens"], a, b)
     a = alpha.post("/v1/chat/completions", {"model": "chatty", "messages": [{"role": "system", "content": "x"}]})
     case("what the template refuses is 400, with its words", a.status == 400 and "no such messages, please" in a.json["error"]["message"], a)
