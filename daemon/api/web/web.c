@@ -6,7 +6,7 @@
 
 /* Only the page's own files run and are loaded, nobody may frame it, and text becomes HTML through DOMPurify alone. */
 #define WEB_POLICY \
-	"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " \
+	"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " \
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; " \
 	"trusted-types dompurify"
 

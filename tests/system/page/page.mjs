@@ -157,7 +157,7 @@ async function conversations(page) {
 }
 
 async function streams(page) {
-	caravan("alpha", "load", "--nodes", "all", "--name", "slow", slow);
+	caravan("alpha", "load", "--nodes", "all", "--parallel", "1", "--name", "slow", slow);
 	await page.reload();
 	await page.waitForSelector("html[data-ready]");
 	await page.click("#new");
@@ -179,7 +179,8 @@ async function streams(page) {
 	await page.click("#new");
 	const kept = await page.$$eval("#conversations a", (all) => all.length);
 	await say(page, "def");
-	await page.waitForSelector("#send.stop");
+	await shows(page, ".waiting", "number 1 in the queue");
+	check("one that waits for it says its place", true);
 	await page.click('.item:has([aria-current]) [aria-label^="More"]');
 	await page.click('#menu [data-do="delete"]');
 	await page.click("#delete-dialog .primary");
