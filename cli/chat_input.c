@@ -43,7 +43,7 @@ static char *input_prompt(EditLine *el) {
 }
 
 /* Ctrl-C: ends the line, which is then not used. */
-static unsigned char input_on_cancel(EditLine *el, int key) {
+static unsigned char input_on_cancel(EditLine *el, wint_t key) {
 	(void)key;
 	input_of(el)->cancelled = true;
 	el_push(el, "\n");
@@ -51,7 +51,7 @@ static unsigned char input_on_cancel(EditLine *el, int key) {
 }
 
 /* Ctrl-Z: libedit's handler of the signal gives the terminal back, and takes it again. */
-static unsigned char input_on_suspend(EditLine *el, int key) {
+static unsigned char input_on_suspend(EditLine *el, wint_t key) {
 	(void)el;
 	(void)key;
 	raise(SIGTSTP);
@@ -59,7 +59,7 @@ static unsigned char input_on_suspend(EditLine *el, int key) {
 }
 
 /* A text that a terminal has bracketed; control characters in it are left out. */
-static unsigned char input_on_paste(EditLine *el, int key) {
+static unsigned char input_on_paste(EditLine *el, wint_t key) {
 	static const wchar_t mark[] = L"\033[201~";
 	const size_t marked = sizeof mark / sizeof *mark - 1;
 	size_t n = 0, capacity = 256;
@@ -98,7 +98,7 @@ static unsigned char input_on_paste(EditLine *el, int key) {
 }
 
 /* Tab after the beginning of a command's name: the rest of it. */
-static unsigned char input_on_complete(EditLine *el, int key) {
+static unsigned char input_on_complete(EditLine *el, wint_t key) {
 	struct chat_input *in = input_of(el);
 	const LineInfo *line = el_line(el);
 	const char *found = NULL, *typed = line->buffer + 1;
@@ -210,10 +210,11 @@ struct chat_input *chat_input_open(const char *const *names) {
 	el_set(in->el, EL_EDITOR, "emacs");
 	el_set(in->el, EL_SIGNAL, 1);
 	el_source(in->el, NULL);
-	el_set(in->el, EL_ADDFN, "chat-cancel", "end the line without using it", input_on_cancel);
-	el_set(in->el, EL_ADDFN, "chat-suspend", "stop until the shell goes on with it", input_on_suspend);
-	el_set(in->el, EL_ADDFN, "chat-paste", "insert a pasted text", input_on_paste);
-	el_set(in->el, EL_ADDFN, "chat-complete", "complete a command", input_on_complete);
+	/* by el_set, the names would leak */
+	el_wset(in->el, EL_ADDFN, L"chat-cancel", L"end the line without using it", input_on_cancel);
+	el_wset(in->el, EL_ADDFN, L"chat-suspend", L"stop until the shell goes on with it", input_on_suspend);
+	el_wset(in->el, EL_ADDFN, L"chat-paste", L"insert a pasted text", input_on_paste);
+	el_wset(in->el, EL_ADDFN, L"chat-complete", L"complete a command", input_on_complete);
 	el_set(in->el, EL_SETTY, "-d", "-isig", NULL); /* Ctrl-C and Ctrl-Z are keys */
 	el_set(in->el, EL_BIND, "^C", "chat-cancel", NULL);
 	el_set(in->el, EL_BIND, "^Z", "chat-suspend", NULL);
