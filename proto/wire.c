@@ -86,7 +86,7 @@ enum payload_rule {
 	BLOCK_PAYLOAD,    /* content, within the total */
 	STEP_PAYLOAD,     /* float32, the same number for each row */
 	FLOAT_PAYLOAD,    /* float32, none too */
-	STREAM_PAYLOAD,   /* up to WIRE_STREAM_MAX bytes, none only in the last */
+	STREAM_PAYLOAD,   /* up to WIRE_STREAM_MAX bytes, none too */
 	LOG_PAYLOAD,      /* uint32s, no fewer than the prompt */
 	LOGITS_PAYLOAD,   /* rows x vocab float32 */
 	EMBEDDING_PAYLOAD /* dim float32 */
@@ -207,7 +207,7 @@ static bool wire_payload_ok(const struct kind *k, const Caravan__Envelope *e, si
 	case FLOAT_PAYLOAD:
 		return len % 4 == 0;
 	case STREAM_PAYLOAD:
-		return len <= WIRE_STREAM_MAX && (len > 0 || e->stream_bytes->last);
+		return len <= WIRE_STREAM_MAX;
 	case LOG_PAYLOAD:
 		return len % 4 == 0 && len / 4 >= e->submit->prompt;
 	case LOGITS_PAYLOAD:

@@ -393,10 +393,12 @@ static bool answer_copy(struct answer *a, const struct completion_params *p, con
 	return true;
 }
 
-/* Its client asked for that, or has not come back in time. */
+/* Its client asked for that, or has not come back in time, or there is no more space for it. */
 static void answer_on_cancel(void *arg) {
 	struct answer *a = arg;
-	const struct reply_error e = {.status = 503, .code = "cancelled", .text = "the stream was cancelled"};
+	const char *full = kept_full(a->kept);
+	const struct reply_error e = {
+	        .status = 503, .code = "cancelled", .text = full ? full : "the stream was cancelled"};
 	a->routes->metrics.gone[a->dialect->api]++;
 	a->dialect->broken(a, a->dialect->error(&e));
 	answer_end_stream(a);

@@ -86,6 +86,7 @@ static void streams_unknown(struct http_exchange *x) {
 static void far_on_begin(void *arg, const char *type) {
 	struct far_reader *r = arg;
 	r->begun = true;
+	http_reply_header(r->x, "X-Stream-Id", http_rest(r->x));
 	stream_begin(r->x, type);
 }
 
@@ -123,7 +124,7 @@ static void far_on_end(void *arg, const struct completion_error *error) {
 	stream_relay_release(r->relay);
 	free(r);
 	if (error && begun)
-		http_stream_cut(x, error->text[0] ? "the node that keeps its stream ended it" : NULL);
+		http_stream_cut(x, "its stream, at another node, came to an end that is not its own");
 	else if (error)
 		far_refuse(x, error);
 	else if (begun)
@@ -191,6 +192,7 @@ static void streams_take_up(struct http_exchange *x, void *arg) {
 	struct routes *r = arg;
 	uint32_t from;
 	if (http_method(x) == HTTP_HEAD) {
+		http_reply_header(x, "Allow", "GET, DELETE");
 		http_reply_error(x, 405, NULL, "a stream is taken up with GET");
 		return;
 	}
@@ -201,8 +203,11 @@ static void streams_take_up(struct http_exchange *x, void *arg) {
 		far_ask(x, r, from);
 	else if (!s)
 		streams_unknown(x);
-	else if (!streams_read(x, s, from, 0))
-		http_reply_error(x, 500, NULL, "out of memory");
+	else {
+		http_reply_header(x, "X-Stream-Id", http_rest(x));
+		if (!streams_read(x, s, from, 0))
+			http_reply_error(x, 500, NULL, "out of memory");
+	}
 }
 
 static void streams_cancel(struct http_exchange *x, void *arg) {

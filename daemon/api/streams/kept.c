@@ -19,7 +19,7 @@ struct kept_stream {
 	uint32_t nevents, events_room;
 	bool begun, ended, cancelled;
 	const char *full; /* NULL: it is not */
-	uint64_t over_ns; /* when its time is over, without a reader; 0: not yet known */
+	uint64_t over_ns; /* when its time is over, unless it is read */
 	void (*cancel)(void *arg);
 	void *cancel_arg;
 	struct kept_reader reader;
@@ -75,11 +75,15 @@ size_t kept_bytes(const struct kept *k) {
 	return k->bytes;
 }
 
+static size_t kept_size(const struct kept_stream *s) {
+	return s->room + s->events_room * sizeof *s->events;
+}
+
 static void kept_free(struct kept_stream *s) {
 	struct kept *k = s->kept;
 	TAILQ_REMOVE(&k->streams, s, next);
 	k->n--;
-	k->bytes -= s->room + s->events_room * sizeof *s->events;
+	k->bytes -= kept_size(s);
 	free(s->bytes);
 	free(s->events);
 	free(s);
@@ -94,8 +98,7 @@ static void kept_settle(struct kept_stream *s) {
 static void kept_end_reader(struct kept_stream *s, enum kept_end how) {
 	const struct kept_reader r = s->reader;
 	s->read = false;
-	if (!s->over_ns)
-		s->over_ns = loop_now_ns() + s->lasting_ns;
+	s->over_ns = loop_now_ns() + s->lasting_ns;
 	r.end(r.arg, how);
 }
 
@@ -113,15 +116,41 @@ static void kept_give(struct kept_stream *s) {
 		kept_end_reader(s, KEPT_COMPLETE);
 }
 
-/* Forgets the one of a key (0: of all) that ended first, and that nobody reads; false: there is none. */
-static bool kept_evict(struct kept *k, uint64_t key) {
+/* Forgets the one of a key (NULL: of all) that ended first, and that nobody reads; false: there is none. */
+static bool kept_evict(struct kept *k, const uint64_t *key) {
 	struct kept_stream *s;
 	TAILQ_FOREACH(s, &k->streams, next)
-	if (s->ended && !s->read && (!key || s->key == key)) {
+	if (s->ended && !s->read && (!key || s->key == *key)) {
 		kept_free(s);
 		return true;
 	}
 	return false;
+}
+
+/* The key whose streams have the most bytes. */
+static uint64_t kept_largest_key(const struct kept *k) {
+	const struct kept_stream *s, *t;
+	uint64_t key = 0;
+	size_t most = 0;
+	TAILQ_FOREACH(s, &k->streams, next) {
+		size_t its = 0;
+		TAILQ_FOREACH(t, &k->streams, next)
+		its += t->key == s->key ? kept_size(t) : 0;
+		if (its > most) {
+			most = its;
+			key = s->key;
+		}
+	}
+	return key;
+}
+
+/* Of a key, the largest that goes on; NULL: none does. */
+static struct kept_stream *kept_largest(struct kept *k, uint64_t key) {
+	struct kept_stream *s, *most = NULL;
+	TAILQ_FOREACH(s, &k->streams, next)
+	if (s->key == key && !s->ended && !s->full && (!most || kept_size(s) > kept_size(most)))
+		most = s;
+	return most;
 }
 
 /* ---- the producer -------------------------------------------------------------------------------- */
@@ -138,11 +167,11 @@ int kept_reserve(
         struct kept_stream **out, struct kept *k, const struct kept_params *p, char *err, size_t errlen) {
 	if (k->stopped)
 		return fail_with(-EBUSY, err, errlen, "this node stops");
-	if (p->key && kept_of_key(k, p->key) >= k->limits.of_a_key && !kept_evict(k, p->key))
+	if (p->key && kept_of_key(k, p->key) >= k->limits.of_a_key && !kept_evict(k, &p->key))
 		return fail_with(-EBUSY, err, errlen,
 		        "this node keeps %u streams of this API key already, which is the limit",
 		        k->limits.of_a_key);
-	if (k->n >= k->limits.streams && !kept_evict(k, 0))
+	if (k->n >= k->limits.streams && !kept_evict(k, NULL))
 		return fail_with(-EBUSY, err, errlen,
 		        "this node keeps %u streams already, which is the limit", k->limits.streams);
 	struct kept_stream *s = calloc(1, sizeof *s);
@@ -162,6 +191,7 @@ int kept_reserve(
 
 void kept_begin(struct kept_stream *s, const char *type) {
 	s->begun = true;
+	s->over_ns = loop_now_ns() + s->lasting_ns;
 	snprintf(s->type, sizeof s->type, "%s", type);
 }
 
@@ -188,14 +218,28 @@ static bool kept_grow(struct kept_stream *s, size_t len) {
 	return true;
 }
 
-static void kept_check_limits(struct kept_stream *s) {
-	struct kept *k = s->kept;
-	while (k->bytes > k->limits.all && kept_evict(k, 0))
-		;
-	if (s->len > k->limits.stream)
-		s->full = k->full_one;
-	else if (k->bytes > k->limits.all)
+/* What the key with the most bytes has goes first: what has ended, then the largest stream. */
+static void kept_make_space(struct kept *k, struct kept_stream *writing) {
+	while (k->bytes > k->limits.all) {
+		uint64_t key = kept_largest_key(k);
+		if (kept_evict(k, &key))
+			continue;
+		struct kept_stream *s = kept_largest(k, key);
+		if (!s && kept_evict(k, NULL))
+			continue;
+		s = s ? s : writing;
 		s->full = k->full_all;
+		if (s == writing)
+			return; /* its producer asks */
+		s->cancel(s->cancel_arg);
+	}
+}
+
+static void kept_check_limits(struct kept_stream *s) {
+	if (s->len > s->kept->limits.stream)
+		s->full = s->kept->full_one;
+	else
+		kept_make_space(s->kept, s);
 }
 
 void kept_write(struct kept_stream *s, const char *head, const void *data, size_t len) {
@@ -252,8 +296,6 @@ const char *kept_type(const struct kept_stream *s) {
 void kept_attach(struct kept_stream *s, uint32_t from, const struct kept_reader *r) {
 	if (s->read)
 		kept_end_reader(s, KEPT_TAKEN);
-	if (!s->ended)
-		s->over_ns = 0;
 	s->reader = *r;
 	s->read = true;
 	s->at = from <= 1 ? 0 : from <= s->nevents ? s->events[from - 1] : s->len;
@@ -267,8 +309,7 @@ void kept_pump(struct kept_stream *s) {
 
 void kept_detach(struct kept_stream *s) {
 	s->read = false;
-	if (!s->ended)
-		s->over_ns = loop_now_ns() + s->lasting_ns;
+	s->over_ns = loop_now_ns() + s->lasting_ns;
 	kept_settle(s);
 }
 
@@ -284,7 +325,7 @@ void kept_cancel(struct kept_stream *s) {
 void kept_expire(struct kept *k, uint64_t now_ns) {
 	struct kept_stream *s = TAILQ_FIRST(&k->streams);
 	while (s)
-		if (s->begun && !s->read && s->over_ns && s->over_ns <= now_ns) {
+		if (s->begun && !s->read && s->over_ns <= now_ns) {
 			kept_cancel(s);
 			s = TAILQ_FIRST(&k->streams); /* its last event may have evicted others */
 		} else {

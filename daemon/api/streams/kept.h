@@ -40,7 +40,7 @@ struct kept_reader {
 struct kept_params {
 	const char *id;
 	uint64_t key;     /* whose it is; 0: of everybody */
-	unsigned seconds; /* without a reader, or after its end */
+	unsigned seconds; /* without a reader, since the last one or since its end */
 	/* The producer is to end: it may write a last event, and calls kept_finish. */
 	void (*cancel)(void *arg);
 	void *arg;

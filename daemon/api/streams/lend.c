@@ -38,7 +38,7 @@ struct loan {
 /* From the HTTP thread to the loop. */
 struct loan_answer {
 	struct loan *loan;
-	enum { LOAN_BYTES, LOAN_COMPLETE, LOAN_CANCELLED, LOAN_REFUSED } kind;
+	enum { LOAN_BYTES, LOAN_COMPLETE, LOAN_CANCELLED, LOAN_UNKNOWN, LOAN_REFUSED } kind;
 	char type[65];
 	const char *why; /* static */
 	struct payload *bytes;
@@ -103,12 +103,13 @@ static void loan_open(void *arg) {
 	struct loan *n = arg;
 	struct kept_stream *s = kept_find(n->lend->kept, n->id, n->key);
 	if (!s) {
-		(void)loan_answer(n, LOAN_REFUSED, "there is no such stream", NULL);
+		(void)loan_answer(n, LOAN_UNKNOWN, "there is no such stream", NULL);
 	} else if (n->first == 0) {
 		kept_cancel(s);
 		(void)loan_answer(n, LOAN_CANCELLED, NULL, NULL);
 	} else {
 		n->stream = s;
+		n->broken = !loan_answer(n, LOAN_BYTES, NULL, NULL); /* it is there, whatever comes of it */
 		kept_attach(s, n->first,
 		        &(struct kept_reader){
 		                .room = loan_room, .send = loan_send, .end = loan_end, .arg = n});
@@ -171,10 +172,13 @@ static void loan_deliver(void *arg) {
 		bool last = a->kind != LOAN_BYTES;
 		if (a->kind == LOAN_CANCELLED)
 			loan_send_ack(n);
-		else if (a->kind == LOAN_REFUSED)
+		else if (a->kind == LOAN_UNKNOWN)
 			(void)peers_refuse(n->lend->peers, &n->from, "%s", a->why);
+		else if (a->kind == LOAN_REFUSED)
+			(void)peers_refuse_busy(n->lend->peers, &n->from, BUSY_RETRY_S, "%s", a->why);
 		else if (loan_send_bytes(n, a) != 0) {
-			(void)peers_refuse(n->lend->peers, &n->from, "too much of it is under way");
+			(void)peers_refuse_busy(
+			        n->lend->peers, &n->from, BUSY_RETRY_S, "too much of it is under way");
 			last = true;
 		}
 		if (last)
@@ -194,7 +198,7 @@ static bool lend_has_place(const struct lend *l, const struct node_id *node) {
 
 static void lend_open(struct lend *l, const struct peers_from *from, const char *id, uint64_t key,
         uint32_t first, uint32_t window) {
-	struct loan *n = lend_has_place(l, &from->node) ? calloc(1, sizeof *n) : NULL;
+	struct loan *n = first == 0 || lend_has_place(l, &from->node) ? calloc(1, sizeof *n) : NULL;
 	if (n) {
 		*n = (struct loan){.lend = l, .key = key, .first = first, .window = window, .from = *from};
 		snprintf(n->id, sizeof n->id, "%s", id);

@@ -28,6 +28,7 @@ struct stream_relay {
 	uint64_t ref; /* 0: nothing is open */
 	struct loop_timer *timer;
 	bool begun;
+	uint64_t got, taken; /* bytes that have come, and that its client has taken */
 };
 
 /* From the loop to the HTTP thread. */
@@ -207,6 +208,7 @@ static void relay_take(void *arg) {
 	struct stream_relay *r = t->r;
 	char text[200];
 	taken.bytes = t->bytes;
+	r->taken = t->bytes;
 	env.ref = r->ref;
 	if (r->x.begun && r->ref &&
 	        peers_send(relays_of(&r->x)->peers, &r->node, PEERS_CONTROL, &env, NULL) != 0) {
@@ -248,14 +250,28 @@ static struct stream_relay *relay_find(struct stream_relays *rs, const struct pe
 	return NULL;
 }
 
+/* The other node does not keep to the protocol. */
+static void relay_wrong(struct stream_relay *r) {
+	char text[200];
+	snprintf(text, sizeof text, "%s, which keeps this stream, sent what was not asked for",
+	        members_name(relays_of(&r->x)->members, &r->node));
+	relay_cancel(&r->x);
+	relay_end(r, 503, 0, text);
+}
+
 static void relay_on_bytes(
         void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
 	struct stream_relay *r = relay_find(arg, from);
 	const Caravan__StreamBytes *b = env->stream_bytes;
 	size_t len = payload ? payload_len(payload) : 0;
 	bool posted = true;
-	if (!r || !r->ask.from)
+	if (!r)
 		return;
+	r->got += len;
+	if (!r->ask.from || r->got > r->taken + STREAM_WINDOW) {
+		relay_wrong(r);
+		return;
+	}
 	if (!r->begun) {
 		struct relay_event *e = relay_event(r, RELAY_BEGIN, 0);
 		if (e)
@@ -281,7 +297,9 @@ static void relay_on_ack(
 	struct stream_relay *r = relay_find(arg, from);
 	(void)env;
 	(void)payload;
-	if (r && !r->ask.from)
+	if (r && r->ask.from)
+		relay_wrong(r);
+	else if (r)
 		relay_end(r, 0, 0, "");
 }
 
@@ -290,8 +308,12 @@ static void relay_on_refused(
 	struct stream_relay *r = relay_find(arg, from);
 	const Caravan__Refused *refused = env->refused;
 	(void)payload;
-	if (r)
-		relay_end(r, refused->busy ? 503 : 404, refused->busy, refused->reason);
+	char text[WIRE_TEXT_MAX];
+	if (!r)
+		return;
+	snprintf(text, sizeof text, "%s, which keeps this stream: %.800s",
+	        members_name(relays_of(&r->x)->members, &r->node), refused->reason);
+	relay_end(r, refused->busy ? 503 : 404, refused->busy, text);
 }
 
 static void relay_on_link(void *arg, const struct node_id *node, bool up, const char *why) {

@@ -17,6 +17,7 @@ enum { SEEDS = 20, STREAMS = 70 };
 static struct loop *http[2];
 static struct kept *kept;
 static struct lend *lend;
+static bool lends = true;
 static struct stream_relays *relays;
 
 /* A stream at the keeper. */
@@ -131,8 +132,10 @@ static void begin(uint64_t seed) {
 	for (int i = 0; i < 2; i++)
 		ck_assert_int_eq(loop_create(&http[i]), 0);
 	ck_assert_int_eq(kept_create(&kept, &(struct kept_limits){0}), 0);
-	ck_assert_int_eq(
-	        lend_create(&lend, serving[KEEPER].loop, http[KEEPER], serving[KEEPER].members, kept), 0);
+	lend = NULL;
+	int rc = lends ? lend_create(&lend, serving[KEEPER].loop, http[KEEPER], serving[KEEPER].members, kept)
+	               : 0;
+	ck_assert_int_eq(rc, 0);
 	ck_assert_int_eq(stream_relays_create(&relays, serving[ASKER].loop, serving[ASKER].members), 0);
 	ck_assert_int_eq(stream_relays_attach(relays, http[ASKER]), 0);
 }
@@ -257,6 +260,92 @@ START_TEST(nobody_takes_what_was_not_sent) {
 	ck_assert_uint_eq(lied, STREAM_WINDOW);
 	leave(&client);
 	end();
+}
+END_TEST
+
+/* A stream that has nothing to say yet is there all the same. */
+START_TEST(quiet_streams) {
+	begin((uint64_t)_i);
+	source_begin(&source, 1, 0);
+	ask(&client, source.id, 0, 1);
+	sim_for(60000);
+	ck_assert_uint_eq(client.begins, 1);
+	ck_assert_uint_eq(client.ends, 0);
+	source_write(&source);
+	source_end(&source);
+	until_end(&client);
+	expect(&client, &source, 1);
+	end();
+}
+END_TEST
+
+/* Its time begins when its last reader goes, though it ended long before. */
+START_TEST(time_after_a_late_reader) {
+	begin(0);
+	source_begin(&source, 1, 0);
+	while (source.len < LONG - 200)
+		source_write(&source);
+	source_end(&source);
+	client.slow = true;
+	ask(&client, source.id, 0, 1);
+	sim_for(100000);
+	kept_expire(kept, loop_now_ns());
+	leave(&client);
+	sim_for(1000);
+	kept_expire(kept, loop_now_ns());
+	ck_assert_uint_eq(kept_count(kept), 1);
+	client.slow = false;
+	ask(&client, source.id, 0, 1);
+	until_end(&client);
+	expect(&client, &source, 1);
+	sim_for(59000);
+	kept_expire(kept, loop_now_ns());
+	ck_assert_uint_eq(kept_count(kept), 1);
+	sim_for(2000);
+	kept_expire(kept, loop_now_ns());
+	ck_assert_uint_eq(kept_count(kept), 0);
+	end();
+}
+END_TEST
+
+static bool lies_begun;
+
+/* The keeper ignores its window, or acknowledges what was no question of that kind. */
+static void on_open_lies(
+        void *arg, const struct peers_from *from, const Caravan__Envelope *env, struct payload *payload) {
+	Caravan__Ack ack = CARAVAN__ACK__INIT;
+	Caravan__StreamBytes bytes = CARAVAN__STREAM_BYTES__INIT;
+	Caravan__Envelope wrong = WIRE_ENVELOPE(ACK, ack, &ack),
+	                  more = WIRE_ENVELOPE(STREAM_BYTES, stream_bytes, &bytes);
+	(void)env;
+	(void)payload;
+	lies_begun = true;
+	bytes.type = wire_string("text/plain");
+	if (arg == &lies_begun) {
+		ck_assert_int_eq(peers_answer(serving[KEEPER].peers, from, &wrong, NULL), 0);
+		return;
+	}
+	struct payload *p = payload_create(WIRE_STREAM_MAX);
+	memset(payload_data(p), 'x', WIRE_STREAM_MAX);
+	for (unsigned i = 0; i < STREAM_WINDOW / WIRE_STREAM_MAX + 1; i++)
+		ck_assert_int_eq(peers_answer(serving[KEEPER].peers, from, &more, p), 0);
+	payload_unref(p);
+}
+
+START_TEST(keepers_that_lie) {
+	lends = false; /* the test answers */
+	begin(0);
+	client.slow = true;
+	source_begin(&source, 1, 0);
+	ck_assert_int_eq(peers_on(serving[KEEPER].peers, CARAVAN__ENVELOPE__BODY_OPEN_STREAM, on_open_lies,
+	                         _i ? &lies_begun : NULL),
+	        0);
+	ask(&client, source.id, 0, 1);
+	until_end(&client);
+	expect_error(&client, 503, "sent what was not asked for");
+	ck_assert_uint_le(client.len, STREAM_WINDOW);
+	end();
+	lends = true;
 }
 END_TEST
 
@@ -500,6 +589,9 @@ static Suite *suite(void) {
 	tcase_add_loop_test(t, bytes_arrive_as_they_are_kept, 0, SEEDS);
 	tcase_add_loop_test(t, a_window_is_under_way, 0, 3);
 	tcase_add_test(t, nobody_takes_what_was_not_sent);
+	tcase_add_loop_test(t, quiet_streams, 0, 3);
+	tcase_add_test(t, time_after_a_late_reader);
+	tcase_add_loop_test(t, keepers_that_lie, 0, 2);
 	tcase_add_loop_test(t, unknown_and_foreign_ones, 0, 3);
 	tcase_add_test(t, nodes_that_cannot_be_asked);
 	tcase_add_test(t, a_node_that_does_not_answer);

@@ -479,6 +479,45 @@ START_TEST(all_of_them_are_bounded) {
 }
 END_TEST
 
+static struct kept_stream *one_of(
+        struct kept *k, const char *id, uint64_t key, unsigned *cancelled, void (*on_cancel)(void *arg)) {
+	struct kept_stream *s;
+	char err[200];
+	const struct kept_params p = {
+	        .id = id, .key = key, .seconds = 9, .cancel = on_cancel, .arg = cancelled};
+	ck_assert_int_eq(kept_reserve(&s, k, &p, err, sizeof err), 0);
+	kept_begin(s, "text/plain");
+	return s;
+}
+
+static struct kept_stream *large;
+
+static void large_cancelled(void *arg) {
+	++*(unsigned *)arg;
+	ck_assert_ptr_nonnull(strstr(kept_full(large), "together"));
+	kept_finish(large);
+}
+
+/* What one key has most of goes, not what another one writes. */
+START_TEST(who_writes_is_not_cut_for_others) {
+	struct kept *k;
+	unsigned cancelled = 0;
+	char bytes[9000] = "";
+	ck_assert_int_eq(kept_create(&k, &(struct kept_limits){.all = 24000}), 0);
+	struct kept_stream *small = one_of(k, "small", 6, NULL, NULL);
+	large = one_of(k, "large", 5, &cancelled, large_cancelled);
+	kept_write(large, "", bytes, sizeof bytes); /* 18,000 and its events */
+	kept_write(small, "", bytes, 3000);
+	ck_assert_uint_eq(cancelled, 1);
+	ck_assert_ptr_null(kept_full(small));
+	ck_assert_ptr_null(kept_find(k, "large", 5)); /* and forgotten */
+	ck_assert_ptr_nonnull(kept_find(k, "small", 6));
+	kept_finish(small);
+	kept_stop(k);
+	kept_destroy(k);
+}
+END_TEST
+
 /* The node stops: what runs is cancelled, and readers see that it is not the end. */
 START_TEST(nothing_is_left_at_the_end) {
 	begin(&x, "/v1/chat/completions", CHAT, 0);
@@ -519,6 +558,7 @@ static Suite *suite(void) {
 	tcase_add_test(small, long_streams_end);
 	tcase_add_test(small, streams_have_places);
 	tcase_add_test(small, all_of_them_are_bounded);
+	tcase_add_test(small, who_writes_is_not_cut_for_others);
 	suite_add_tcase(s, small);
 	return s;
 }
