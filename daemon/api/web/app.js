@@ -275,6 +275,10 @@ $("theme").addEventListener("click", () => {
 	const names = Object.keys(THEMES);
 	setTheme(names[(names.indexOf(document.documentElement.dataset.theme ?? "") + 1) % names.length]);
 });
+document.querySelector(".skip").addEventListener("click", (e) => {
+	e.preventDefault(); // the address is of conversations
+	$("input").focus();
+});
 $("new").addEventListener("click", begin);
 $("new-too").addEventListener("click", begin);
 $("shortcuts").addEventListener("click", () => ask($("shortcuts-dialog")));

@@ -116,6 +116,10 @@ async function chats(page) {
 	await page.reload();
 	await page.waitForSelector("html[data-ready]");
 	check("a reload keeps it", JSON.stringify(await answers(page)) === JSON.stringify(before), before, await answers(page));
+	await page.focus(".skip");
+	await page.keyboard.press("Enter");
+	check("the first link leads to the message field, and leaves the chat alone", JSON.stringify(await answers(page)) === JSON.stringify(before) &&
+		(await page.evaluate(() => document.activeElement.id)) === "input", await answers(page));
 	await page.click("#settings");
 	check("with its settings", (await page.inputValue("#set-seed")) === "7" && (await page.inputValue("#system")) === "You tell stories.");
 	await accessible(page, "the settings");
