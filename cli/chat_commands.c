@@ -139,6 +139,9 @@ static void chat_model(struct chat *c, const char *argument) {
 		chat_list_models(c);
 		return;
 	}
+	if (c->path) /* the memory of a file's daemon may be what the next one needs; the next answer opens it again */
+		client_close(&c->client);
+	before.client = c->client;
 	c->chosen = strdup(argument);
 	c->named = c->chosen;
 	c->client = (struct client){.fd = -1};
