@@ -24,6 +24,8 @@ struct harmony_stream {
 	bool calls;
 	enum where where;
 	/* CALL: held are its header and body */
+	bool fresh;            /* a message has begun whose body has not */
+	bool said[CALL];       /* REASONING, TEXT: there was some */
 	size_t plain;          /* TEXT: so many bytes are text, whatever marks they have */
 	size_t body;           /* where the body begins, */
 	size_t seen;           /* how much has been searched for its end, */
@@ -45,11 +47,20 @@ void harmony_destroy(struct harmony_stream *s) {
 	free(s);
 }
 
+static bool harmony_say(
+        const struct harmony_stream *s, const char *text, size_t n, const struct reply_sink *sink) {
+	return s->where == REASONING ? sink->reasoning(sink->arg, text, n) : sink->text(sink->arg, text, n);
+}
+
+/* Messages of a kind are apart by a blank line. */
 static bool harmony_give(struct harmony_stream *s, size_t n, const struct reply_sink *sink) {
+	const bool reasoning = s->where == REASONING;
 	if (n == 0)
 		return true;
-	bool ok = s->where == REASONING ? sink->reasoning(sink->arg, s->held.s, n)
-	                                : sink->text(sink->arg, s->held.s, n);
+	bool ok = !(s->fresh && s->said[reasoning ? REASONING : TEXT]) || harmony_say(s, "\n\n", 2, sink);
+	s->fresh = false;
+	s->said[reasoning ? REASONING : TEXT] = true;
+	ok = ok && harmony_say(s, s->held.s, n, sink);
 	held_drop(&s->held, n);
 	return ok;
 }
@@ -107,12 +118,12 @@ static enum where header_read(struct harmony_stream *s, size_t n, bool *known) {
 	return analysis ? REASONING : TEXT;
 }
 
-/* What is held is not a header: its first mark is text. */
-static void header_refuse(struct harmony_stream *s) {
+/* What is held is not a header: its first mark is text.  Or it is one, of so many bytes, that says nothing known: all of it is. */
+static void header_refuse(struct harmony_stream *s, size_t header) {
 	size_t space = held_space(s->held.s, s->held.len);
 	s->where = TEXT;
-	s->plain = 0;
-	for (size_t i = 0; i < ENDS; i++)
+	s->plain = header;
+	for (size_t i = 0; i < ENDS && header == 0; i++)
 		if (!ends[i].dropped && held_begins(s->held.s + space, s->held.len - space, ends[i].mark) > 0)
 			s->plain = space + strlen(ends[i].mark);
 }
@@ -126,18 +137,19 @@ static bool harmony_header(struct harmony_stream *s) {
 	if (begins == 0 || (begins > 0 && !end && s->held.len < most))
 		return false;
 	if (begins < 0 || !end) {
-		header_refuse(s);
+		header_refuse(s, 0);
 		return true;
 	}
 	size_t n = (size_t)(end - s->held.s), body = n + strlen(MESSAGE);
 	s->where = header_read(s, n, &known);
 	if (!known) {
-		header_refuse(s);
+		header_refuse(s, body);
 	} else if (s->where == CALL) {
 		s->body = s->seen = body;
 		s->string = s->escaped = false;
 	} else {
 		held_drop(&s->held, body);
+		s->fresh = true;
 	}
 	return true;
 }

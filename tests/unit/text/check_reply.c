@@ -131,7 +131,8 @@ static const struct {
         /* the recipient before the channel, and an answer that ends with its call's mark */
         {HARMONY, " to=functions.f<|channel|>commentary json<|message|> {\"a\":1}\n", "{f {\"a\":1}}"},
         {HARMONY, "<|start|>assistant to=functions.f<|channel|>commentary<|message|><|call|>", "{f {}}"},
-        {HARMONY, ANALYSIS "a<|start|>assistant" FINAL "b" FINAL "c", "~a~bc"},
+        {HARMONY, ANALYSIS "a<|start|>assistant" FINAL "b" FINAL "c", "~a~b\n\nc"},
+        {HARMONY, ANALYSIS "a<|end|>" FINAL "b<|end|>" ANALYSIS "c<|end|>" FINAL "d", "~a~b~\n\nc~\n\nd"},
         {HARMONY, FINAL "<|channel|>final<|message|>x", "x"},
         {HARMONY, ANALYSIS "a <|en", "~a <|en~"},
         /* what is none of these is text */
@@ -139,13 +140,15 @@ static const struct {
         {HARMONY, "  Hi <|message|>!", "  Hi <|message|>!"},
         {HARMONY, "<|channel|>final", "<|channel|>final"},
         {HARMONY, "<|channel|>other<|message|>x<|end|>", "<|channel|>other<|message|>x"},
-        {HARMONY, "<|start|>user<|message|>x<|end|>" FINAL "y", "<|start|>user<|message|>xy"},
+        {HARMONY, "<|start|>user<|message|>x<|end|>" FINAL "y", "<|start|>user<|message|>x\n\ny"},
         {HARMONY, "<|start|>assistant<|channel|>other<|message|>x",
                 "<|start|>assistant<|channel|>other<|message|>x"},
         {HARMONY, "<|channel|>commentary to=browser.open<|message|>{}<|call|>",
                 "<|channel|>commentary to=browser.open<|message|>{}"},
-        {HARMONY, CALL "{\"a\":<|call|>" FINAL "x", CALL "{\"a\":<|call|>x"},
-        {HARMONY, CALL "[1]<|start|>assistant" FINAL "x", CALL "[1]x"},
+        {HARMONY, CALL "{\"a\":<|call|>" FINAL "x", CALL "{\"a\":<|call|>\n\nx"},
+        {HARMONY, "<|start|>assistant to=browser.search<|channel|>analysis<|message|>{\"q\":1}<|call|>",
+                "<|start|>assistant to=browser.search<|channel|>analysis<|message|>{\"q\":1}"},
+        {HARMONY, CALL "[1]<|start|>assistant" FINAL "x", CALL "[1]\n\nx"},
         {HARMONY, CALL "{\"a\":\"", CALL "{\"a\":\""},
         {MUTE, ANALYSIS "a<|end|><|start|>assistant" CALL "{}<|call|>", "~a~<|start|>assistant" CALL "{}"},
 };
