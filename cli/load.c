@@ -8,6 +8,7 @@
 #include "cli/table.h"
 #include "common/paths.h"
 #include "common/size.h"
+#include "daemon/text/utf8.h"
 #include "kernels/kernels.h"
 #include <errno.h>
 #include <signal.h>
@@ -247,6 +248,9 @@ static int load_with_draft(const struct args *a, Caravan__CtlLoad *cmd, const ch
 static int load_read_template(Caravan__CtlLoad *cmd, char *named, char text[WIRE_TEMPLATE_MAX + 1]) {
 	size_t len = strlen(named);
 	if (!strchr(named, '/') && !(len > 6 && strcmp(named + len - 6, ".jinja") == 0)) {
+		if (!wire_line_ok(named, WIRE_NAME_MAX))
+			return fail("--template: there is no template with a name of more than %d bytes",
+			        WIRE_NAME_MAX);
 		cmd->template_name = named;
 		return 0;
 	}
@@ -257,8 +261,8 @@ static int load_read_template(Caravan__CtlLoad *cmd, char *named, char text[WIRE
 		rc = fail("--template: cannot read %s: %s", named, strerror(errno));
 	else if (len > WIRE_TEMPLATE_MAX)
 		rc = fail("--template: %s is too long: at most %u bytes", named, WIRE_TEMPLATE_MAX);
-	else if (len == 0 || memchr(text, '\0', len))
-		rc = fail("--template: %s is not a text", named);
+	else if (len == 0 || memchr(text, '\0', len) || !utf8_valid(text, len))
+		rc = fail("--template: %s is not a text in UTF-8", named);
 	if (f)
 		fclose(f);
 	if (rc == 0) {

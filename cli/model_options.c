@@ -38,7 +38,7 @@ bool model_options_take(struct model_options *o, const struct args *a, int optio
 		return true;
 	case OPT_TEMPLATE:
 		if (!*optarg || !wire_line_ok(optarg, PATH_MAX))
-			args_usage(a, "--template: '%s' is not the name of a template, or a file", optarg);
+			args_usage(a, "--template: this is not the name of a template, or a file");
 		o->template = optarg;
 		return true;
 	default:

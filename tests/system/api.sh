@@ -71,6 +71,8 @@ require on beta load named
 require wait_for 10 known
 requests named
 require on beta unload named
+printf '\303' >"$dir/latin.jinja"
+check "a file that is not UTF-8 is named as such" refused "latin.jinja is not a text in UTF-8" on alpha load --template "$dir/latin.jinja" "$demo"
 printf 'own {{ messages[0].content }}<think>' >"$dir/own.jinja"
 require on alpha load --nodes all --template "$dir/own.jinja" --name owned "$demo"
 known() { for n in alpha beta gamma; do serves $n owned || return 1; done; }

@@ -433,7 +433,7 @@ static void responses_read_logprobs(struct prompt *q, struct fields *f) {
 }
 
 static void responses_read(struct chat *c, struct prompt *q, struct fields *f, const struct model_entry *m) {
-	const json_t *reasoning = fields_get(f, NULL, "reasoning");
+	const json_t *effort = json_object_get(fields_get(f, NULL, "reasoning"), "effort");
 	prompt_read_sampling(q, f, NULL);
 	prompt_read_limit(q, f, NULL, "max_output_tokens");
 	responses_read_logprobs(q, f);
@@ -443,8 +443,9 @@ static void responses_read(struct chat *c, struct prompt *q, struct fields *f, c
 	responses_read_input(c, f);
 	responses_read_tools(c, f);
 	chat_keep_allowed(c, f);
-	chat_read_effort(
-	        c, f, reasoning ? fields_string(f, reasoning, "effort", NULL) : NULL, "reasoning.effort");
+	if (effort && !json_is_string(effort) && !json_is_null(effort))
+		fields_fail(f, "reasoning.effort", "reasoning.effort is to be a string");
+	chat_read_effort(c, f, json_string_value(effort), "reasoning.effort");
 	chat_render(c, m, q, f);
 	c->one_call = !fields_bool(f, NULL, "parallel_tool_calls", true);
 	constrain_to_calls(q, f, c);

@@ -154,6 +154,8 @@ static const struct {
         {QWEN, "/v1/chat/completions", HI ",\"reasoning_effort\":\"much\"", "none, minimal, low"},
         {PLAIN, "/v1/responses", "\"input\":\"hi\",\"reasoning\":{\"effort\":\"high\"}",
                 "reasoning.effort: "},
+        {QWEN, "/v1/responses", "\"input\":\"hi\",\"reasoning\":{\"effort\":1}",
+                "reasoning.effort is to be a string"},
         {QWEN, "/v1/messages", "\"max_tokens\":9,\"thinking\":{\"type\":\"much\"}," HI,
                 "enabled, disabled or adaptive"},
 };
