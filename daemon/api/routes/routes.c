@@ -7,6 +7,7 @@
 #include "daemon/api/routes/responses.h"
 #include "daemon/api/routes/streams.h"
 #include "daemon/api/web/web.h"
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,8 +25,10 @@ const struct http_route *routes_table(size_t *n) {
 	        {llama_routes, llama_nroutes}, {streams_routes, streams_nroutes}, {web_routes, web_nroutes}};
 	*n = 0;
 	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
-		for (size_t k = 0; k < parts[i].n && *n < ROUTES_MAX; k++)
+		for (size_t k = 0; k < parts[i].n; k++) {
+			assert(*n < ROUTES_MAX);
 			all[(*n)++] = parts[i].route[k];
+		}
 	return all;
 }
 
