@@ -91,13 +91,16 @@ export class Markdown {
 	constructor(root) {
 		this.root = root;
 		this.blocks = []; // { raw, nodes }
+		this.known = 0; // definitions of links
 	}
 
 	draw(text) {
-		const tokens = marked.lexer(text).filter((t) => t.type !== "space" && t.type !== "def");
-		const links = marked.lexer(text).links;
+		const all = marked.lexer(text), links = all.links, known = Object.keys(links).length;
+		const tokens = all.filter((t) => t.type !== "space" && t.type !== "def");
 		let same = 0;
-		while (same < tokens.length && this.blocks[same]?.raw === tokens[same].raw) same++;
+		// a definition may be of a link in any of them
+		while (known === this.known && same < tokens.length && this.blocks[same]?.raw === tokens[same].raw) same++;
+		this.known = known;
 		for (const block of this.blocks.splice(same)) for (const node of block.nodes) node.remove();
 		for (const token of tokens.slice(same)) {
 			const one = [token];

@@ -318,6 +318,17 @@ async function hostile(page) {
 const MARKDOWN = "Some **bold** text.\n\n```python\ndef f(x):\n    return x\n```\n\n| a | b |\n|---|--:|\n| 1 | 2 |\n\nIt is $x_1 * y_1$ and \\(a_b\\).\n\n\\[\n\\sum_{i=1}^{n} i\n= \\frac{n(n+1)}{2}\n\\]\n\n[link](https://example.org/)";
 
 async function markdown(page) {
+	const grown = await page.evaluate(async () => {
+		const { Markdown } = await import("/web/markdown.js");
+		const root = document.createElement("div"), m = new Markdown(root);
+		m.draw("First\n\n[late]\n\nThird");
+		const [first] = root.children;
+		m.draw("First\n\n[late]\n\nThird grows");
+		const kept = root.firstElementChild === first && root.children.length === 3 && root.lastElementChild.textContent === "Third grows";
+		m.draw("First\n\n[late]\n\nThird grows\n\n[late]: https://example.org/");
+		return { kept, link: root.querySelector("a")?.href, text: root.textContent };
+	});
+	check("a text that grows is drawn where it grew, and a link when its address comes", grown.kept && grown.link === "https://example.org/" && /^First\s*late\s*Third grows\s*$/.test(grown.text), grown);
 	await page.click("#new");
 	await instead(page, MARKDOWN, "Let me *think*.");
 	await say(page, "Show me");
