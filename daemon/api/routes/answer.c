@@ -278,9 +278,10 @@ static bool answer_on_content(void *arg, const char *text, size_t len) {
 	if (len == 0)
 		return true;
 	tokens->shown = tokens->n;
-	if (!at->a->stream)
+	if (!at->a->stream && !at->a->dialect->by_items)
 		return answer_keep(at->a, at->choice, text, len);
-	answer_open(at->a);
+	if (at->a->stream)
+		answer_open(at->a);
 	at->a->dialect->text(at->a, at->choice, text, len);
 	return true;
 }
@@ -295,9 +296,10 @@ static bool answer_on_reasoning(void *arg, const char *text, size_t len) {
 	struct answer_at *at = arg;
 	answer_drop_tokens(at);
 	at->a->thought = true;
-	if (!at->a->stream)
+	if (!at->a->stream && !at->a->dialect->by_items)
 		return held_append(&at->a->choice[at->choice].reasoning, text, len);
-	answer_open(at->a);
+	if (at->a->stream)
+		answer_open(at->a);
 	at->a->dialect->reasoning(at->a, at->choice, text, len);
 	return true;
 }
@@ -367,9 +369,13 @@ static void answer_on_end(void *arg, unsigned choice, const struct completion_en
 		answer_fail(a, &(struct completion_error){.status = 500, .text = "out of memory"});
 		return;
 	}
-	if (a->stream) {
+	if (a->stream)
 		answer_open(a);
+	if (a->stream || a->dialect->by_items)
 		a->dialect->end(a, choice);
+	if (a->lost) {
+		answer_fail(a, &(struct completion_error){.status = 500, .text = "out of memory"});
+		return;
 	}
 	if (++a->ended < a->choices)
 		return;

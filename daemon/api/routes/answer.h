@@ -40,6 +40,8 @@ struct dialect {
 	void (*done)(struct answer *a);
 	/* An error in the middle of a stream; done is not called after it. */
 	void (*broken)(struct answer *a, json_t *error);
+	/* An answer that is not streamed is made of the same items: text, reasoning and end are called for it too, and send nothing. */
+	bool by_items;
 	/* The answer, when it is not streamed. */
 	json_t *(*whole)(struct answer *a);
 	bool text_tokens; /* log-probabilities are those of the text alone, without reasoning and calls */
@@ -78,6 +80,7 @@ struct answer {
 	char id[KEPT_ID], model[128], fingerprint[24];
 	int64_t created;   /* Unix time */
 	bool texts;        /* some has come, of any choice */
+	bool lost;         /* some text, for want of memory; not of a stream */
 	bool thought;      /* there was reasoning */
 	uint64_t begun_ns; /* for durations */
 	uint32_t prompt;   /* tokens; 0: unknown yet */

@@ -68,9 +68,32 @@ static void anthropic_block_delta(struct answer *a, const char *type, const char
 	                anthropic_block_index(a), "delta", "type", type, key, value));
 }
 
+/* The open block of an answer that is not streamed; one of a call is kept already. */
+static void anthropic_keep_block(struct answer *a) {
+	struct answer_choice *c = &a->choice[0];
+	json_t *block = NULL;
+	if (a->block_kind == BLOCK_TEXT)
+		block = json_pack(
+		        "{s:s, s:o}", "type", "text", "text", answer_string(c->text ? c->text : "", c->len));
+	else if (a->block_kind == BLOCK_REASONING)
+		block = json_pack("{s:s, s:o, s:s}", "type", "thinking", "thinking",
+		        answer_string(c->reasoning.s, c->reasoning.len), "signature", "");
+	if (!c->calls)
+		c->calls = json_array();
+	if (block)
+		json_array_append_new(c->calls, block);
+	c->len = 0;
+	c->reasoning.len = 0;
+	a->block_kind = BLOCK_NONE;
+}
+
 static void anthropic_block_close(struct answer *a) {
 	if (a->block_kind == BLOCK_NONE)
 		return;
+	if (!a->stream) {
+		anthropic_keep_block(a);
+		return;
+	}
 	if (a->block_kind == BLOCK_REASONING)
 		anthropic_block_delta(a, "signature_delta", "signature", json_string(""));
 	answer_send_event(a, "content_block_stop",
@@ -83,6 +106,10 @@ static void anthropic_block_open(struct answer *a, unsigned kind, json_t *start)
 	anthropic_block_close(a);
 	a->block++;
 	a->block_kind = kind;
+	if (!a->stream) {
+		json_decref(start);
+		return;
+	}
 	answer_send_event(a, "content_block_start",
 	        json_pack("{s:s, s:i, s:o}", "type", "content_block_start", "index", anthropic_block_index(a),
 	                "content_block", start));
@@ -96,7 +123,10 @@ static void anthropic_open_text(struct answer *a) {
 static void anthropic_text(struct answer *a, unsigned choice, const char *text, size_t len) {
 	(void)choice;
 	anthropic_open_text(a);
-	anthropic_block_delta(a, "text_delta", "text", answer_string(text, len));
+	if (a->stream)
+		anthropic_block_delta(a, "text_delta", "text", answer_string(text, len));
+	else
+		a->lost = !answer_keep(a, 0, text, len) || a->lost;
 }
 
 static void anthropic_reasoning(struct answer *a, unsigned choice, const char *text, size_t len) {
@@ -104,7 +134,10 @@ static void anthropic_reasoning(struct answer *a, unsigned choice, const char *t
 	if (a->block_kind != BLOCK_REASONING)
 		anthropic_block_open(a, BLOCK_REASONING,
 		        json_pack("{s:s, s:s, s:s}", "type", "thinking", "thinking", "", "signature", ""));
-	anthropic_block_delta(a, "thinking_delta", "thinking", answer_string(text, len));
+	if (a->stream)
+		anthropic_block_delta(a, "thinking_delta", "thinking", answer_string(text, len));
+	else
+		a->lost = !held_append(&a->choice[0].reasoning, text, len) || a->lost;
 }
 
 static json_t *anthropic_use_json(const struct answer *a, const struct tool_call *call, json_t *input) {
@@ -118,6 +151,7 @@ static json_t *anthropic_use_json(const struct answer *a, const struct tool_call
 static void anthropic_call(struct answer *a, unsigned choice, const struct tool_call *call) {
 	struct answer_choice *c = &a->choice[choice];
 	if (!a->stream) {
+		anthropic_block_open(a, BLOCK_CALL, NULL);
 		if (!c->calls)
 			c->calls = json_array();
 		json_array_append_new(
@@ -150,15 +184,7 @@ static void anthropic_broken(struct answer *a, json_t *error) {
 
 static json_t *anthropic_whole(struct answer *a) {
 	const struct answer_choice *c = &a->choice[0];
-	json_t *content = json_array();
-	if (c->reasoning.len)
-		json_array_append_new(
-		        content, json_pack("{s:s, s:o, s:s}", "type", "thinking", "thinking",
-		                         answer_string(c->reasoning.s, c->reasoning.len), "signature", ""));
-	if (c->len > 0 || !c->calls)
-		json_array_append_new(content, json_pack("{s:s, s:o}", "type", "text", "text",
-		                                       answer_string(c->text ? c->text : "", c->len)));
-	json_array_extend(content, c->calls);
+	json_t *content = c->calls ? json_incref(c->calls) : json_array();
 	json_t *o = anthropic_message_json(a, content, anthropic_usage_json(a));
 	json_object_set_new(o, "stop_reason", json_string(anthropic_stop_reason(a)));
 	json_object_set_new(o, "stop_sequence", anthropic_stop_text(a));
@@ -172,6 +198,7 @@ static const struct dialect anthropic_dialect = {.api = METRICS_ANTHROPIC,
         .open = anthropic_open,
         .text = anthropic_text,
         .reasoning = anthropic_reasoning,
+        .by_items = true,
         .call = anthropic_call,
         .end = anthropic_end,
         .done = anthropic_done,

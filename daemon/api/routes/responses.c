@@ -107,6 +107,10 @@ static json_t *responses_json(const struct answer *a, const char *status) {
 
 /* o's reference is taken. */
 static void responses_event(struct answer *a, const char *type, json_t *o) {
+	if (!a->stream) {
+		json_decref(o);
+		return;
+	}
 	json_object_set_new(o, "type", json_string(type));
 	json_object_set_new(o, "sequence_number", json_integer(a->sequence++));
 	answer_send_event(a, type, o);
@@ -180,8 +184,10 @@ static void responses_reasoning(struct answer *a, unsigned choice, const char *t
 		        a, "response.content_part.added", "part", responses_reasoning_part("", 0));
 	}
 	if (!held_append(&a->choice[0].reasoning, text, len))
-		return; /* as with text */
-	responses_reasoning_event(a, "response.reasoning_text.delta", "delta", answer_string(text, len));
+		a->lost = !a->stream; /* as with text */
+	else if (a->stream)
+		responses_reasoning_event(
+		        a, "response.reasoning_text.delta", "delta", answer_string(text, len));
 }
 
 static void responses_open_message(struct answer *a) {
@@ -205,10 +211,12 @@ static void responses_close_message(struct answer *a) {
 	a->block_kind = BLOCK_NONE;
 	answer_tokens_drop_unshown(&c->tokens);
 	json_t *item = responses_message(a, responses_index(a), true);
-	responses_part_event(a, "response.output_text.done", "text", answer_string(text, c->len),
-	        responses_logprobs(a, 0));
-	responses_part_event(a, "response.content_part.done", "part",
-	        responses_part(text, c->len, responses_logprobs(a, 0)), NULL);
+	if (a->stream) {
+		responses_part_event(a, "response.output_text.done", "text", answer_string(text, c->len),
+		        responses_logprobs(a, 0));
+		responses_part_event(a, "response.content_part.done", "part",
+		        responses_part(text, c->len, responses_logprobs(a, 0)), NULL);
+	}
 	responses_add(a, json_incref(item));
 	responses_item_event(a, "response.output_item.done", item);
 	answer_tokens_clear(&c->tokens);
@@ -218,7 +226,9 @@ static void responses_text(struct answer *a, unsigned choice, const char *text, 
 	struct answer_tokens *tokens = &a->choice[choice].tokens;
 	responses_open_message(a);
 	if (!answer_keep(a, 0, text, len))
-		return; /* no memory: the text's end says less than its pieces */
+		a->lost = !a->stream; /* of a stream the text's end says less than its pieces */
+	if (a->lost || !a->stream)
+		return;
 	responses_part_event(a, "response.output_text.delta", "delta", answer_string(text, len),
 	        responses_logprobs(a, tokens->sent));
 	tokens->sent = tokens->n;
@@ -234,11 +244,6 @@ static void responses_call_event(struct answer *a, const char *event, const char
 
 static void responses_call(struct answer *a, unsigned choice, const struct tool_call *call) {
 	(void)choice;
-	if (!a->stream) {
-		/* a message is the first item, if there is text */
-		responses_add(a, responses_call_item(a, a->choice[0].ncalls, call, true));
-		return;
-	}
 	responses_close_reasoning(a);
 	responses_close_message(a);
 	a->block++;
@@ -274,15 +279,6 @@ static void responses_broken(struct answer *a, json_t *error) {
 }
 
 static json_t *responses_whole(struct answer *a) {
-	struct answer_choice *c = &a->choice[0];
-	answer_tokens_drop_unshown(&c->tokens);
-	bool message = c->len > 0 || (!c->calls && c->reasoning.len == 0);
-	if (!c->calls)
-		c->calls = json_array();
-	if (message)
-		json_array_insert_new(c->calls, 0, responses_message(a, 0, true));
-	if (c->reasoning.len > 0)
-		json_array_insert_new(c->calls, 0, responses_reasoning_item(a, 0, true));
 	return responses_json(a, "completed");
 }
 
@@ -297,7 +293,8 @@ static const struct dialect responses_dialect = {.api = METRICS_OPENAI,
         .done = responses_done,
         .broken = responses_broken,
         .whole = responses_whole,
-        .text_tokens = true};
+        .text_tokens = true,
+        .by_items = true};
 
 /* ---- requests ------------------------------------------------------------------------------------ */
 

@@ -422,6 +422,41 @@ START_TEST(responses_choice) {
 }
 END_TEST
 
+/* Several messages of gpt-oss: a whole answer has the items of a streamed one, in their order. */
+START_TEST(several_messages) {
+	static const char says[] =
+	        "<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>commentary<|message|>b<|end|>"
+	        "<|start|>assistant<|channel|>analysis<|message|>c<|end|><|start|>assistant<|channel|>final<|message|>d";
+	fake_begin(OSS);
+	ask("/v1/messages", "{\"max_tokens\":9," HI "}");
+	fake_text(says);
+	fake_finish(CARAVAN__REASON__END);
+	json_t *o = json_loads(x.out, 0, NULL),
+	       *want = json_loads(
+	               "[{\"type\":\"thinking\",\"thinking\":\"a\",\"signature\":\"\"},{\"type\":\"text\",\"text\":"
+	               "\"b\"},{\"type\":\"thinking\",\"thinking\":\"\\n\\nc\",\"signature\":\"\"},{\"type\":\"text\","
+	               "\"text\":\"\\n\\nd\"}]",
+	               0, NULL);
+	ck_assert_msg(json_equal(json_object_get(o, "content"), want), "%s", x.out);
+	json_decref(o);
+	json_decref(want);
+	fake_done(&x);
+	fake_end();
+	fake_begin(OSS);
+	ask("/v1/responses", "{\"input\":\"hi\"}");
+	fake_text(says);
+	fake_finish(CARAVAN__REASON__END);
+	o = without(json_loads(x.out, 0, NULL));
+	want = json_loads(
+	        "[" REASONING("completed", THOUGHT("a")) "," MESSAGE("completed", PART("b")) "," REASONING(
+	                "completed", THOUGHT("\\n\\nc")) "," MESSAGE("completed", PART("\\n\\nd")) "]",
+	        0, NULL);
+	ck_assert_msg(want && json_equal(json_object_get(o, "output"), want), "%s", x.out);
+	json_decref(o);
+	json_decref(want);
+}
+END_TEST
+
 /* Several choices are taken apart each for itself. */
 START_TEST(choices) {
 	fake_begin(QWEN);
@@ -455,6 +490,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, responses_stream);
 	tcase_add_test(t, responses_without_message);
 	tcase_add_test(t, responses_choice);
+	tcase_add_test(t, several_messages);
 	tcase_add_test(t, choices);
 	suite_add_tcase(s, t);
 	return s;
