@@ -8,7 +8,7 @@ import * as sidebar from "./sidebar.js";
 import * as store from "./store.js";
 import * as thread from "./thread.js";
 
-const LOOK_SOON = 3000, LOOK_LATER = 20000; // ms between two looks at the models
+const LOOK_SOON = 1500, LOOK_LATER = 20000; // ms between two looks at the models
 const MODEL = "caravan.model";
 const EXAMPLES = ["Tell me a story about a caravan in the desert", "Explain how a bicycle stays upright", "Write a shell script that finds large files",
 	"Compare tea and coffee in a table"];
