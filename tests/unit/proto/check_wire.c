@@ -553,6 +553,10 @@ START_TEST(fields_agree) {
 	ck_assert(!valid(e, 0, WIRE_ROUTER_INVITED));
 	e->join->entry->expelled = true; /* a tombstone needs none */
 	ck_assert(valid(e, 0, WIRE_ROUTER_INVITED));
+	e = envelope_make(protobuf_c_message_descriptor_get_field_by_name(env, "ctl_chat"));
+	ck_assert(valid(e, 10, WIRE_CONTROL));
+	e->ctl_chat->run->special = true; /* what is in a message is text */
+	ck_assert(!valid(e, 10, WIRE_CONTROL));
 }
 END_TEST
 
