@@ -32,7 +32,8 @@ static const char help[] =
         "\n"
         "  -m MODEL               the model (default: the only one that is served)\n"
         "  --prompt N[,N]...      tokens of a prompt (default: 512, or what fits)\n"
-        "  --generate N           tokens of an answer at most (default: 128, or what fits)\n"
+        "  --generate N           tokens of an answer at most (default: 128, or as many as\n"
+        "                         fit)\n"
         "  --streams N[,N]...     streams at once (default: 1, and as many as the model\n"
         "                         was loaded for)\n"
         "  --runs N               runs of each, after one to warm up (default: 3)\n"
@@ -364,7 +365,7 @@ static int bench_run(int argc, char **argv) {
 }
 
 const struct command command_bench = {.name = "bench",
-        .usage = "[-m MODEL] [--prompt N] [--generate N] [--streams N] [OPTION]...",
+        .usage = "[-m MODEL] [--prompt N] [--generate N] [OPTION]...",
         .summary = "measure a model that the cluster serves",
         .help = help,
         .run = bench_run};
