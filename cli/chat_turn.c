@@ -373,7 +373,7 @@ static int turn_connect(struct chat *c) {
 }
 
 void chat_turn(struct chat *c) {
-	struct turn t = {.chat = c, .shown = true, .began = turn_now()};
+	struct turn t = {.chat = c, .shown = true};
 	struct answer_end *end = calloc(1, sizeof *end);
 	if (!end || turn_connect(c) != 0) {
 		chat_note(c, "The question is kept; /regenerate asks it again.");
@@ -381,6 +381,7 @@ void chat_turn(struct chat *c) {
 		return;
 	}
 	signals_begin(&c->client);
+	t.began = turn_now();
 	end->outcome = ANSWER_LOST;
 	if (turn_send(c) == 0)
 		answer_receive(&c->client, turn_take_text, &t, end);
