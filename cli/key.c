@@ -65,6 +65,23 @@ static int key_print_secret(const struct args *a, const Caravan__CtlKeyCreate *c
 	return rc;
 }
 
+/* ---- how many ------------------------------------------------------------------------------------ */
+
+static int key_count_answer(void *count, struct client *c, const Caravan__Envelope *env) {
+	(void)c;
+	if (env->body_case == CARAVAN__ENVELOPE__BODY_CTL_KEY_LIST)
+		*(size_t *)count = env->ctl_key_list->n_keys;
+	return 0;
+}
+
+/* The valid keys.  Returns an exit status. */
+static int key_count(const struct args *a, size_t *count) {
+	Caravan__CtlKeys cmd = CARAVAN__CTL_KEYS__INIT;
+	Caravan__Envelope env = WIRE_ENVELOPE(CTL_KEYS, ctl_keys, &cmd);
+	*count = 0;
+	return simple_ask(a, &env, key_count_answer, count);
+}
+
 /* ---- list ---------------------------------------------------------------------------------------- */
 
 static int key_print_json(const Caravan__CtlKeyList *list) {
@@ -89,6 +106,10 @@ static int key_print(void *json, struct client *c, const Caravan__Envelope *env)
 		return 0;
 	if (*(bool *)json)
 		return key_print_json(list);
+	if (list->n_keys == 0) {
+		fputs("no keys\n", stderr);
+		return 0;
+	}
 	table_begin(&t, sizeof heads / sizeof *heads, 0);
 	for (size_t i = 0; i < sizeof heads / sizeof *heads; i++)
 		table_cell(&t, "%s", heads[i]);
@@ -115,7 +136,14 @@ static int key_create(const struct args *a, char *name, uint64_t seconds) {
 	if (name)
 		cmd.name = name;
 	cmd.seconds = seconds;
-	return key_print_secret(a, &cmd);
+	size_t before;
+	int rc = key_count(a, &before);
+	rc = rc ? rc : key_print_secret(a, &cmd);
+	if (rc == 0 && before == 0)
+		fputs("This is the only valid key: from now on every request over HTTP needs a key, except to nodes\n"
+		      "that run with --http-open.\n",
+		        stderr);
+	return rc;
 }
 
 static int key_list(const struct args *a, bool json) {
@@ -128,9 +156,17 @@ static int key_revoke(const struct args *a, char *key) {
 	Caravan__CtlKeyRevoke cmd = CARAVAN__CTL_KEY_REVOKE__INIT;
 	Caravan__Envelope env = WIRE_ENVELOPE(CTL_KEY_REVOKE, ctl_key_revoke, &cmd);
 	cmd.key = key;
+	size_t left = 1;
 	int rc = simple_run(a, &env);
-	if (rc == 0)
+	if (rc == 0) {
 		printf("Revoked %s: nodes that are up refuse it now, others when they come back.\n", key);
+		fflush(stdout);
+		rc = key_count(a, &left);
+	}
+	if (rc == 0 && left == 0)
+		fputs("No valid key is left: nobody is served over HTTP until caravan key create, except by nodes that run\n"
+		      "with --http-open.\n",
+		        stderr);
 	return rc;
 }
 

@@ -67,9 +67,11 @@ static void http_api_access(void *arg, const char *secret, bool loopback, struct
 	switch (api_keys_check(a->keys, secret, (uint64_t)time(NULL), &out->client, out->name)) {
 	case API_KEY_NONE:
 		out->granted = loopback || a->open;
+		out->none_valid = !out->granted;
 		break;
 	case API_KEY_OVER: /* not even this machine, which a proxy's clients all come from: opening is said */
 		out->granted = a->open;
+		out->none_valid = !out->granted;
 		break;
 	case API_KEY_UNKNOWN:
 		break;

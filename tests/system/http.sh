@@ -48,8 +48,14 @@ done
 check "a certificate without a key too" says 2 "belong together" caravand --tls-cert x
 
 # ---- keys -----------------------------------------------------------------------------------------------
-require sh -c 'caravan key create --control "$0/alpha/control.sock" --name one >"$0/one"' "$dir"
-require sh -c 'caravan key create --control "$0/beta/control.sock" --name two --expires 1h >"$0/two"' "$dir"
+no_list() { on alpha key list >"$dir/list" 2>"$dir/said" && ! test -s "$dir/list" && grep -qx "no keys" "$dir/said"; }
+check "a list of none says so" no_list
+require sh -c 'caravan key create --control "$0/alpha/control.sock" --name one >"$0/one" 2>"$0/one.said"' "$dir"
+check "the first key says that requests need one" grep -q "from now on every request over HTTP needs a key" "$dir/one.said"
+known() { on beta key list | grep -q one; }
+require wait_for 10 known
+require sh -c 'caravan key create --control "$0/beta/control.sock" --name two --expires 1h >"$0/two" 2>"$0/two.said"' "$dir"
+check "the second says nothing" test ! -s "$dir/two.said"
 one=$(cat "$dir/one") two=$(cat "$dir/two")
 check "a key may live for years" on alpha key create --name years --expires 3650d
 check "not for longer" says 2 "up to 3650 days" on alpha key create --expires 3651d
@@ -92,9 +98,11 @@ require mv "$dir/access" "$dir/access.1"
 require kill -HUP "$(pid_of beta)"
 logged() { gets 404 beta "x-api-key: $two" && test -s "$dir/access"; }
 check "SIGHUP makes a new access log" wait_for 10 logged
-require on beta key revoke two
+check "the last key is revoked" sh -c 'caravan key revoke --control "$0/beta/control.sock" two >"$0/revoked" 2>"$0/revoked.said"' "$dir"
+check "which says that nobody is served now" grep -q "No valid key is left: nobody is served" "$dir/revoked.said"
 over() { on "$1" key list --json >"$dir/list" && ! grep -q '"name"' "$dir/list" && gets 401 "$1" && gets 401 "$1" "Authorization: Bearer $two"; }
 for n in beta gamma; do check "$n: when the last key is gone, nobody is served" wait_for 10 over $n; done
+check "and a request is told how to make one" says_as beta /v1/models '^401 .*none is valid now: caravan key create makes one'
 stop gamma
 require with_http gamma
 check "nor after a start" gets 401 gamma

@@ -485,8 +485,10 @@ static bool exchange_check_access(struct http_exchange *x, bool open) {
 		return true;
 	http_reply_header(x, "WWW-Authenticate", "Bearer realm=\"caravan\"");
 	http_reply_error(x, 401, NULL, "%s",
-	        secret ? "this API key is not valid, or not any more"
-	               : "an API key is needed: Authorization: Bearer KEY, or x-api-key: KEY");
+	        access.none_valid
+	                ? "an API key is needed, and none is valid now: caravan key create makes one"
+	        : secret ? "this API key is not valid, or not any more"
+	                 : "an API key is needed: Authorization: Bearer KEY, or x-api-key: KEY");
 	return false;
 }
 

@@ -31,6 +31,7 @@ struct http_route {
 /* The client of a request. */
 struct http_access {
 	bool granted;
+	bool none_valid; /* not granted, and no key would be */
 	uint64_t client; /* the same for all requests with one key; 0: no key counts */
 	char name[65];   /* of the key, for the access log */
 };
