@@ -441,10 +441,14 @@ def errors():
         (chat, {"messages": user, "grammar": "root ::= \"a\"", "response_format": {"type": "json_object"}}, 400, "another field"),
         (text, {"prompt": "a", "json_schema": {"enum": ["x" * 50000]}}, 400, "49152"),
         (chat, {"messages": user, "functions": [{}]}, 400, "functions"),
-        (chat, {"messages": user, "n": 17}, 400, "n is"),
-        (chat, {"messages": user, "n": 0}, 400, "n is"),
+        (chat, {"messages": user, "n": 17}, 400, "n must"),
+        (chat, {"messages": user, "n": 0}, 400, "n must"),
         (chat, {"messages": user, "max_tokens": 0}, 400, "max_tokens"),
-        (chat, {"messages": user, "max_tokens": 1.5}, 400, "max_tokens"),
+        (chat, {"messages": user, "max_tokens": -5}, 400, "max_tokens must be a whole number from 1 to 4294967295, or -1"),
+        (chat, {"messages": user, "max_tokens": 1.5}, 400, "max_tokens must be a whole number"),
+        (chat, {"messages": user, "mirostat": 2}, 400, "mirostat"),
+        (text, {"prompt": "a", "xtc_probability": 0.5}, 400, "xtc_probability"),
+        (chat, {"messages": user, "post_sampling_probs": True}, 400, "post_sampling_probs"),
         (chat, {"messages": user, "temperature": -1}, 400, "temperature"),
         (chat, {"messages": user, "temperature": "warm"}, 400, "temperature"),
         (chat, {"messages": user, "top_p": 2}, 400, "top_p"),
@@ -514,6 +518,9 @@ def errors():
     case("a body that is too large is refused before it comes", a.status == 413 and "16384 KiB" in a.json["error"]["message"], a)
     a = beta.post(chat, {"messages": user, "top_logprobs": 1})
     case("a field that is refused is named", a.json["error"]["param"] == "top_logprobs", a)
+    for name, value in (("temperature", -1), ("min_p", 2), ("max_tokens", -5), ("mirostat", 1)):
+        a = beta.post(chat, {"messages": user, name: value})
+        case("so is %s" % name, a.status == 400 and a.json["error"]["param"] == name, a)
 
 
 # ---- what clients send first -----------------------------------------------------------------------------------------

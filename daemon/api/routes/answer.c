@@ -418,8 +418,7 @@ static bool answer_reserve(struct answer *a, struct completion_error *e) {
 		return true;
 	size_t len = strlen(asked);
 	if (len < 1 || len > RESUME_DIGITS || asked[strspn(asked, "0123456789")]) {
-		*e = (struct completion_error){
-		        .status = 400, .text = "X-Resume is to be a number of seconds"};
+		*e = (struct completion_error){.status = 400, .text = "X-Resume must be a number of seconds"};
 		return false;
 	}
 	unsigned seconds = (unsigned)strtoul(asked, NULL, 10);

@@ -258,7 +258,7 @@ static void anthropic_add_blocks(struct chat *c, struct fields *f, const char *r
 static void anthropic_read_messages(struct chat *c, struct fields *f) {
 	const json_t *messages = fields_get(f, NULL, "messages"), *system = fields_get(f, NULL, "system");
 	if (!json_is_array(messages) || json_array_size(messages) == 0)
-		fields_fail(f, "messages", "messages is to be an array with at least one message");
+		fields_fail(f, "messages", "messages must be an array with at least one message");
 	if (system) {
 		json_t *text = chat_content(f, system, "system");
 		if (text && json_string_length(text) > 0)
@@ -287,8 +287,8 @@ static void anthropic_read_choice(struct chat *c, struct fields *f) {
 	c->tool = how && strcmp(how, "tool") == 0 ? json_string_value(json_object_get(choice, "name")) : NULL;
 	c->must_call = c->tool || (how && strcmp(how, "any") == 0);
 	if (!c->no_call && !c->must_call)
-		fields_fail(f, "tool_choice",
-		        "tool_choice is to be of type auto, any, none, or tool with a name");
+		fields_fail(
+		        f, "tool_choice", "tool_choice must be of type auto, any, none, or tool with a name");
 }
 
 static void anthropic_read_thinking(struct chat *c, struct fields *f) {
@@ -301,14 +301,14 @@ static void anthropic_read_thinking(struct chat *c, struct fields *f) {
 	else if (type && strcmp(type, "enabled") == 0)
 		c->think = CHAT_THINK;
 	else if (!type || strcmp(type, "adaptive") != 0)
-		fields_fail(f, "thinking", "thinking is to be of type enabled, disabled or adaptive");
+		fields_fail(f, "thinking", "thinking must be of type enabled, disabled or adaptive");
 }
 
 /* In OpenAI's form; tools that run on Anthropic's own servers have no schema, and are left out. */
 static void anthropic_read_tools(struct chat *c, struct fields *f) {
 	const json_t *tools = fields_get(f, NULL, "tools");
 	if (tools && !json_is_array(tools))
-		fields_fail(f, "tools", "tools is to be an array");
+		fields_fail(f, "tools", "tools must be an array");
 	if (!fields_ok(f) || c->no_call)
 		return;
 	for (size_t i = 0; i < json_array_size(tools); i++) {

@@ -39,7 +39,7 @@ static const json_t *part_text(struct fields *f, const json_t *part, const char 
 	if (type)
 		fields_fail(f, name, "%s has a part of type %.60s: text alone is supported", name, type);
 	else
-		fields_fail(f, name, "%s is to be a string, or an array of parts with a type", name);
+		fields_fail(f, name, "%s must be a string, or an array of parts with a type", name);
 	return NULL;
 }
 
@@ -50,7 +50,7 @@ json_t *chat_content(struct fields *f, const json_t *content, const char *name) 
 	if (json_is_string(content))
 		return json_incref((json_t *)content);
 	if (!json_is_array(content)) {
-		fields_fail(f, name, "%s is to be a string, or an array of parts", name);
+		fields_fail(f, name, "%s must be a string, or an array of parts", name);
 		return NULL;
 	}
 	for (size_t i = 0; i < n && fields_ok(f); i++)
@@ -154,12 +154,12 @@ void chat_add(struct chat *c, struct fields *f, const json_t *o) {
 	const json_t *calls = json_object_get(o, "tool_calls");
 	if (!chat_is_role(role)) {
 		fields_fail(f, "messages",
-		        "messages[%zu] is to have a role: system, developer, user, assistant, tool or function",
+		        "messages[%zu] must have a role: system, developer, user, assistant, tool or function",
 		        json_array_size(c->messages));
 		return;
 	}
 	if (calls && !json_is_null(calls) && !json_is_array(calls)) {
-		fields_fail(f, "messages", "messages[%zu].tool_calls is to be an array",
+		fields_fail(f, "messages", "messages[%zu].tool_calls must be an array",
 		        json_array_size(c->messages));
 		return;
 	}
@@ -190,7 +190,7 @@ static void chat_read_allowed(struct chat *c, struct fields *f, const json_t *ch
 	if (json_array_size(tools) == 0 ||
 	        !(mode && (strcmp(mode, "auto") == 0 || strcmp(mode, "required") == 0)))
 		fields_fail(f, "tool_choice",
-		        "tool_choice: allowed_tools is to have tools, and the mode auto or required");
+		        "tool_choice: allowed_tools must have tools, and the mode auto or required");
 	else
 		c->must_call = mode[0] == 'r';
 	c->allowed = tools;
@@ -244,14 +244,14 @@ void chat_read_choice(struct chat *c, struct fields *f) {
 		c->tool = name;
 	} else if (choice && !(how && strcmp(how, "auto") == 0)) {
 		fields_fail(f, "tool_choice",
-		        "tool_choice is to be none, auto, required, to name a function, or allowed_tools");
+		        "tool_choice must be none, auto, required, to name a function, or allowed_tools");
 	}
 }
 
 void chat_read_messages(struct chat *c, struct fields *f) {
 	const json_t *messages = fields_get(f, NULL, "messages");
 	if (!json_is_array(messages) || json_array_size(messages) == 0)
-		fields_fail(f, "messages", "messages is to be an array with at least one message");
+		fields_fail(f, "messages", "messages must be an array with at least one message");
 	for (size_t i = 0; i < json_array_size(messages) && fields_ok(f); i++)
 		chat_add(c, f, json_array_get(messages, i));
 }
@@ -260,7 +260,7 @@ void chat_read_messages(struct chat *c, struct fields *f) {
 static void chat_read_tools(struct chat *c, struct fields *f) {
 	const json_t *tools = fields_get(f, NULL, "tools");
 	if (tools && !json_is_array(tools))
-		fields_fail(f, "tools", "tools is to be an array");
+		fields_fail(f, "tools", "tools must be an array");
 	for (size_t i = 0; i < json_array_size(tools) && !c->no_call; i++) {
 		json_t *tool = json_array_get(tools, i), *type = json_object_get(tool, "type");
 		bool function = !json_is_string(type) || strcmp(json_string_value(type), "function") == 0;
@@ -280,7 +280,7 @@ void chat_read_effort(struct chat *c, struct fields *f, const char *effort, cons
 	while (i < sizeof words / sizeof *words && strcmp(effort, words[i]) != 0)
 		i++;
 	if (i == sizeof words / sizeof *words) {
-		fields_fail(f, param, "%s is to be none, minimal, low, medium, high or xhigh", param);
+		fields_fail(f, param, "%s must be none, minimal, low, medium, high or xhigh", param);
 		return;
 	}
 	c->effort = words[i];

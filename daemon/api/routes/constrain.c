@@ -52,7 +52,7 @@ void constrain_read_format(struct prompt *q, struct fields *f, const json_t *for
 	else if (type && strcmp(type, "json_schema") == 0)
 		fields_fail(f, param, "%s: a json_schema has no schema", param);
 	else
-		fields_fail(f, param, "%s: its type is to be text, json_object or json_schema", param);
+		fields_fail(f, param, "%s: its type must be text, json_object or json_schema", param);
 }
 
 void constrain_read_llama(struct prompt *q, struct fields *f) {
@@ -74,7 +74,7 @@ void constrain_read_ollama(struct prompt *q, struct fields *f) {
 	else if (json_is_object(format))
 		constrain_set_schema(q, f, "format", format);
 	else
-		fields_fail(f, "format", "format is to be \"json\" or a JSON schema");
+		fields_fail(f, "format", "format must be \"json\" or a JSON schema");
 }
 
 /* The functions that may be called. */

@@ -87,7 +87,7 @@ static void embeddings_read_texts(struct embeddings *e, struct fields *f, const 
 	for (size_t i = 0; good && i < e->n; i++)
 		good = embeddings_is_text(json_array_get(e->input, i));
 	if (!good)
-		fields_fail(f, name, "%s is to be a text, an array of token ids, or an array of these", name);
+		fields_fail(f, name, "%s must be a text, an array of token ids, or an array of these", name);
 }
 
 void embeddings_read(struct embeddings *e, struct fields *f, const char *name) {

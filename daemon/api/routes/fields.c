@@ -109,7 +109,7 @@ bool fields_bool(struct fields *f, const json_t *o, const char *name, bool other
 	if (!v || f->status)
 		return otherwise;
 	if (!json_is_boolean(v)) {
-		fields_fail(f, name, "%s is to be true or false", name);
+		fields_fail(f, name, "%s must be true or false", name);
 		return otherwise;
 	}
 	return json_is_true(v);
@@ -135,7 +135,7 @@ double fields_real(struct fields *f, const json_t *o, const char *name, double o
 	if (!v || f->status)
 		return otherwise;
 	if (!number_of(v, &x)) {
-		fields_fail(f, name, "%s is to be a number", name);
+		fields_fail(f, name, "%s must be a number", name);
 		return otherwise;
 	}
 	return x;
@@ -152,8 +152,11 @@ int64_t fields_integer(
 	/* 2^53: beyond it a double cannot represent every integer */
 	if (json_is_integer(v) || !number_of(v, &x) || x != floor(x) || fabs(x) > 9007199254740992.0 ||
 	        x < (double)least || x > (double)most) {
-		fields_fail(f, name, "%s is to be a whole number from %" PRId64 " to %" PRId64, name, least,
-		        most);
+		if (least == INT64_MIN && most == INT64_MAX)
+			fields_fail(f, name, "%s must be a whole number", name);
+		else
+			fields_fail(f, name, "%s must be a whole number from %" PRId64 " to %" PRId64, name,
+			        least, most);
 		return otherwise;
 	}
 	return (int64_t)x;
@@ -164,7 +167,7 @@ const char *fields_string(struct fields *f, const json_t *o, const char *name, c
 	if (!v || f->status)
 		return otherwise;
 	if (!json_is_string(v)) {
-		fields_fail(f, name, "%s is to be a string", name);
+		fields_fail(f, name, "%s must be a string", name);
 		return otherwise;
 	}
 	return json_string_value(v);

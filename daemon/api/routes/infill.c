@@ -50,7 +50,7 @@ static void infill_extra(
 		             *name = json_object_get(one, "filename");
 		if (!json_is_string(text) || (name && !json_is_string(name))) {
 			fields_fail(f, "input_extra",
-			        "input_extra is to be an array of objects with a text and a filename");
+			        "input_extra must be an array of objects with a text and a filename");
 			return;
 		}
 		if (*sep) {
@@ -72,7 +72,7 @@ void infill_render(struct prompt *q, struct fields *f, const struct model_entry 
         const char *param) {
 	struct infilling b = {.spans = 0};
 	if (in->extra && !json_is_array(in->extra))
-		fields_fail(f, "input_extra", "input_extra is to be an array");
+		fields_fail(f, "input_extra", "input_extra must be an array");
 	else if (!infill_known(m->facts))
 		fields_fail(f, param,
 		        "%s: the vocabulary of model %.64s has no tokens to fill in the middle of a text",

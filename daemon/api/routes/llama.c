@@ -165,7 +165,7 @@ static void llama_detokenize(struct http_exchange *x, void *arg) {
 	const json_t *tokens = m ? fields_get(&f, NULL, "tokens") : NULL;
 	if (m) {
 		if (!json_is_array(tokens))
-			fields_fail(&f, "tokens", "tokens is to be an array of token ids");
+			fields_fail(&f, "tokens", "tokens must be an array of token ids");
 		else if (json_array_size(tokens) > 0)
 			prompt_read_raw(&q, &f, "tokens");
 		if (!fields_ok(&f))
@@ -285,8 +285,7 @@ static void llama_read_infill(struct prompt *q, struct fields *f, const struct m
 }
 
 static void llama_complete(struct http_exchange *x, struct routes *arg, bool infill) {
-	static const char *const unsupported[] = {"post_sampling_probs", "mirostat", "dynatemp_range", "lora",
-	        "image_data", "dry_multiplier", "xtc_probability"};
+	static const char *const unsupported[] = {"lora", "image_data"};
 	struct fields f;
 	struct prompt q = {0};
 	struct answer *a = NULL;

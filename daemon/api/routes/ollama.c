@@ -296,16 +296,14 @@ static const struct dialect ollama_dialect = {.api = METRICS_OLLAMA,
 /* ---- requests ------------------------------------------------------------------------------------ */
 
 static void ollama_read_options(struct prompt *q, struct fields *f) {
-	static const char *const unsupported[] = {"mirostat", "logits_all"};
 	const json_t *o = fields_get(f, NULL, "options");
 	if (o && !json_is_object(o))
-		fields_fail(f, "options", "options is to be an object");
+		fields_fail(f, "options", "options must be an object");
 	else if (o) {
 		prompt_read_sampling(q, f, o);
 		prompt_read_stops(q, f, o, "stop");
 		prompt_read_limit(q, f, o, "num_predict");
-		for (size_t i = 0; i < sizeof unsupported / sizeof *unsupported; i++)
-			fields_refuse(f, o, unsupported[i], NULL);
+		fields_refuse(f, o, "logits_all", NULL);
 	}
 	constrain_read_ollama(q, f);
 	prompt_read_logprobs(q, f);
@@ -324,7 +322,7 @@ static void ollama_read_think(struct chat *c, struct fields *f) {
 	        (strcmp(effort, "low") == 0 || strcmp(effort, "medium") == 0 || strcmp(effort, "high") == 0))
 		c->effort = effort;
 	else if (!json_is_boolean(think))
-		fields_fail(f, "think", "think is to be true, false, low, medium or high");
+		fields_fail(f, "think", "think must be true, false, low, medium or high");
 }
 
 /* Without a prompt, a request loads or unloads a model; here it is loaded, and stays. */

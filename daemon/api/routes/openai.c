@@ -323,7 +323,7 @@ static void openai_refuse_unsupported(struct fields *f, bool chat) {
 static void openai_read_common(struct prompt *q, struct fields *f, bool *usage) {
 	const json_t *options = fields_get(f, NULL, "stream_options");
 	if (options && !json_is_object(options))
-		fields_fail(f, "stream_options", "stream_options is to be an object");
+		fields_fail(f, "stream_options", "stream_options must be an object");
 	else if (options)
 		*usage = fields_bool(f, options, "include_usage", false);
 	q->p.choices = (uint32_t)fields_integer(f, NULL, "n", 1, COMPLETION_CHOICES_MAX, 1);
@@ -341,7 +341,7 @@ static void openai_read_extra(struct chat *c, struct fields *f) {
 	const json_t *given = fields_get(f, NULL, "chat_template_kwargs");
 	chat_read_effort(c, f, fields_string(f, NULL, "reasoning_effort", NULL), "reasoning_effort");
 	if (given && !json_is_object(given))
-		fields_fail(f, "chat_template_kwargs", "chat_template_kwargs is to be an object");
+		fields_fail(f, "chat_template_kwargs", "chat_template_kwargs must be an object");
 	if (!fields_ok(f) || !given)
 		return;
 	c->extra = json_copy((json_t *)given);
@@ -355,7 +355,7 @@ static void openai_read_reasoning_format(struct prompt *q, struct fields *f) {
 	if (strcmp(format, "none") == 0)
 		q->reply.reasoning = REASONING_NONE;
 	else if (strcmp(format, "auto") != 0 && strcmp(format, "deepseek") != 0)
-		fields_fail(f, "reasoning_format", "reasoning_format is to be none, auto or deepseek");
+		fields_fail(f, "reasoning_format", "reasoning_format must be none, auto or deepseek");
 }
 
 /* A prompt, or with a suffix what comes before it. */
@@ -454,7 +454,7 @@ static void openai_read_embeddings(struct embeddings *e, struct fields *f) {
 	e->whole = openai_embeddings_json;
 	e->base64 = strcmp(format, "base64") == 0;
 	if (!e->base64 && strcmp(format, "float") != 0)
-		fields_fail(f, "encoding_format", "encoding_format is to be float or base64");
+		fields_fail(f, "encoding_format", "encoding_format must be float or base64");
 	embeddings_read(e, f, "input");
 	for (size_t i = 0; i < e->n; i++) {
 		const json_t *v = json_array_get(e->input, i);

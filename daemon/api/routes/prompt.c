@@ -1,6 +1,7 @@
 /* prompt: see prompt.h. */
 #include "daemon/api/routes/prompt.h"
 #include "daemon/text/sampler.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -38,6 +39,14 @@ void prompt_clear(struct prompt *q) {
 	q->ids = NULL;
 }
 
+/* What llama.cpp's server and its kin have and this one has not. */
+static void prompt_refuse_samplers(struct fields *f, const json_t *o) {
+	static const char *const names[] = {
+	        "mirostat", "dynatemp_range", "dry_multiplier", "xtc_probability", "post_sampling_probs"};
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+		fields_refuse(f, o, names[i], NULL);
+}
+
 void prompt_read_sampling(struct prompt *q, struct fields *f, const json_t *o) {
 	Caravan__Sampling *s = &q->p.sampling;
 	struct sampler_params check;
@@ -61,8 +70,12 @@ void prompt_read_sampling(struct prompt *q, struct fields *f, const json_t *o) {
 	check.repeat_penalty = s->repeat_penalty;
 	check.presence_penalty = s->presence_penalty;
 	check.frequency_penalty = s->frequency_penalty;
-	if (sampler_params_check(&check, err, sizeof err) != 0)
-		fields_fail(f, "", "%s", err);
+	if (sampler_params_check(&check, err, sizeof err) != 0) {
+		char name[sizeof f->param]; /* which the sentence begins with */
+		snprintf(name, sizeof name, "%.*s", (int)strcspn(err, " "), err);
+		fields_fail(f, name, "%s", err);
+	}
+	prompt_refuse_samplers(f, o);
 }
 
 /* The token id of a pair, or of a key of an object; false: it is not one. */
@@ -85,7 +98,7 @@ static void prompt_add_bias(
 		        : json_is_string(v) ? json_string_value(v)
 		                            : "a pair");
 	else if (!json_is_false(value) && !(json_is_number(value) && add >= -100 && add <= 100))
-		fields_fail(f, "logit_bias", "logit_bias: that of token %u is to be from -100 to 100", b->id);
+		fields_fail(f, "logit_bias", "logit_bias: that of token %u must be from -100 to 100", b->id);
 	if (!fields_ok(f))
 		return;
 	b->add = json_is_false(value) ? SAMPLER_BIAS_NEVER : (float)add;
@@ -100,7 +113,7 @@ void prompt_read_bias(struct prompt *q, struct fields *f) {
 	if (!v || !fields_ok(f))
 		return;
 	if (!json_is_array(v) && !json_is_object(v))
-		fields_fail(f, "logit_bias", "logit_bias is to be an object of token ids and numbers");
+		fields_fail(f, "logit_bias", "logit_bias must be an object of token ids and numbers");
 	else if (n > WIRE_BIASES_MAX)
 		fields_fail(f, "logit_bias", "logit_bias has %zu tokens, of at most %d", n, WIRE_BIASES_MAX);
 	else if (n > 0 && !(q->bias = calloc(n, sizeof *q->bias)))
@@ -119,7 +132,7 @@ void prompt_read_bias(struct prompt *q, struct fields *f) {
 static void prompt_add_stop(struct prompt *q, struct fields *f, const char *name, const json_t *v) {
 	size_t len = json_string_length(v);
 	if (!json_is_string(v))
-		fields_fail(f, name, "%s is to be a string, or an array of strings", name);
+		fields_fail(f, name, "%s must be a string, or an array of strings", name);
 	else if (q->p.nstops == WIRE_STOPS_MAX || len > TEXT_STREAM_MAX_STOP_LEN)
 		fields_fail(f, name, "%s has at most %d texts, of at most %d bytes", name, WIRE_STOPS_MAX,
 		        TEXT_STREAM_MAX_STOP_LEN);
@@ -139,9 +152,11 @@ void prompt_read_stops(struct prompt *q, struct fields *f, const json_t *o, cons
 }
 
 void prompt_read_limit(struct prompt *q, struct fields *f, const json_t *o, const char *name) {
-	int64_t n = fields_integer(f, o, name, -2, UINT32_MAX, q->p.limit);
-	if (n == 0 && fields_get(f, o, name))
-		fields_fail(f, name, "%s is to be at least 1 token", name);
+	int64_t n = fields_integer(f, o, name, INT64_MIN, INT64_MAX, q->p.limit);
+	if (fields_get(f, o, name) && (n < -2 || n == 0 || n > UINT32_MAX))
+		fields_fail(f, name,
+		        "%s must be a whole number from 1 to %u, or -1: as many tokens as the context takes",
+		        name, UINT32_MAX);
 	q->p.limit = n < 0 ? 0 : (uint32_t)n;
 }
 
@@ -173,7 +188,7 @@ static void prompt_read_ids(struct prompt *q, struct fields *f, const char *name
 		const json_t *id = json_array_get(v, i);
 		if (!json_is_integer(id) || json_integer_value(id) < 0 ||
 		        json_integer_value(id) > UINT32_MAX) {
-			fields_fail(f, name, "%s is to be a text, or an array of token ids", name);
+			fields_fail(f, name, "%s must be a text, or an array of token ids", name);
 			return;
 		}
 		q->ids[i] = (uint32_t)json_integer_value(id);
@@ -194,7 +209,7 @@ void prompt_read_raw(struct prompt *q, struct fields *f, const char *name) {
 	if (json_is_array(v))
 		prompt_read_ids(q, f, name, v);
 	else if (v && !json_is_string(v))
-		fields_fail(f, name, "%s is to be a text, or an array of token ids", name);
+		fields_fail(f, name, "%s must be a text, or an array of token ids", name);
 	else if (!prompt_set_text(q, v ? json_string_value(v) : "", v ? json_string_length(v) : 0))
 		f->status = 500;
 }

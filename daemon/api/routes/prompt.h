@@ -24,14 +24,15 @@ struct prompt {
 void prompt_init(struct prompt *q, const struct model_entry *m, const struct http_exchange *x);
 void prompt_clear(struct prompt *q);
 
-/* temperature, top_k, top_p, min_p, repeat_penalty (or repetition_penalty), presence_penalty, frequency_penalty, seed. */
+/* temperature, top_k, top_p, min_p, repeat_penalty (or repetition_penalty), presence_penalty, frequency_penalty, seed; refuses the
+ * samplers that there are not. */
 void prompt_read_sampling(struct prompt *q, struct fields *f, const json_t *o);
 /* logit_bias: an object of token ids and numbers, as OpenAI has it, or an array of pairs, as llama.cpp has it, where
  * false stands for never. */
 void prompt_read_bias(struct prompt *q, struct fields *f);
 /* A string or an array of strings. */
 void prompt_read_stops(struct prompt *q, struct fields *f, const json_t *o, const char *name);
-/* At least 1 token; -1 and -2: up to the context.  Absent: q's limit stays. */
+/* At least 1 token; -1, and Ollama's -2: up to the context.  Absent: q's limit stays. */
 void prompt_read_limit(struct prompt *q, struct fields *f, const json_t *o, const char *name);
 /* logprobs and top_logprobs, as OpenAI's chat and Ollama have them. */
 void prompt_read_logprobs(struct prompt *q, struct fields *f);

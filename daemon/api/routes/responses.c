@@ -373,7 +373,7 @@ static void responses_read_input(struct chat *c, struct fields *f) {
 	if (json_is_string(input))
 		chat_add_text(c, f, "user", json_incref((json_t *)input));
 	else if (!json_is_array(input) || json_array_size(input) == 0)
-		fields_fail(f, "input", "input is to be a text, or an array with at least one item");
+		fields_fail(f, "input", "input must be a text, or an array with at least one item");
 	json_t *reasoning = NULL;
 	for (size_t i = 0; i < json_array_size(input) && fields_ok(f); i++)
 		responses_read_item(c, f, json_array_get(input, i), &reasoning);
@@ -387,7 +387,7 @@ static void responses_read_tools(struct chat *c, struct fields *f) {
 	const json_t *tools = fields_get(f, NULL, "tools");
 	chat_read_choice(c, f);
 	if (tools && !json_is_array(tools))
-		fields_fail(f, "tools", "tools is to be an array");
+		fields_fail(f, "tools", "tools must be an array");
 	if (!fields_ok(f) || c->no_call)
 		return;
 	for (size_t i = 0; i < json_array_size(tools); i++) {
@@ -441,7 +441,7 @@ static void responses_read(struct chat *c, struct prompt *q, struct fields *f, c
 	responses_read_tools(c, f);
 	chat_keep_allowed(c, f);
 	if (effort && !json_is_string(effort) && !json_is_null(effort))
-		fields_fail(f, "reasoning.effort", "reasoning.effort is to be a string");
+		fields_fail(f, "reasoning.effort", "reasoning.effort must be a string");
 	chat_read_effort(c, f, json_string_value(effort), "reasoning.effort");
 	chat_render(c, m, q, f);
 	c->one_call = !fields_bool(f, NULL, "parallel_tool_calls", true);

@@ -181,7 +181,7 @@ static bool read_from(struct http_exchange *x, uint32_t *from) {
 	*from = 1;
 	if (query ? !event_number(query, 0, from) : last && !event_number(last, 1, from)) {
 		http_reply_error(
-		        x, 400, NULL, "%s is to be the number of an event", query ? "from" : "Last-Event-ID");
+		        x, 400, NULL, "%s must be the number of an event", query ? "from" : "Last-Event-ID");
 		return false;
 	}
 	*from = *from ? *from : 1;

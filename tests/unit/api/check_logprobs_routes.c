@@ -380,19 +380,19 @@ END_TEST
 static const struct {
 	const char *path, *body, *why;
 } refused[] = {
-        {"/v1/chat/completions", "{\"logprobs\":5," HI "}", "logprobs is to be true or false"},
+        {"/v1/chat/completions", "{\"logprobs\":5," HI "}", "logprobs must be true or false"},
         {"/v1/chat/completions", "{\"top_logprobs\":5," HI "}", "top_logprobs needs logprobs"},
         {"/v1/chat/completions", "{\"logprobs\":true,\"top_logprobs\":21," HI "}",
-                "top_logprobs is to be a whole number from 0 to 20"},
+                "top_logprobs must be a whole number from 0 to 20"},
         {"/v1/chat/completions", "{\"logprobs\":true,\"top_logprobs\":-1," HI "}", "from 0 to 20"},
         {"/v1/chat/completions", "{\"logprobs\":true,\"top_logprobs\":1.5," HI "}", "from 0 to 20"},
         {"/v1/completions", "{\"logprobs\":true,\"prompt\":\"hi\"}",
-                "logprobs is to be a whole number from 0 to 20"},
+                "logprobs must be a whole number from 0 to 20"},
         {"/v1/completions", "{\"logprobs\":21,\"prompt\":\"hi\"}", "from 0 to 20"},
         {"/v1/completions", "{\"logprobs\":-1,\"prompt\":\"hi\"}", "from 0 to 20"},
         {"/v1/responses", "{\"top_logprobs\":2,\"input\":\"hi\"}", "message.output_text.logprobs"},
         {"/v1/responses", "{\"top_logprobs\":21,\"input\":\"hi\"," INCLUDE "}", "from 0 to 20"},
-        {"/completion", "{\"n_probs\":21,\"prompt\":\"hi\"}", "n_probs is to be a whole number from 0 to 20"},
+        {"/completion", "{\"n_probs\":21,\"prompt\":\"hi\"}", "n_probs must be a whole number from 0 to 20"},
         {"/completion", "{\"n_probs\":2,\"post_sampling_probs\":true,\"prompt\":\"hi\"}",
                 "post_sampling_probs is not supported"},
         {"/api/chat", "{\"logprobs\":true,\"top_logprobs\":21," HI "}", "from 0 to 20"},

@@ -155,7 +155,7 @@ static const struct {
         {PLAIN, "/v1/responses", "\"input\":\"hi\",\"reasoning\":{\"effort\":\"high\"}",
                 "reasoning.effort: "},
         {QWEN, "/v1/responses", "\"input\":\"hi\",\"reasoning\":{\"effort\":1}",
-                "reasoning.effort is to be a string"},
+                "reasoning.effort must be a string"},
         {QWEN, "/v1/messages", "\"max_tokens\":9,\"thinking\":{\"type\":\"much\"}," HI,
                 "enabled, disabled or adaptive"},
 };
