@@ -108,6 +108,7 @@ def models():
     a = beta.get("/v1/models")
     ids = [m["id"] for m in a.json["data"]]
     case("models and aliases are listed", ids == ["stories", "gpt-4o", "claude-sonnet-4-5:latest"], a)
+    case("each says which model it is", [m["root"] for m in a.json["data"]] == ["stories"] * 3, a)
     case("each with what clients read of it", all(m["object"] == "model" and m["created"] > 1.7e9 and m["owned_by"] for m in a.json["data"]), a)
     for name in ("stories", "stories:latest", "gpt-4o", "claude-sonnet-4-5"):
         a = gamma.get("/v1/models/" + name)

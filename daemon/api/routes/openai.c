@@ -52,8 +52,10 @@ static json_t *openai_model_json(const char *id, const struct model_entry *m) {
 		                "n_ctx_train", (json_int_t)m->facts->hp.context, "n_embd",
 		                (json_int_t)m->facts->hp.dim, "n_params", (json_int_t)m->facts->parameters,
 		                "size", (json_int_t)m->facts->bytes));
-	if (o)
+	if (o) {
+		json_object_set_new(o, "root", json_string(m->name)); /* what an alias stands for */
 		json_object_set_new(o, "status", openai_status_json(m));
+	}
 	return o;
 }
 
