@@ -9,9 +9,9 @@ export const key = {
 
 // kind: "key", "busy" (worth trying again by itself, after retry seconds), "lost" (the connection), "refused".
 export class ApiError extends Error {
-	constructor(kind, message, { status = 0, retry = 0, advice = "", command = "" } = {}) {
+	constructor(kind, message, { status = 0, retry = 0, advice = "", command = "", long = false } = {}) {
 		super(message);
-		Object.assign(this, { kind, status, retry, advice, command });
+		Object.assign(this, { kind, status, retry, advice, command, long }); // long: too long for the context
 	}
 }
 
@@ -33,7 +33,9 @@ export function errorOf(status, object, retry = 0) {
 	if (status === 429) return new ApiError("busy", text, { ...options, retry: retry || 5, advice: "It is sent again by itself." });
 	if (status === 503) return new ApiError("busy", text, { ...options, retry: retry || 5, advice: "It is sent again by itself as soon as the model is ready." });
 	if (e.code === "context_length_exceeded")
-		return new ApiError("refused", text, { ...options, advice: "Start a new chat, or edit an earlier message: that leaves out what came after it." });
+		return new ApiError("refused", text, { ...options, long: true });
+	if (e.code === "model_not_found" && /^No model is loaded/.test(text))
+		return new ApiError("refused", "No model is loaded.", { ...options, advice: "Load one on any node of the cluster:", command: "caravan load FILE.gguf" });
 	if (e.code === "model_not_found")
 		return new ApiError("refused", text, { ...options, advice: "Choose another model above, or load this one on any node:", command: "caravan load FILE.gguf" });
 	return new ApiError("refused", text, options);
@@ -54,11 +56,16 @@ export async function request(path, options = {}) {
 	throw errorOf(response.status, object, Number(response.headers.get("Retry-After")) || 0);
 }
 
-// [{ id, ready, text, context }], without those that only draft for others
+const contexts = new Map(); // tokens, by the ids of models
+export const contextOf = (id) => contexts.get(id) ?? 0;
+
+// [{ id, of, ready, text, context }]; of: the model that an alias stands for, without those that only draft for others
 export async function models() {
 	const { data } = await (await request("/v1/models")).json();
+	for (const m of data) contexts.set(m.id, m.max_model_len);
 	return data.map((m) => ({
 		id: m.id,
+		of: m.root ?? m.id,
 		ready: (m.status?.value ?? "loaded") === "loaded",
 		text: m.status?.text ?? "",
 		context: m.max_model_len,

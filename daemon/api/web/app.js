@@ -36,6 +36,7 @@ async function askForKey(text) {
 	asking = true;
 	$("key-text").replaceChildren(text + " ", element("code", {}, "caravan key create"), " makes one, on any node of the cluster.");
 	$("key-input").value = key.get();
+	$("key-forget").hidden = !key.get();
 	const saved = (await ask($("key-dialog"))) === "save";
 	if (saved) key.set($("key-input").value.trim());
 	dismissed = !saved;
@@ -46,7 +47,7 @@ async function askForKey(text) {
 // ---- models ----
 
 function drawModels() {
-	const options = (known ?? []).map((m) => element("option", { value: m.id }, m.id + (m.ready ? "" : " – " + (m.text || "not ready"))));
+	const options = (known ?? []).map((m) => element("option", { value: m.id }, m.id + (m.of === m.id ? "" : " (" + m.of + ")") + (m.ready ? "" : " – " + (m.text || "not ready"))));
 	const wanted = conversation.model;
 	if (wanted && !(known ?? []).some((m) => m.id === wanted)) options.push(element("option", { value: wanted }, wanted + (known ? " – not loaded" : "")));
 	if (!options.length) options.push(element("option", { value: "" }, known ? "No model is loaded" : "…"));
@@ -64,6 +65,12 @@ function preferred() {
 	return (known?.find((m) => m.id === last) ?? known?.find((m) => m.ready) ?? known?.[0])?.id ?? "";
 }
 
+// Unless the last message says so already.
+function drawComplaint() {
+	const said = complaint && conversation.messages.at(-1)?.error?.message === complaint.message;
+	banner(complaint && !said ? [complaint.message, complaint.advice].filter(Boolean).join(" ") : "");
+}
+
 let looking = 0;
 async function look() {
 	clearTimeout(looking);
@@ -75,7 +82,7 @@ async function look() {
 		complaint = e;
 		if (e.kind === "key" && !dismissed) askForKey(key.get() ? "This node does not take the key that this browser has." : "This node needs an API key.");
 	}
-	banner(complaint ? [complaint.message, complaint.advice].filter(Boolean).join(" ") : "");
+	drawComplaint();
 	drawModels();
 	drawWelcome();
 	const soon = complaint || !known.some((m) => m.ready);
@@ -91,7 +98,9 @@ function drawWelcome() {
 	const state = [known?.length === 0, m?.ready, m?.text, complaint?.kind].join();
 	if ($("welcome").dataset.state === state && $("welcome").childElementCount) return;
 	$("welcome").dataset.state = state;
-	if (known?.length === 0) {
+	if (!known) {
+		$("welcome").replaceChildren(element("p", { class: "note" }, complaint ? "Nothing is known of the models of this node yet." : "Connecting…"));
+	} else if (known.length === 0) {
 		$("welcome").replaceChildren(element("h2", {}, "No model is loaded"),
 			element("p", {}, "Load one on any node of the cluster. This page notices when it is ready."),
 			element("pre", { tabindex: 0 }, element("code", {}, "caravan load FILE.gguf")));
@@ -128,6 +137,7 @@ function show(c) {
 	drawWelcome();
 	drawTitle();
 	drawSend();
+	drawComplaint();
 	sidebar.leave();
 }
 
@@ -169,10 +179,16 @@ async function write(c = conversation, message = null) {
 	else if (failure) look();
 }
 
+// A text without what Markdown adds to it, in one line.
+function plain(text) {
+	return text.replace(/!?\[([^\]]*)\]\([^)]*\)/g, "$1").replace(/^\s*(#+|>|[-*+]|\d+\.)\s+/gm, "").replace(/```\w*|[`*_~]{1,3}(?=\S)|(?<=\S)[`*_~]{1,3}/g, "")
+		.replace(/\s+/g, " ").trim();
+}
+
 async function send(text) {
 	const c = conversation;
 	if (!text.trim() || isRunning(c)) return;
-	if (!c.messages.length && !c.named) c.title = text.trim().replace(/\s+/g, " ").slice(0, 60);
+	if (!c.messages.length && !c.named) c.title = plain(text).slice(0, 60) || "New chat";
 	c.model ||= preferred();
 	c.messages.push({ role: "user", content: text, state: "done" });
 	c.updated = Date.now();

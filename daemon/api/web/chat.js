@@ -1,6 +1,6 @@
 // chat: the answers that are being written, each in its conversation, whichever of them is looked at.
 
-import { ApiError } from "./api.js";
+import { ApiError, contextOf } from "./api.js";
 import { save, StoreError } from "./store.js";
 import { SAMPLING } from "./settings.js";
 import { complete, pause } from "./stream.js";
@@ -18,8 +18,8 @@ export const stop = (c) => running.get(c.id)?.controller.abort();
 // that no answer came between are one.
 function asked(c, before) {
 	const messages = c.system ? [{ role: "system", content: c.system }] : [];
-	for (const { role, content } of c.messages.slice(0, before)) {
-		if (!content) continue;
+	for (const [i, { role, content }] of c.messages.slice(0, before).entries()) {
+		if (!content || c.messages[i + 1]?.refused) continue; // what was refused would be again
 		if (messages.at(-1)?.role === role) messages.at(-1).content += "\n\n" + content;
 		else messages.push({ role, content });
 	}
@@ -43,9 +43,9 @@ class Clock {
 	}
 
 	stats(usage) {
-		if (!this.texts) return null;
+		if (!this.texts && !usage) return null;
 		const tokens = usage?.completion_tokens ?? this.texts;
-		if (!this.whole) return { tokens, exact: !!usage };
+		if (!this.whole || !this.texts) return { tokens, exact: !!usage };
 		const all = (this.last - this.begun) / 1000, writing = (this.last - this.first) / 1000;
 		const rate = writing > 0.1 ? (tokens - 1) / writing : tokens / all; // what came in one piece has no times within
 		return { tokens, exact: !!usage, first: (this.first - this.begun) / 1000, rate, prompt: usage?.prompt_tokens, cached: usage?.prompt_tokens_details?.cached_tokens };
@@ -83,6 +83,7 @@ async function write(c, run, update) {
 		}
 	} finally {
 		message.stats = clock.stats(usage);
+		if (usage) Object.assign(message.stats, { total: usage.total_tokens, context: contextOf(c.model) });
 	}
 }
 
@@ -132,6 +133,9 @@ export async function answer(c, update, message = null) {
 		} else {
 			failure = e instanceof ApiError ? e : new ApiError("refused", "This page has a fault: " + e.message);
 			message.state = message.content ? "cut" : "failed";
+			if (failure.kind === "refused" && !message.content) message.refused = true;
+			if (failure.long)
+				failure.advice = c.messages.length > 2 ? "Start a new chat, or edit an earlier message: that leaves out what came after it." : "Shorten this message.";
 			message.error = { message: failure.message, advice: failure.advice, command: failure.command };
 		}
 	}

@@ -61,8 +61,10 @@ function statsText(s, finish) {
 	if (!s) return "";
 	const parts = [(s.exact ? "" : "about ") + s.tokens + (s.tokens === 1 ? " token" : " tokens")];
 	if (s.rate) parts.push(s.rate.toFixed(s.rate < 10 ? 1 : 0) + " tokens/s");
-	if (s.first) parts.push("first after " + s.first.toFixed(s.first < 1 ? 2 : s.first < 10 ? 1 : 0) + " s");
-	if (finish === "length") parts.push("reached its longest length");
+	if (s.first) parts.push("first after " + (s.first < 1 ? Math.round(1000 * s.first) + " ms" : s.first.toFixed(s.first < 10 ? 1 : 0) + " s"));
+	const full = s.context ? s.total / s.context : 0;
+	if (finish === "length") parts.push(full > 0.99 ? "the context is full" : "reached its longest length");
+	else if (full >= 0.5) parts.push("context " + Math.round(100 * full) + "% full");
 	return parts.join(" · ");
 }
 
