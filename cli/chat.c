@@ -4,6 +4,7 @@
 #include "cli/chat_internal.h"
 #include "cli/command.h"
 #include "cli/text.h"
+#include "daemon/api/chat_templates.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -119,8 +120,9 @@ static void chat_take_option(struct chat *c, const struct args *a, int option) {
 		conversation_set_system(&c->conversation, optarg);
 		break;
 	case OPT_TEMPLATE:
-		if (!wire_name_ok(optarg))
-			args_usage(a, "--template: '%s' is not the name of a template", optarg);
+		if (!chat_template_find(optarg))
+			args_usage(a, "there is no chat template %s; there are: %s", optarg,
+			        chat_template_names());
 		c->template = optarg;
 		break;
 	case OPT_CONTEXT:
@@ -150,7 +152,10 @@ static int chat_run(int argc, char **argv) {
 	args_begin(&a, &command_chat, argc, argv);
 	for (int o; (o = args_next(&a, "m:n:", longs)) != -1;)
 		chat_take_option(&c, &a, o);
-	args_operands(&a, 0, 0, "");
+	if (optind < argc)
+		args_usage(&a,
+		        "unexpected argument '%s': a question is typed in the chat; for one answer: caravan run --chat TEXT",
+		        argv[optind]);
 	if ((c.how.context || *c.how.pre) && (!c.named || !client_is_path(c.named)))
 		args_usage(
 		        &a, "--context and --pre need a path as MODEL: a model that is served has its own");

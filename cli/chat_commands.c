@@ -111,7 +111,8 @@ static void chat_load(struct chat *c, const char *argument) {
 		return;
 	}
 	c->tokens = 0;
-	chat_note(c, "%s from %s; the last one:", chat_count(c), path);
+	chat_note(c, "%s from %s%s", chat_count(c), path,
+	        conversation_questions(&c->conversation) ? "; the last one:" : ".");
 	chat_print_last(c);
 }
 
@@ -158,42 +159,54 @@ static void chat_model(struct chat *c, const char *argument) {
 
 /* ---- settings ------------------------------------------------------------------------------------ */
 
-static void chat_print_settings(const struct chat *c) {
+static void chat_print_setting(const char *only, const char *name, const char *value) {
+	if (!only || strcmp(only, name) == 0)
+		printf("  %-18s %s\n", name, value);
+}
+
+/* All of them, or the one of this name. */
+static void chat_print_settings(const struct chat *c, const char *only) {
 	char value[32], limit[16];
 	const char *name;
 	for (size_t i = 0; (name = sampling_at(&c->sampling, i, value, sizeof value)); i++)
-		printf("  %-18s %s\n", name, value);
+		chat_print_setting(only, name, value);
 	snprintf(limit, sizeof limit, "%u", c->limit);
-	printf("  %-18s %s\n", "n", c->limit ? limit : "up to the context");
-	printf("  %-18s %s\n", "reasoning", c->reasoning ? "on" : "off");
+	chat_print_setting(only, "n", c->limit ? limit : "up to the context");
+	chat_print_setting(only, "reasoning", c->reasoning ? "on" : "off");
+}
+
+/* false after saying what is wrong. */
+static bool chat_change_setting(struct chat *c, const char *name, const char *value) {
+	char what[96], err[256];
+	uint64_t n;
+	if (strcmp(name, "n") == 0) {
+		if (!args_read_uint(value, 0, UINT32_MAX, &n, what, sizeof what)) {
+			chat_note(c, "n: '%.60s' is not %s.", value, what);
+			return false;
+		}
+		c->limit = (uint32_t)n;
+	} else if (strcmp(name, "reasoning") == 0) {
+		if (strcmp(value, "on") != 0 && strcmp(value, "off") != 0) {
+			chat_note(c, "reasoning: '%.60s' is not on or off.", value);
+			return false;
+		}
+		c->reasoning = value[1] == 'n';
+	} else if (!sampling_set(&c->sampling, name, value, err, sizeof err)) {
+		chat_note(c, "%s; /set alone shows all settings.", err);
+		return false;
+	}
+	return true;
 }
 
 static void chat_set(struct chat *c, const char *argument) {
-	char name[32], what[96], err[256];
+	char name[32];
 	size_t len = strcspn(argument, " \t=");
 	const char *value = argument + len + strspn(argument + len, " \t=");
-	uint64_t n;
-	if (!*argument) {
-		chat_print_settings(c);
-		return;
-	}
 	snprintf(name, sizeof name, "%.*s", (int)(len < sizeof name ? len : sizeof name), argument);
-	if (!*value) {
-		chat_note(c,
-		        "/set needs a name and a value, such as /set temperature 0.2; /set alone shows all.");
-	} else if (strcmp(name, "n") == 0) {
-		if (args_read_uint(value, 0, UINT32_MAX, &n, what, sizeof what))
-			c->limit = (uint32_t)n;
-		else
-			chat_note(c, "n: '%.60s' is not %s.", value, what);
-	} else if (strcmp(name, "reasoning") == 0) {
-		if (strcmp(value, "on") == 0 || strcmp(value, "off") == 0)
-			c->reasoning = value[1] == 'n';
-		else
-			chat_note(c, "reasoning: '%.60s' is not on or off.", value);
-	} else if (!sampling_set(&c->sampling, name, value, err, sizeof err)) {
-		chat_note(c, "%s; /set alone shows all settings.", err);
-	}
+	if (strcmp(name, "temperature") == 0)
+		snprintf(name, sizeof name, "temp");
+	if (!*value || chat_change_setting(c, name, value))
+		chat_print_settings(c, *name ? name : NULL);
 }
 
 static void chat_show(struct chat *c, const char *argument) {
@@ -208,7 +221,7 @@ static void chat_show(struct chat *c, const char *argument) {
 		printf("  %-18s %u tokens\n", "context", c->context);
 	printf("  %-18s ", "system");
 	chat_print(*system ? system : "none");
-	chat_print_settings(c);
+	chat_print_settings(c, NULL);
 }
 
 static void chat_quit(struct chat *c, const char *argument) {
@@ -256,13 +269,15 @@ void chat_command(struct chat *c, const struct chat_line *line) {
 	size_t i = 0;
 	while (i < COMMANDS && strcmp(table[i].name, line->command) != 0)
 		i++;
-	if (argument && i < COMMANDS) {
+	if (argument && i < COMMANDS && *argument && (!table[i].usage || !strchr(table[i].usage, ' '))) {
+		chat_note(c, "/%s takes nothing after it.", line->command);
+	} else if (argument && i < COMMANDS) {
 		table[i].run(c, argument);
 	} else if (argument) {
 		const char *nearest = suggest_nearest(line->command, chat_command_names, COMMANDS - 2);
 		chat_note(c,
-		        "There is no command /%s%s%s%s. To send a text that begins with a slash, type two.",
-		        line->command, nearest ? "; did you mean /" : ": /help lists them",
+		        "There is no command /%s%s%s%s To send a text that begins with a slash, type two.",
+		        line->command, nearest ? "; did you mean /" : ": /help lists them.",
 		        nearest ? nearest : "", nearest ? "?" : "");
 	} else {
 		fail("out of memory");

@@ -233,6 +233,8 @@ int chat_open(struct chat *c) {
 	c->path = name && client_is_path(name);
 	signals_begin(NULL);
 	int rc = client_for_model(&c->client, c->args->control, &name, 0, &c->how);
+	if (rc != 0 && !c->path)
+		chat_note(c, "A file needs no daemon: caravan chat -m FILE.gguf");
 	if (rc == 0 && (rc = chat_describe(c, name)) != 0)
 		client_close(&c->client);
 	signals_end();
@@ -337,7 +339,7 @@ static void turn_print_figures(struct chat *c, const struct turn *t, const Carav
 static void turn_say_full(struct chat *c) {
 	chat_note(c,
 	        "The context of %u tokens is full. /undo removes the last question and its answer, /clear begins anew; "
-	        "%s gives the model a longer one.",
+	        "%s makes it longer, if the model was trained for that.",
 	        c->context, c->path ? "caravan chat --context" : "caravan load --context");
 }
 
@@ -347,15 +349,20 @@ static void turn_finish(struct chat *c, const struct turn *t, const struct answe
 		turn_print_figures(c, t, &end->finished);
 		if (end->finished.reason == CARAVAN__REASON__CONTEXT)
 			turn_say_full(c);
-		else if (end->finished.reason == CARAVAN__REASON__LIMIT && t->len == 0)
-			chat_note(c, "That was all reasoning, and no answer: /set n allows more tokens.");
+		else if (end->finished.reason == CARAVAN__REASON__LIMIT)
+			chat_note(c, "%s after %u tokens: /set n allows more.",
+			        t->len ? "The answer is cut" : "That was all reasoning, and no answer,",
+			        c->limit);
 		return;
 	case ANSWER_REFUSED:
 		fail("%s", end->error);
-		if (end->too_long)
+		if (end->too_long) {
+			(void)conversation_undo(&c->conversation);
+			chat_note(c, "The question is not kept.");
 			turn_say_full(c);
-		else
+		} else {
 			chat_note(c, "The conversation is kept; /regenerate asks again.");
+		}
 		return;
 	case ANSWER_LOST:
 	case ANSWER_LEFT:

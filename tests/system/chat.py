@@ -83,7 +83,8 @@ def output(*command, text=""):
 
 def words():
     c = Chat("-m", demo, "--seed", "3", "-n", "40")
-    c.say("Once upon a time")
+    first = c.say("Once upon a time")
+    case("an answer that is cut by -n is said to be", "cut after 40 tokens" in c.text.decode() or "cut after 40 tokens" in first, first)
     messages = c.saved()
     run = output("caravan", "run", "--chat", "-m", demo, "--seed", "3", "-n", "40", "Once upon a time")
     case("an answer is that of run --chat", messages == ["Once upon a time", run], messages, run)
@@ -98,6 +99,11 @@ def words():
     said = c.say("/set top-p 2")
     case("a setting out of range is refused as on the command line", "'2' is not a number from 0 to 1" in said, said)
     c.say("/set temperature 0")
+    said = c.say("/set")
+    case("a setting that is made is shown", c.say("/set temp 0.5").strip() == "temp               0.5" and c.say("/set temperature").strip() == "temp               0.5")
+    c.say("/set temperature 0")
+    said = c.say("/undo it")
+    case("what is behind a command that takes nothing is refused", "takes nothing" in said and len(c.saved()) == 2, said)
     said = c.say("/set")
     case("a setting is kept", re.search(r"  temp +0\n", said) and re.search(r"  seed +4\n", said), said)
     c.say("Then")
@@ -179,12 +185,10 @@ def contexts():
     said += c.say("/show")
     case("a full context is said, with what to do", "The context of 48 tokens is full" in said and "/undo" in said and "48 of 48" in said, said)
     c.type("and then " * 20 + "\r")
-    said = c.until(rb"is full[^>]*longer one").decode()
+    said = c.until(rb"is full[^>]*for that").decode()
     case("so is a question that does not fit it", "the prompt has" in said, said)
     c.prompt()
-    case("which is kept", c.saved()[-1].startswith("and then"))
-    c.say("/undo")
-    case("and can be taken back", len(c.saved()) == 2)
+    case("which is not kept", len(c.saved()) == 2, c.saved())
     c.leave()
 
 
