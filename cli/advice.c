@@ -94,7 +94,7 @@ static void advice_print_nodes(const Caravan__CtlAdvice *a) {
 	for (size_t i = 0; i < a->n_nodes; i++)
 		if (advice_has_layers(a->nodes[i]) || a->nodes[i]->coordinator)
 			advice_print_node(&t, a, a->nodes[i]);
-	table_print(&t, stdout, table_width());
+	table_print(&t, stdout, table_width_most());
 }
 
 struct advice_speed advice_speed(double seconds, double low, double high) {

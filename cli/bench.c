@@ -1,6 +1,7 @@
 /* caravan bench: how fast a model is that the cluster serves: prompts and answers, for one stream and for several, and where the
  * time goes. */
 #include "cli/bench_load.h"
+#include "cli/client.h"
 #include "cli/command.h"
 #include "cli/report.h"
 #include "cli/simple.h"
@@ -120,12 +121,15 @@ static const char *bench_stage_name(const struct cell *c, const char *name, size
 /* ---- printing ---- */
 
 /* The median, and how far the others lie from it at most. */
-static void bench_cell_spread(struct table *t, struct spread s, struct size_text (*text)(double)) {
+static void bench_cell_spread(
+        struct table *t, unsigned runs, struct spread s, struct size_text (*text)(double)) {
 	double off = s.high - s.median > s.median - s.low ? s.high - s.median : s.median - s.low;
-	if (s.median > 0)
-		table_cell(t, "%s +/-%.0f%%", text(s.median).s, 100 * off / s.median);
-	else
+	if (!(s.median > 0))
 		table_cell(t, "-");
+	else if (runs == 1)
+		table_cell(t, "%s", text(s.median).s);
+	else
+		table_cell(t, "%s +/-%.0f%%", text(s.median).s, 100 * off / s.median);
 }
 
 static void bench_print_rates(const struct bench *b, const struct cell *cells, size_t n) {
@@ -138,12 +142,12 @@ static void bench_print_rates(const struct bench *b, const struct cell *cells, s
 	for (size_t i = 0; i < n; i++) {
 		table_cell(&t, "%u", cells[i].prompt);
 		table_cell(&t, "%u", cells[i].streams);
-		bench_cell_spread(&t, SPREAD(&cells[i], b->runs, first), size_ms);
-		bench_cell_spread(&t, SPREAD(&cells[i], b->runs, prompt_rate), size_rate);
-		bench_cell_spread(&t, SPREAD(&cells[i], b->runs, stream_rate), size_rate);
-		bench_cell_spread(&t, SPREAD(&cells[i], b->runs, rate), size_rate);
+		bench_cell_spread(&t, b->runs, SPREAD(&cells[i], b->runs, first), size_ms);
+		bench_cell_spread(&t, b->runs, SPREAD(&cells[i], b->runs, prompt_rate), size_rate);
+		bench_cell_spread(&t, b->runs, SPREAD(&cells[i], b->runs, stream_rate), size_rate);
+		bench_cell_spread(&t, b->runs, SPREAD(&cells[i], b->runs, rate), size_rate);
 	}
-	table_print(&t, stdout, table_width());
+	table_print(&t, stdout, table_width_most());
 }
 
 static void bench_cell_once(struct table *t, bool first, unsigned value) {
@@ -173,16 +177,17 @@ static void bench_print_stages(const struct bench *b, const struct cell *cells, 
 			table_cell(&t, "%4.1f%%", 100 * time.wire / all);
 		}
 	printf("\nShares of the time of all steps:\n\n");
-	table_print(&t, stdout, table_width());
+	table_print(&t, stdout, table_width_most());
 }
 
 static int bench_print(const struct bench *b, const struct cell *cells, size_t n) {
 	const Caravan__ReportModel *m = bench_model(&cells[0].after, b->model);
-	table_say(0,
-	        "Model %s on %zu node%s; answers of %u tokens; after one run to warm up, the median of %u and how far "
-	        "from it the others are.",
-	        b->model, m ? m->plan->n_stages : 0, m && m->plan->n_stages == 1 ? "" : "s", b->generate,
-	        b->runs);
+	char runs[96] = "one run of each";
+	if (b->runs > 1)
+		snprintf(runs, sizeof runs, "the median of %u runs and how far from it the others are",
+		        b->runs);
+	table_say(0, "Model %s on %zu node%s; answers of %u tokens; after one run to warm up, %s.", b->model,
+	        m ? m->plan->n_stages : 0, m && m->plan->n_stages == 1 ? "" : "s", b->generate, runs);
 	printf("\n");
 	bench_print_rates(b, cells, n);
 	bench_print_stages(b, cells, n);
@@ -264,6 +269,10 @@ static int bench_measure(const struct bench *b, const struct args *a) {
 static int bench_choose(const struct report *r, const char *name, const Caravan__ReportModel **out) {
 	const Caravan__ReportModel *only = NULL;
 	size_t served = 0;
+	if (name && client_is_path(name))
+		return fail(
+		        "bench measures a model that the cluster serves: load the file first, with caravan load %s",
+		        name);
 	if (name) {
 		if (!(only = bench_model(r, name)))
 			return fail(

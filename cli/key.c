@@ -125,7 +125,7 @@ static int key_print(void *json, struct client *c, const Caravan__Envelope *env)
 		table_cell(&t, "%s", created);
 		table_cell(&t, "%s", expires);
 	}
-	table_print(&t, stdout, table_width());
+	table_print(&t, stdout, table_width_most());
 	return 0;
 }
 

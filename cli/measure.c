@@ -63,7 +63,7 @@ static void measure_print_table(const char *name, const Caravan__NodeState *s) {
 	measure_spread_text(&t, s->disk_rate, 0, 0);
 	table_cell(&t, "-");
 	table_cell(&t, "-");
-	table_print(&t, stdout, table_width());
+	table_print(&t, stdout, table_width_most());
 }
 
 static int measure_print_json(const char *name, const Caravan__NodeState *s) {

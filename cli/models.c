@@ -59,7 +59,7 @@ static void models_print_table(const struct stored *s) {
 		table_cell(&t, "%s", heads[i]);
 	for (size_t i = 0; i < s->envs; i++)
 		models_print_row(&t, stored_at(s, i));
-	table_print(&t, stdout, table_width());
+	table_print(&t, stdout, table_width_most());
 	for (size_t i = 0; i < s->envs; i++)
 		if (*stored_at(s, i)->reason)
 			table_say(0, "%s: %s", stored_at(s, i)->name, stored_at(s, i)->reason);

@@ -14,6 +14,8 @@
 #include <unistd.h>
 
 #define WATCH_S 1
+#define BRIEF_PROBLEMS 3
+#define WATCH_GONE (-1) /* nobody reads it any more */
 
 enum { OPT_JSON = OPT_OWN, OPT_WATCH };
 
@@ -50,15 +52,20 @@ static void status_print_verdict(const struct report *r) {
 		printf("no models.\n");
 }
 
-static void status_print_problems(const struct report *r) {
-	for (size_t i = 0; i < r->problems; i++) {
+/* brief: the first ones, without what to do, so that a screen has space for what follows. */
+static void status_print_problems(const struct report *r, bool brief) {
+	size_t most = brief && r->problems > BRIEF_PROBLEMS ? BRIEF_PROBLEMS : r->problems;
+	for (size_t i = 0; i < most; i++) {
 		const Caravan__Problem *p = r->problem[i];
 		if (i == 0)
 			printf("\n");
 		table_say(2, "%s", p->what);
-		if (*p->advice)
+		if (*p->advice && !brief)
 			table_say(4, "%s", p->advice);
 	}
+	if (brief && r->problems)
+		table_say(2, "What to do about %s: caravan status",
+		        most < r->problems ? "these and others" : "it");
 }
 
 /* ---- nodes ---- */
@@ -100,7 +107,7 @@ static void status_print_nodes(const struct report *r) {
 		if (!status_is(r->node[i], "expelled"))
 			status_print_node(&t, r->node[i]);
 	printf("\n");
-	table_print(&t, stdout, table_width());
+	table_print(&t, stdout, table_width_most());
 }
 
 /* ---- their machines ---- */
@@ -133,7 +140,7 @@ static void status_print_machines(const struct report *r) {
 		if (r->node[i]->node_state && (r->node[i]->self || status_is(r->node[i], "up")))
 			status_print_machine(&t, r->node[i]);
 	printf("\n");
-	table_print(&t, stdout, table_width());
+	table_print(&t, stdout, table_width_most());
 }
 
 /* ---- models ---- */
@@ -156,8 +163,10 @@ static void status_print_reading(const struct report *r, const Caravan__ReportMo
 
 /* Predicted and measured time of a row. */
 static void status_predicted_text(struct table *t, double predicted, double seconds, uint64_t rows) {
-	table_cell(t, "%s / %s", predicted > 0 ? size_ms(predicted).s : "-",
-	        rows ? size_ms(seconds / (double)rows).s : "-");
+	struct size_text plan = size_ms(predicted);
+	plan.s[strcspn(plan.s, " ")] = '\0'; /* the unit of both is ms */
+	table_cell(
+	        t, "%s / %s", predicted > 0 ? plan.s : "-", rows ? size_ms(seconds / (double)rows).s : "-");
 }
 
 static void status_print_stage(
@@ -181,7 +190,7 @@ static void status_print_stages(const struct report *r, const Caravan__ReportMod
 		table_cell(&t, "%s", heads[i]);
 	for (size_t i = 0; i < m->plan->n_stages; i++)
 		status_print_stage(&t, r, m, i);
-	table_print(&t, stdout, table_width());
+	table_print(&t, stdout, table_width_most());
 }
 
 static void status_print_copies(const Caravan__ModelState *s) {
@@ -222,7 +231,7 @@ static void status_print_times(const struct report *r, const Caravan__ReportMode
 		table_cell(&t, "%4.1f%%", 100 * one->held / all);
 		table_cell(&t, "%4.1f%%", 100 * one->wire / all);
 	}
-	table_print(&t, stdout, table_width());
+	table_print(&t, stdout, table_width_most());
 }
 
 /* Current work, reported by the coordinator: only valid while that is up and the model serves. */
@@ -261,11 +270,11 @@ static void status_print_model(const struct report *r, const Caravan__ReportMode
 	status_print_times(r, m);
 }
 
-static int status_print(const struct report *r, bool json) {
+static int status_print(const struct report *r, bool json, bool brief) {
 	if (json)
 		return report_print_json(r);
 	status_print_verdict(r);
-	status_print_problems(r);
+	status_print_problems(r, brief);
 	status_print_nodes(r);
 	status_print_machines(r);
 	for (size_t i = 0; i < r->models; i++)
@@ -301,7 +310,7 @@ static int status_watch_once(const struct args *a, bool json) {
 	if (rc != 0)
 		return rc;
 	if (!screen) {
-		rc = status_print(&r, json);
+		rc = status_print(&r, json, false);
 		if (!json)
 			printf("\n");
 	} else {
@@ -313,21 +322,23 @@ static int status_watch_once(const struct args *a, bool json) {
 			return fail("out of memory");
 		}
 		stdout = memory;
-		rc = status_print(&r, false);
+		rc = status_print(&r, false, true);
 		stdout = terminal;
 		if (fclose(memory) == 0)
 			status_fill_screen(text, size.ws_row);
 		free(text);
 	}
 	report_clear(&r);
-	if (fflush(stdout) != 0)
-		return fail("cannot write: %s", strerror(errno));
+	if (fflush(stdout) != 0) /* a reader that has seen enough is no error */
+		return errno == EPIPE ? WATCH_GONE : fail("cannot write: %s", strerror(errno));
 	return rc;
 }
 
 static int status_watch(const struct args *a, bool json) {
 	for (bool seen = false;;) {
 		int rc = status_watch_once(a, json);
+		if (rc == WATCH_GONE)
+			_exit(EXIT_OK);
 		if (rc != 0 && (!seen || ferror(stdout)))
 			return rc; /* it was never there, or nobody reads this */
 		seen = true;
@@ -350,7 +361,7 @@ static int status_run(int argc, char **argv) {
 	int rc = report_fetch(&r, &a);
 	if (rc != 0)
 		return rc;
-	rc = status_print(&r, json);
+	rc = status_print(&r, json, false);
 	if (rc == EXIT_OK && !r.healthy)
 		rc = EXIT_FAILED;
 	report_clear(&r);

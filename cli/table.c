@@ -1,6 +1,7 @@
 /* table: see table.h.  Columns are counted in code points: names and sentences have no wide characters. */
 #include "cli/table.h"
 #include <errno.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -15,6 +16,10 @@ unsigned table_width(void) {
 	struct winsize w;
 	return isatty(STDOUT_FILENO) && ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col >= 40 ? w.ws_col
 	                                                                                            : 80;
+}
+
+unsigned table_width_most(void) {
+	return isatty(STDOUT_FILENO) ? table_width() : UINT_MAX;
 }
 
 void table_begin(struct table *t, unsigned columns, unsigned indent) {

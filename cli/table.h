@@ -16,6 +16,8 @@ struct table {
 
 /* The width of standard output in columns; 80 if it is not a terminal. */
 unsigned table_width(void);
+/* The same for a table, whose cells are cut only on a terminal: elsewhere as wide as it needs. */
+unsigned table_width_most(void);
 
 void table_begin(struct table *t, unsigned columns, unsigned indent);
 

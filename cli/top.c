@@ -97,8 +97,8 @@ static void top_paint_keys(const struct top *t, int row, bool more) {
 	attrset(A_REVERSE);
 	mvhline(row, 0, ' ', COLS);
 	mvaddnstr(row, 0, keys[t->page], COLS);
-	if (more && COLS > 20)
-		mvaddstr(row, COLS - 12, " PgDn more ");
+	if (more && COLS > (int)strlen(keys[t->page]) + 12)
+		mvaddstr(row, COLS - 11, "PgDn more");
 	attrset(A_NORMAL);
 }
 
@@ -165,11 +165,11 @@ static void top_on_key(struct screen *s, int key) {
 		t->sort = (t->sort + 1) % TOP_SORTS;
 		break;
 	case 'p':
-		top_go(s, TOP_PROBLEMS);
+		top_go(s, t->page == TOP_PROBLEMS ? TOP_CLUSTER : TOP_PROBLEMS);
 		break;
 	case '?':
 	case 'h':
-		top_go(s, TOP_HELP);
+		top_go(s, t->page == TOP_HELP ? TOP_CLUSTER : TOP_HELP);
 		break;
 	default: /* KEY_RESIZE: it is painted again */
 		break;
@@ -259,6 +259,7 @@ static int top_run(int argc, char **argv) {
 	args_operands(&s.args, 0, 0, "");
 	if (!plain && (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO)))
 		args_usage(&s.args, "it needs a terminal: use --plain, or caravan status --watch");
+	s.top.bars = !plain;
 	s.top.blocks = strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
 	/* the first look says at once if there is no daemon */
 	int rc = top_look(&s);

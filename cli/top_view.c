@@ -124,8 +124,8 @@ void top_note(struct top *t, const struct report *r) {
 	t->report = r;
 }
 
-/* The last looks as a line of `cells` characters, the newest at the end; the highest rate is a full character. */
-static void top_sparkline(char *out, size_t size, const struct top *t, const char *model, unsigned cells) {
+/* The last looks as a line of `cells` characters, the newest at the end; the highest rate, which is returned, is a full character. */
+static double top_sparkline(char *out, size_t size, const struct top *t, const char *model, unsigned cells) {
 	static const char *const block[] = {" ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
 	static const char *const ascii[] = {" ", ".", ".", ":", "-", "=", "+", "*", "#"};
 	const struct top_history *h = NULL;
@@ -136,7 +136,7 @@ static void top_sparkline(char *out, size_t size, const struct top *t, const cha
 		if (strcmp(t->history[i].model, model) == 0)
 			h = &t->history[i];
 	if (!h)
-		return;
+		return 0;
 	size_t n = h->looks < TOP_HISTORY ? h->looks : TOP_HISTORY;
 	n = n < cells ? n : cells;
 	for (size_t i = 0; i < n; i++) {
@@ -149,12 +149,17 @@ static void top_sparkline(char *out, size_t size, const struct top *t, const cha
 		level = level == 0 && rate > 0 ? 1 : level;
 		len += (size_t)snprintf(out + len, size - len, "%s", (t->blocks ? block : ascii)[level]);
 	}
+	return most;
 }
 
-/* A bar for a share of 0 to 1: "[||||      ]". */
-static struct size_text top_bar(double share) {
+/* A bar for a share of 0 to 1: "[||||      ]"; or "40%". */
+static struct size_text top_bar(const struct top *t, double share) {
 	struct size_text bar = {"["};
 	share = share < 0 ? 0 : share > 1 ? 1 : share;
+	if (!t->bars) {
+		snprintf(bar.s, sizeof bar.s, "%.0f%%", 100 * share);
+		return bar;
+	}
 	int full = (int)(share * BAR + 0.5);
 	for (int i = 0; i < BAR; i++)
 		bar.s[1 + i] = i < full ? '|' : ' ';
@@ -270,7 +275,7 @@ static void top_add_nodes(struct top_lines *l, const struct top *t) {
 			selected = (int)i;
 		table_cell(&tab, "%s", node[i]->name);
 		table_cell(&tab, "%s", node[i]->state);
-		table_cell(&tab, "%s", s ? top_bar(top_memory(node[i])).s : "-");
+		table_cell(&tab, "%s", s ? top_bar(t, top_memory(node[i])).s : "-");
 		table_cell(&tab, "%s", s ? size_text((double)s->memory_used).s : "-");
 		table_cell(&tab, "%s", s ? top_rate_text(top_rate(node[i])).s : "-");
 		table_cell(&tab, "%s",
@@ -319,24 +324,25 @@ static void top_add_models(struct top_lines *l, const struct top *t) {
 		top_cell_count(&tab, s != NULL, s ? s->sequences : 0);
 		top_cell_count(&tab, s != NULL, s ? s->queued : 0);
 		table_cell(&tab, "%s",
-		        s && s->blocks ? top_bar(1 - (double)s->blocks_free / (double)s->blocks).s : "-");
+		        s && s->blocks ? top_bar(t, 1 - (double)s->blocks_free / (double)s->blocks).s : "-");
 		table_cell(&tab, "%s", report_node_name(r, m->plan->coordinator));
 	}
 	top_add_table(l, &tab, t->width, selected);
 }
 
+/* The rate now, and its last looks with the highest of them. */
 static void top_add_sparkline(struct top_lines *l, const struct top *t, const Caravan__ReportModel *m) {
-	char line[SPARK_MOST * 4 + 1];
+	char spark[SPARK_MOST * 4 + 1], line[sizeof spark + 64];
 	unsigned cells = t->width > 40 ? t->width - 36 : 4;
 	const Caravan__ModelState *s = top_work(m);
-	top_sparkline(line, sizeof line, t, m->plan->model, cells < SPARK_MOST ? cells : SPARK_MOST);
+	double most = top_sparkline(
+	        spark, sizeof spark, t, m->plan->model, cells < SPARK_MOST ? cells : SPARK_MOST);
 	top_say(l, t->width, TOP_TEXT, 1, "%s: %s tokens/s", m->plan->model,
 	        s ? top_rate_text(s->tokens_per_second).s : "0");
-	if (*line) {
-		char with_space[sizeof line + 4];
-		snprintf(with_space, sizeof with_space, "   %s", line);
-		top_add(l, TOP_TEXT, with_space, strlen(with_space));
-	}
+	if (!t->bars || !(most > 0))
+		return;
+	snprintf(line, sizeof line, "   %s  a second each; highest %s", spark, top_rate_text(most).s);
+	top_add(l, TOP_TEXT, line, strlen(line));
 }
 
 static void top_add_verdict(struct top_lines *l, const struct top *t) {
@@ -352,8 +358,9 @@ static void top_add_verdict(struct top_lines *l, const struct top *t) {
 		top_say(l, t->width, TOP_BAD, 0, "No news: %s", t->trouble);
 	else
 		top_say(l, t->width, r->healthy ? TOP_GOOD : TOP_BAD, 0,
-		        "The cluster is %s: %zu of %zu nodes up, %zu of %zu model%s serving.",
-		        r->healthy ? "healthy" : "not healthy", up, members, serving, r->models,
+		        "The cluster is %s%s: %zu of %zu nodes up, %zu of %zu model%s serving.",
+		        r->healthy ? "healthy" : "not healthy",
+		        r->healthy && r->problems ? ", but see below" : "", up, members, serving, r->models,
 		        r->models == 1 ? "" : "s");
 }
 
@@ -441,7 +448,7 @@ static void top_view_node(struct top_lines *l, const struct top *t) {
 	if (!s)
 		return;
 	top_fact(l, t, "version", "%s, %u threads, kernels %s", s->version, s->threads, s->cpu);
-	top_fact(l, t, "memory", "%s %s", top_bar(top_memory(n)).s,
+	top_fact(l, t, "memory", "%s %s", top_bar(t, top_memory(n)).s,
 	        size_of((double)s->memory_used, (double)s->memory_allowed).s);
 	if (s->disk_size)
 		top_fact(l, t, "disk", "%s free, its store has %s", size_text((double)s->disk_free).s,
@@ -488,7 +495,7 @@ static void top_add_times(struct top_lines *l, const struct top *t, const Carava
 			table_cell(&tab, "%u-%u", st->first, st->last - 1);
 		else
 			table_cell(&tab, "-");
-		table_cell(&tab, "%s", top_bar(share).s);
+		table_cell(&tab, "%s", top_bar(t, share).s);
 		table_cell(&tab, "%4.1f%%", 100 * share);
 		table_cell(&tab, "%4.1f%%", 100 * one->waited / all);
 		table_cell(&tab, "%4.1f%%", 100 * one->computed / all);
@@ -532,8 +539,8 @@ static void top_view_model(struct top_lines *l, const struct top *t) {
 	        s->in_flight);
 	if (s->blocks)
 		top_fact(l, t, "KV cache", "%s %u of %u blocks in use",
-		        top_bar(1 - (double)s->blocks_free / (double)s->blocks).s, s->blocks - s->blocks_free,
-		        s->blocks);
+		        top_bar(t, 1 - (double)s->blocks_free / (double)s->blocks).s,
+		        s->blocks - s->blocks_free, s->blocks);
 	if (s->drafted)
 		top_fact(l, t, "drafts", "%.0f%% of %llu tokens were right",
 		        100 * (double)s->accepted / (double)s->drafted, (unsigned long long)s->drafted);

@@ -29,6 +29,7 @@ struct top {
 	enum top_sort sort;                                     /* of the nodes */
 	char node[WIRE_NAME_MAX + 1], model[WIRE_NAME_MAX + 1]; /* that are selected; empty: the first */
 	unsigned width;
+	bool bars;   /* bars and sparklines, which a screen reader cannot read */
 	bool blocks; /* the terminal has characters for sparklines */
 };
 

@@ -32,8 +32,9 @@ static bool slowness_than_usual(struct health_problem *out, const Caravan__Stage
 	return true;
 }
 
-static bool slowness_than_predicted(struct health_problem *out, const Caravan__Plan *plan, const Caravan__Stage *s,
-        const Caravan__StageState *st, const Caravan__NodeState *node, const char *name) {
+static bool slowness_than_predicted(struct health_problem *out, const Caravan__Plan *plan,
+        const Caravan__Stage *s, const Caravan__StageState *st, const Caravan__NodeState *node,
+        const char *name) {
 	double took =
 	        st->usual_seconds > 0 ? st->usual_seconds : st->single_seconds / (double)st->single_rows;
 	double fixed = LAYER_SECONDS * (s->last - s->first);
@@ -75,16 +76,22 @@ bool slowness_calibration(struct health_problem *out, const Caravan__NodeState *
 	*out = (struct health_problem){.kind = "measured-busy"};
 	if (!node || !node->disturbed)
 		return false;
-	snprintf(out->what, sizeof out->what,
-	        "%s was measured while other programs used %.0f%% of its processors: plans use an estimate.",
-	        name, 100 * node->lost);
+	if (node->lost >= 0.005)
+		snprintf(out->what, sizeof out->what,
+		        "%s was measured while other programs used %.0f%% of its processors: plans use an estimate.",
+		        name, 100 * node->lost);
+	else /* before the daemon was started again */
+		snprintf(out->what, sizeof out->what,
+		        "%s has only been measured while its processors were busy: plans use an estimate.",
+		        name);
 	snprintf(out->advice, sizeof out->advice,
 	        "It is measured again automatically; 'caravan measure %s' does it at once when its machine is idle.",
 	        name);
 	return true;
 }
 
-bool slowness_link(struct health_problem *out, const Caravan__PeerState *p, const char *from, const char *to) {
+bool slowness_link(
+        struct health_problem *out, const Caravan__PeerState *p, const char *from, const char *to) {
 	*out = (struct health_problem){.kind = "slow-link"};
 	if (!(p->rate > 0) || p->slow_best <= p->rate)
 		return false;

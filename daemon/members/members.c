@@ -330,6 +330,7 @@ static void members_send_ping(struct members *m, const struct member *who, const
 void members_heartbeat(struct members *m) {
 	Caravan__NodeState state;
 	members_fill_state(m, &state);
+	members_store_state(members_own(m), &state);
 	for (size_t i = 0; i < m->roster.n; i++)
 		if (!m->roster.at[i]->self && !m->roster.at[i]->expelled && m->roster.at[i]->linked)
 			members_send_ping(m, m->roster.at[i], &state);

@@ -73,13 +73,14 @@ check "medians lie within their ranges" bench_has "all(0 <= r[f]['low'] <= r[f][
 check "the time of steps is told for each stage" bench_has "all([s.get('node', 'ends') for s in r['stages']] == ['ends'] + [s['node'] for s in stages] and
 	all(s['computed_seconds'] > 0 for s in r['stages']) for stages in [$(on alpha status --json | json "j['models'][0]['stages']")] for r in j['results'])"
 on beta bench --prompt 8 --generate 4 --streams 20 --runs 1 >"$dir/bench.table"
-check "it prints a table of 80 columns" sh -c 'test "$(wc -L <"$0")" -le 80 && grep -q "^  8 *20 .*+/-0%" "$0" && grep -q "embedding, output .*%" "$0"' "$dir/bench.table"
+check "it prints a table of 80 columns" sh -c 'test "$(wc -L <"$0")" -le 80 && grep -Eq "^  8 +20 +[0-9.]+ ms +[0-9]" "$0" && grep -q "embedding, output .*%" "$0"' "$dir/bench.table"
 refused() { # PATTERN COMMAND...
 	pattern=$1
 	shift
 	says 1 "$pattern" "$@"
 }
 check "what does not fit the context is refused" refused "512 tokens of a prompt and 64 of an answer do not fit the context of stories, 512 tokens" on beta bench --prompt 512 --generate 64
+check "a file is not measured before it is loaded" refused "load the file first" on beta bench -m "$demo"
 check "so is a model that there is not" refused "there is no model ghost" on beta bench -m ghost
 
 # ---- loading again ---------------------------------------------------------------------------------------
