@@ -111,9 +111,29 @@ const setOurs = (ids) => sessionStorage.setItem(WRITING, JSON.stringify(ids));
 export const interrupted = (conversations) =>
 	conversations.filter((c) => ours().includes(c.id) && c.messages.at(-1)?.state === "writing" && c.messages.at(-1).stream?.id);
 
+// One tab alone reads an answer: where the browser has locks, whoever comes second waits a little for the first, which may be a page
+// that is being closed, and leaves the answer to it.
+const LOCK_WAIT = 3000; // ms
+async function alone(id, f) {
+	if (!navigator.locks) return f();
+	try {
+		return await navigator.locks.request("caravan." + id, { signal: AbortSignal.timeout(LOCK_WAIT) }, f);
+	} catch (e) {
+		if (e.name === "TimeoutError") return null;
+		throw e;
+	}
+}
+
 // Writes an answer to the end of the conversation, or goes on with the one that is there.  update(): it has changed; resolves to null
 // or the error that it ended with.
-export async function answer(c, update, message = null) {
+export function answer(c, update, message = null) {
+	if (message) return alone(c.id, () => writeAnswer(c, update, message));
+	const done = writeAnswer(c, update, null);
+	navigator.locks?.request("caravan." + c.id, () => done).catch(() => {}); // the page is being closed
+	return done;
+}
+
+async function writeAnswer(c, update, message) {
 	if (!message) {
 		message = { role: "assistant", content: "", model: c.model, state: "writing", stream: {} };
 		c.messages.push(message);

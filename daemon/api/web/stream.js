@@ -20,6 +20,7 @@ async function* events(body) {
 			rest = lines.pop();
 			for (const line of lines) {
 				if (line.startsWith("id:")) id = Number(line.slice(3));
+				else if (/^:\s*taken/.test(line)) yield { taken: true };
 				else if (line.startsWith("data:")) yield { id, data: line.slice(5).trim() };
 			}
 		}
@@ -40,6 +41,7 @@ async function* read(response, stream, signal) {
 			return false;
 		}
 		if (next.done) return false;
+		if (next.value.taken) throw new ApiError("cut", "This answer is written in another tab.");
 		if (next.value.data === "[DONE]") return true;
 		const chunk = JSON.parse(next.value.data);
 		if (chunk.error) throw new ApiError("cut", errorOf(503, chunk).message, { advice: "Regenerate asks for it again." });

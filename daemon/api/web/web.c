@@ -10,19 +10,27 @@
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; " \
 	"trusted-types dompurify"
 
-/* Whether a header such as "text/html, text/plain;q=0.5" lists the value, and not with a weight of 0. */
-static bool header_lists(const char *header, const char *value) {
+/* The weight of an element of a header such as "text/html, text/plain;q=0.5", which ends at end. */
+static double element_weight(const char *at, const char *end) {
+	const char *q = strstr(at, "q=");
+	return !q || q > end ? 1 : strtod(q + 2, NULL);
+}
+
+/* Whether a header lists the value, with a weight above 0; best: and with none that is less than another's. */
+static bool header_lists(const char *header, const char *value, bool best) {
 	size_t len = strlen(value);
+	double own = 0, others = 0;
 	for (const char *at = header; at && *at;) {
 		at += strspn(at, ", \t");
 		const char *end = at + strcspn(at, ",");
-		if (strncasecmp(at, value, len) == 0 && strchr(",; \t", at[len])) {
-			const char *q = strstr(at, "q=");
-			return !q || q > end || strtod(q + 2, NULL) > 0;
-		}
+		double weight = element_weight(at, end);
+		if (strncasecmp(at, value, len) == 0 && strchr(",; \t", at[len]))
+			own = weight;
+		else if (at < end && weight > others)
+			others = weight;
 		at = end;
 	}
-	return false;
+	return own > 0 && (!best || own >= others);
 }
 
 /* If-None-Match: a list of tags, some with W/ before them, or *. */
@@ -31,7 +39,7 @@ static bool header_matches(const char *header, const char *etag) {
 }
 
 static void web_reply(struct http_exchange *x, const struct web_file *f) {
-	bool gzip = header_lists(http_header(x, "Accept-Encoding"), "gzip");
+	bool gzip = header_lists(http_header(x, "Accept-Encoding"), "gzip", false);
 	const char *etag = gzip ? f->gzip_etag : f->etag;
 	http_reply_header(x, "ETag", etag);
 	http_reply_header(x, "Cache-Control", "no-cache"); /* kept, and asked for by its ETag */
@@ -58,7 +66,7 @@ static const struct web_file *web_find(const char *name) {
 
 bool web_reply_page(struct http_exchange *x) {
 	http_reply_header(x, "Vary", "Accept, Accept-Encoding, Origin");
-	if (!header_lists(http_header(x, "Accept"), "text/html"))
+	if (!header_lists(http_header(x, "Accept"), "text/html", true))
 		return false;
 	web_reply(x, web_find("page.html"));
 	return true;

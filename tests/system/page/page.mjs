@@ -253,6 +253,15 @@ async function resumes() {
 	await page.waitForSelector("html[data-ready]");
 	await finished(page);
 	check("and so is an answer after a reload", asked > 0 && (await answers(page))[0] === whole, asked, await answers(page), whole);
+	asked = 0;
+	check("and written once more", await beginSlow(page));
+	const other = await page.context().newPage(); // as one that was duplicated
+	await other.addInitScript((id) => sessionStorage.getItem("caravan.writing") ?? sessionStorage.setItem("caravan.writing", JSON.stringify([id])), new URL(page.url()).hash.slice(1));
+	other.on("request", (r) => (asked += /\/v1\/stream\//.test(r.url())));
+	await other.goto(page.url());
+	await other.waitForSelector("html[data-ready]");
+	await finished(page);
+	check("of two tabs one reads it", asked <= 1 && (await answers(page))[0] === whole, asked, await answers(page));
 	await page.context().close();
 	cable.cut();
 	cable.close();

@@ -67,9 +67,10 @@ static const struct {
 	bool page;
 } clients[] = {{"", false}, {"Accept: */*\r\n", false}, {"Accept: application/json\r\n", false},
         {"Accept: text/html;q=0, */*\r\n", false}, {"Accept: text/htmlx\r\n", false},
-        {"Accept: x-text/html\r\n", false}, {"Accept: text/html\r\n", true},
+        {"Accept: x-text/html\r\n", false}, {"Accept: application/json, text/html;q=0.1\r\n", false},
+        {"Accept: text/html;q=0.7, */*;q=0.8\r\n", false}, {"Accept: text/html\r\n", true},
         {"Accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8\r\n", true},
-        {"Accept: application/xml ,\tText/HTML; q=0.5\r\n", true},
+        {"Accept: application/xml;q=0.4 ,\tText/HTML; q=0.5\r\n", true},
         {"Accept: text/html, text/plain;q=0\r\n", true}};
 #define CLIENTS (int)(sizeof clients / sizeof *clients)
 
