@@ -10,6 +10,7 @@
 #include "cli/table.h"
 #include "cli/terminal.h"
 #include "cli/text.h"
+#include "cli/wrap.h"
 #include "common/size.h"
 #include <errno.h>
 #include <signal.h>
@@ -24,12 +25,13 @@
 
 /* ---- the terminal -------------------------------------------------------------------------------- */
 
-static bool mid_line; /* the cursor is behind text of an answer */
+static struct wrap wrap; /* of answers, and of what is shown of a conversation */
 
 static void chat_end_line(void) {
-	if (mid_line)
+	wrap_flush(&wrap, stdout, table_width());
+	if (wrap.column > 0)
 		putchar('\n');
-	mid_line = false;
+	wrap.column = 0;
 	fflush(stdout);
 }
 
@@ -58,9 +60,7 @@ static int chat_write(struct terminal *t, const void *text, size_t len) {
 	size_t n = fit ? terminal_take(t, text, len, fit) : 0;
 	if (!fit)
 		return fail("out of memory");
-	fwrite(fit, 1, n, stdout);
-	if (n > 0)
-		mid_line = fit[n - 1] != '\n';
+	wrap_write(&wrap, stdout, table_width(), (const char *)fit, n);
 	fflush(stdout);
 	free(fit);
 	return 0;
@@ -69,7 +69,6 @@ static int chat_write(struct terminal *t, const void *text, size_t len) {
 void chat_print(const char *text) {
 	struct terminal t = {0};
 	(void)chat_write(&t, text, strlen(text));
-	mid_line = true; /* also after a text that ends with a line end: what follows is another's */
 	chat_end_line();
 }
 
@@ -265,10 +264,13 @@ static void turn_set_thinking(struct turn *t, bool thinking) {
 		return;
 	t->thinking = thinking;
 	if (thinking) {
-		printf("%s%s", t->chat->dim ? ANSWER_DIM : "", t->chat->reasoning ? "" : "(thinking)");
+		fputs(t->chat->dim ? ANSWER_DIM : "", stdout);
+		if (!t->chat->reasoning)
+			(void)chat_write(&t->terminal, "(thinking)", strlen("(thinking)"));
 	} else {
+		wrap_flush(&wrap, stdout, table_width());
 		printf("%s\n\n", t->chat->dim ? ANSWER_DIM_END : "");
-		mid_line = false;
+		wrap.column = 0;
 	}
 	fflush(stdout);
 }
@@ -393,7 +395,7 @@ void chat_turn(struct chat *c) {
 	if (turn_send(c) == 0)
 		answer_receive(&c->client, turn_take_text, &t, end);
 	uint8_t rest[TERMINAL_ROOM(0)];
-	fwrite(rest, 1, terminal_end(&t.terminal, rest), stdout);
+	wrap_write(&wrap, stdout, table_width(), (const char *)rest, terminal_end(&t.terminal, rest));
 	turn_set_thinking(&t, false);
 	if (t.len > 0)
 		conversation_answer(&c->conversation, t.text, t.len);

@@ -1,6 +1,8 @@
 /* What a line of a chat is, its settings, and the conversation: in memory and as a file. */
 #include "cli/chat_internal.h"
+#include "cli/wrap.h"
 #include <check.h>
+#include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -90,6 +92,46 @@ START_TEST(settings_by_name) {
 	ck_assert(!sampling_set(&s, "temp", "nan", err, sizeof err));
 	ck_assert(!sampling_set(&s, "temp", "hot", err, sizeof err));
 	ck_assert(s.s.temperature == 0 && s.s.top_k == 7 && s.s.top_p == 0.95f);
+}
+END_TEST
+
+/* ---- lines of a terminal ------------------------------------------------------------------------------ */
+
+/* The same however the text is cut into pieces of whole characters. */
+static void wraps(unsigned width, const char *text, const char *want) {
+	for (size_t piece = 1; piece <= 7; piece++) {
+		struct wrap w = {0};
+		char *out = NULL;
+		size_t size = 0, len = strlen(text);
+		FILE *f = open_memstream(&out, &size);
+		for (size_t at = 0; at < len;) {
+			size_t n = len - at < piece ? len - at : piece;
+			while (at + n < len && ((unsigned char)text[at + n] & 0xc0) == 0x80)
+				n++;
+			wrap_write(&w, f, width, text + at, n);
+			at += n;
+		}
+		wrap_flush(&w, f, width);
+		fclose(f);
+		ck_assert_msg(strcmp(out, want) == 0, "pieces of %zu: '%s'", piece, out);
+		free(out);
+	}
+}
+
+START_TEST(lines_break_between_words) {
+	setlocale(LC_CTYPE, "C.UTF-8");
+	wraps(10, "", "");
+	wraps(10, "one two three four", "one two \nthree four");
+	wraps(10, "exactly 10 wide", "exactly 10\nwide"); /* without the blank at the edge */
+	wraps(10, "one\n  two\n\nthree", "one\n  two\n\nthree");
+	wraps(10, "a word-that-is-longer than it", "a \nword-that-is-longer \nthan it");
+	wraps(10, "gr\xc3\xbc\xc3\x9f gr\xc3\xbc\xc3\x9f x", "gr\xc3\xbc\xc3\x9f gr\xc3\xbc\xc3\x9f \nx");
+	wraps(5, "\xe6\xbc\xa2\xe5\xad\x97\xe6\xbc\xa2", "\xe6\xbc\xa2\xe5\xad\x97\n\xe6\xbc\xa2");
+	wraps(6,
+	        "\xe6\xbc\xa2\xe5\xad\x97"
+	        "abc",
+	        "\xe6\xbc\xa2\xe5\xad\x97\nabc");
+	wraps(10, "\tab c", "\tab\nc");
 }
 END_TEST
 
@@ -259,6 +301,7 @@ static Suite *suite(void) {
 	tcase_add_test(lines, lines_are_texts_or_commands);
 	tcase_add_test(lines, texts_of_several_lines);
 	tcase_add_test(lines, settings_by_name);
+	tcase_add_test(lines, lines_break_between_words);
 	suite_add_tcase(s, lines);
 	tcase_add_checked_fixture(conversation, begin, end);
 	tcase_add_test(conversation, turns_follow_each_other);
