@@ -1201,10 +1201,12 @@ def staying():
     ended = 0
     for c, r in open_ones:
         try:
-            (r or c.getresponse()).read()
-        except (http.client.HTTPException, OSError):
+            whole = (r or c.getresponse()).read()
+            ended += b'"error"' in whole and b"[DONE]" not in whole
+        except TimeoutError:
             pass
-        ended += 1
+        except (http.client.HTTPException, ConnectionError):  # it was cut
+            ended += 1
     print("ended", ended, flush=True)
 
 

@@ -58,6 +58,7 @@ static size_t http_status_index(int status) {
 const char *http_reason(int status) {
 	size_t i = http_status_index(status);
 	return i < sizeof http_statuses / sizeof *http_statuses ? http_statuses[i].reason
+	       : status == 304                                  ? "Not Modified"
 	       : status < 400                                   ? "OK"
 	                                                        : "Error";
 }
@@ -124,14 +125,17 @@ static void exchange_read_query(struct http_exchange *x) {
 	if (!at || !*at || !(x->query = calloc(QUERY_MAX, sizeof *x->query)))
 		return;
 	while (x->nquery < QUERY_MAX) {
-		size_t len = strcspn(at, "&"), name = strcspn(at, "=&");
+		size_t len = strcspn(at, "&"), name = strcspn(at, "=&"), size;
 		char *one = strndup(at, len);
 		if (!one)
 			return;
 		if (name < len)
 			one[name] = '\0';
 		x->query[x->nquery].name = evhttp_uridecode(one, 1, NULL);
-		x->query[x->nquery].value = evhttp_uridecode(name < len ? one + name + 1 : "", 1, NULL);
+		char *value = evhttp_uridecode(name < len ? one + name + 1 : "", 1, &size);
+		if (value && strlen(value) != size)
+			value[0] = '\0'; /* with a NUL in it no text is right */
+		x->query[x->nquery].value = value;
 		free(one);
 		x->nquery++;
 		if (!at[len])

@@ -224,6 +224,11 @@ START_TEST(requests_and_answers) {
 	ck_assert_str_eq(json_string_value(json_object_get(j, "q")), "\xc3\xa4 b");
 	ck_assert_str_eq(json_string_value(json_object_get(j, "agent")), "me");
 	json_decref(j);
+	/* a value with a NUL in it is no text that begins with what is before that */
+	client_ask(port, &a, "GET /what/a?q=1%002 HTTP/1.1\r\nHost: 127.0.0.1:1\r\n\r\n");
+	j = json_loads(a.body, 0, NULL);
+	ck_assert_str_eq(json_string_value(json_object_get(j, "q")), "");
+	json_decref(j);
 	client_ask(port, &a, "HEAD /what HTTP/1.1\r\nHost: localhost\r\n\r\n");
 	ck_assert_int_eq(a.status, 200);
 	ck_assert_int_gt(atoi(answer_header(&a, "Content-Length")), 20);
