@@ -6,6 +6,7 @@
 import { ApiError, errorOf, request } from "./api.js";
 
 const RESUME = 120; // seconds; the node may allow fewer
+const LOSSES = 30; // of one answer: more are those of two readers who take it from each other
 const PAUSES = [0, 500, 1000, 2000, 4000, 8000]; // ms before each try to take a stream up; the last again and again
 
 // The events of a body: { id, data } as their lines arrive.
@@ -74,6 +75,9 @@ export const pause = (ms, signal) => new Promise((done, failed) => {
 	signal.addEventListener("abort", stopped, { once: true });
 });
 
+const lost = () =>
+	new ApiError("cut", "The connection to the node was lost in the middle of the answer.", { advice: "Regenerate asks for it again." });
+
 async function takeUp(stream, signal) {
 	const until = performance.now() + 1000 * (stream.seconds ?? 0);
 	for (let i = 0; stream.id && performance.now() < until; i++) {
@@ -85,7 +89,7 @@ async function takeUp(stream, signal) {
 			if (e.kind !== "lost" && e.kind !== "busy") break; // the node has it no more
 		}
 	}
-	throw new ApiError("cut", "The connection to the node was lost in the middle of the answer.", { advice: "Regenerate asks for it again." });
+	throw lost();
 }
 
 // Yields the chunks of a chat completion, and { lost: true } whenever the connection is lost.  A stream that has an id is gone on with.
@@ -93,8 +97,9 @@ async function takeUp(stream, signal) {
 export async function* complete(body, stream, signal) {
 	let response = stream.id ? null : await begin(body, stream, signal);
 	try {
-		for (;;) {
+		for (let losses = 0; ; losses++) {
 			if (response && (yield* read(response, stream, signal))) return;
+			if (losses === LOSSES) throw lost();
 			yield { lost: true };
 			response = await takeUp(stream, signal);
 		}
