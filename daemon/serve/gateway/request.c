@@ -62,7 +62,9 @@ static void request_destroy(struct request *r) {
 static struct token_logprob request_describe_token(const struct request *r, uint32_t id, float logprob) {
 	struct token_logprob t = {.id = id, .logprob = logprob};
 	t.text = tokenizer_piece(r->tokenizer, id, &t.len);
-	t.hidden = tokenizer_is_control(r->tokenizer, id) && !r->names;
+	/* the text never shows the token that ends the answer, not even where it shows the names of others */
+	t.hidden =
+	        tokenizer_is_control(r->tokenizer, id) && (!r->names || tokenizer_is_end(r->tokenizer, id));
 	return t;
 }
 

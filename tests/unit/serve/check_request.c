@@ -277,13 +277,14 @@ START_TEST(ends_within_ends) {
 END_TEST
 
 /* A gateway's client of COORDINATOR that wants log-probabilities. */
-static void ask_logprobs(void) {
+static void ask_logprobs(bool names) {
 	request_cancel(c.request);
 	client_ask(&c, &(struct ask){.node = GATEWAY,
 	                       .prompt = "a house",
 	                       .model = "m",
 	                       .stop = "gob",
 	                       .logprobs = true,
+	                       .names = names,
 	                       .top = 2});
 	serving_settle();
 }
@@ -294,10 +295,10 @@ static void say_logprobs(uint32_t position, char x, uint32_t other) {
 	serving_settle();
 }
 
-/* A token comes when its text does; those of a stop text never. */
+/* A token comes when its text does; those of a stop text never.  The end has no bytes, also where names of control tokens are shown. */
 START_TEST(logprobs_come_with_the_text) {
-	const uint32_t names[] = {2, 3 + 0xE2}; /* a control token, and a byte that is no character */
-	ask_logprobs();
+	const uint32_t names[] = {2, 3 + 0xE2}; /* the end, and a byte that is no character */
+	ask_logprobs(_i);
 	say_logprobs(n, 'a', letter('b'));
 	ck_assert_uint_eq(c.ntokens, 1);
 	say_logprobs(n + 1, 'g', letter('c'));
@@ -327,7 +328,7 @@ END_TEST
 
 /* What was held back is given out at the end, with its tokens. */
 START_TEST(logprobs_at_the_end) {
-	ask_logprobs();
+	ask_logprobs(false);
 	say_logprobs(n, 'g', 5);
 	say_logprobs(n + 1, 'o', 5);
 	ck_assert_uint_eq(c.ntokens, 0);
@@ -344,7 +345,7 @@ END_TEST
 
 START_TEST(logprobs_that_cannot_be) {
 	uint32_t vocab = serving_manifest("m")->hp.vocab;
-	ask_logprobs();
+	ask_logprobs(false);
 	say_logprobs(n, 'a', vocab - 1);
 	ck_assert_uint_eq(c.ends, 0);
 	if (_i == 0)
@@ -449,7 +450,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, a_model_that_goes);
 	tcase_add_test(t, ends_within_ends);
 	tcase_add_test(t, what_does_not_begin);
-	tcase_add_test(t, logprobs_come_with_the_text);
+	tcase_add_loop_test(t, logprobs_come_with_the_text, 0, 2);
 	tcase_add_loop_test(t, logprobs_at_the_end, 0, 2);
 	tcase_add_loop_test(t, logprobs_that_cannot_be, 0, 2);
 	tcase_add_test(t, logits_that_were_taken);

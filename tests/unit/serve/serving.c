@@ -566,6 +566,7 @@ void client_ask(struct client *c, const struct ask *a) {
 	        .nbias = s->nbias,
 	        .embedding = a->embedding,
 	        .logprobs = a->logprobs,
+	        .names = a->names,
 	        .top_logprobs = a->top,
 	        .stops = &stop,
 	        .nstops = a->stop != NULL};
