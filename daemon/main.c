@@ -482,11 +482,16 @@ int main(int argc, char **argv) {
 	if (rc == 0) {
 		if (!n.options.private) {
 			const struct member *self = members_self(n.members);
-			log_line(LOG_LINE_INFO, "node %s is up, version %s, %u threads, kernels %s",
-			        self->name, PACKAGE_VERSION, compute_threads(n.compute), kern_ops()->name);
+			unsigned threads = compute_threads(n.compute);
+			log_line(LOG_LINE_INFO, "node %s is up, version %s, %u thread%s, kernels %s",
+			        self->name, PACKAGE_VERSION, threads, threads == 1 ? "" : "s",
+			        kern_ops()->name);
 			log_line(LOG_LINE_INFO, "its control socket is %s", n.options.control);
 			if (n.http)
 				log_line(LOG_LINE_INFO, "its HTTP API is at %s", http_api_url(n.http));
+			for (size_t i = 0; n.http && i < n.options.http.naliases; i++)
+				log_line(LOG_LINE_INFO, "requests for %s go to model %s, if there is one",
+				        n.options.http.aliases[i].name, n.options.http.aliases[i].model);
 			node_notify_systemd("READY=1"); /* it answers */
 		}
 		rc = loop_run(n.loop);

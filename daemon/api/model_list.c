@@ -255,12 +255,18 @@ static const struct model_entry *list_only(const struct model_list *l) {
 	return only;
 }
 
-static void list_names(const struct model_list *l, char *out, size_t len) {
+/* Of models, and of the aliases of those. */
+static void list_names(
+        const struct model_list *l, const struct model_alias *alias, size_t naliases, char *out, size_t len) {
 	size_t at = 0, n = 0;
 	*out = '\0';
 	for (size_t i = 0; i < l->n && at < len; i++)
 		if (!l->model[i].drafts)
 			at += (size_t)snprintf(out + at, len - at, "%s%s", n++ ? ", " : "", l->model[i].name);
+	for (size_t i = 0; i < naliases && at < len; i++)
+		if (list_named(l, alias[i].model, strlen(alias[i].model)))
+			at += (size_t)snprintf(
+			        out + at, len - at, ", %s (which is %s)", alias[i].name, alias[i].model);
 }
 
 const struct model_entry *model_list_find(const struct model_list *l, const struct model_alias *alias,
@@ -281,7 +287,7 @@ const struct model_entry *model_list_find(const struct model_list *l, const stru
 		if (e)
 			return e;
 	}
-	list_names(l, names, sizeof names);
+	list_names(l, alias, naliases, names, sizeof names);
 	if (!*names)
 		snprintf(err, errlen, "no model is loaded: load one with caravan load");
 	else if (name && *name)

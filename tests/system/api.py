@@ -114,7 +114,7 @@ def models():
         a = gamma.get("/v1/models/" + name)
         case("model %s can be asked for" % name, a.status == 200 and a.json["id"] == name, a)
     a = gamma.get("/v1/models/gpt-5")
-    case("an unknown one is 404, with what there is", a.status == 404 and "stories" in a.json["error"]["message"], a)
+    case("an unknown one is 404, with what there is, by all names", a.status == 404 and "there is: stories, gpt-4o (which is stories), claude" in a.json["error"]["message"], a)
 
 
 # ---- OpenAI ----------------------------------------------------------------------------------------------------------
@@ -190,7 +190,7 @@ def responses():
     ask = dict(SAMPLED, model="stories", input=PROMPT, max_output_tokens=40)
     a = alpha.post("/v1/responses", ask)
     r = a.json
-    case("a response", r["object"] == "response" and r["id"].startswith("resp_") and r["status"] == "incomplete" and r["incomplete_details"] == {"reason": "max_output_tokens"} and [(o["type"], o["role"], o["status"]) for o in r["output"]] == [("message", "assistant", "completed")] and [(p["type"], p["text"], p["annotations"]) for p in r["output"][0]["content"]] == [("output_text", want, [])], a)
+    case("a response", r["object"] == "response" and r["id"].startswith("resp_") and r["status"] == "incomplete" and r["incomplete_details"] == {"reason": "max_output_tokens"} and [(o["type"], o["role"], o["status"]) for o in r["output"]] == [("message", "assistant", "incomplete")] and r["max_output_tokens"] == 40 and [(p["type"], p["text"], p["annotations"]) for p in r["output"][0]["content"]] == [("output_text", want, [])], a)
     case("with its usage", r["usage"]["output_tokens"] == 40 and r["usage"]["input_tokens"] == len(text_of("run.tokens").split()) and r["usage"]["total_tokens"] == r["usage"]["input_tokens"] + 40 and r["error"] is None, a)
     items = [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": PROMPT}]}, {"type": "reasoning", "summary": []}, {"type": "of_the_future"}]
     a = beta.post("/v1/responses", dict(ask, input=items, store=False, include=["reasoning.encrypted_content"], tools=[{"type": "web_search"}], reasoning={"summary": "auto"}, text={"verbosity": "low"}, prompt_cache_key="x"))
@@ -423,9 +423,10 @@ def errors():
         (claude, {"max_tokens": 5, "messages": [{"role": "eot_id", "content": [{"type": "text", "text": "x"}]}]}, 400, "role"),
         (chat, {"messages": [{"role": "user", "content": 7}]}, 400, "content"),
         (chat, {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}, 400, "image_url"),
-        (chat, {"messages": user, "tools": tool}, 400, "tools"),
+        (chat, {"messages": [{"role": "user"}]}, 400, "messages[0] must have content"),
+        (chat, {"messages": user, "tools": tool}, 400, "--template FILE.jinja"),
         (chat, {"messages": user, "tools": tool, "tool_choice": "required"}, 400, "tools"),
-        (chat, {"messages": user, "tool_choice": "required"}, 400, "tool_choice"),
+        (chat, {"messages": user, "tool_choice": "required"}, 400, "tools is missing"),
         (chat, {"messages": user, "tool_choice": {"type": "function", "function": {"name": "f"}}}, 400, "tool_choice"),
         (chat, {"messages": user, "logprobs": True, "top_logprobs": 21}, 400, "top_logprobs"),
         (chat, {"messages": user, "top_logprobs": 3}, 400, "top_logprobs"),
@@ -439,7 +440,8 @@ def errors():
         (chat, {"messages": user, "response_format": {"type": "json_schema", "json_schema": {"schema": {"wonder": 1}}}}, 400, "wonder"),
         (chat, {"messages": user, "grammar": "root ::= x"}, 400, "grammar"),
         (chat, {"messages": user, "grammar": "root ::= [a", "response_format": {"type": "json_object"}}, 400, "grammar"),
-        (chat, {"messages": user, "grammar": "root ::= \"a\"", "response_format": {"type": "json_object"}}, 400, "another field"),
+        (chat, {"messages": user, "grammar": "root ::= \"a\"", "response_format": {"type": "json_object"}}, 400, "response_format says as well"),
+        (chat, {"messages": user, "response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "text"}}}}, 400, 'response_format: at the top: type is "text": it must be null, boolean'),
         (text, {"prompt": "a", "json_schema": {"enum": ["x" * 50000]}}, 400, "49152"),
         (chat, {"messages": user, "functions": [{}]}, 400, "functions"),
         (chat, {"messages": user, "n": 17}, 400, "n must"),
@@ -762,7 +764,7 @@ def must_call():
     case("streamed it is the same", streamed == of_chat(gamma.post("/v1/chat/completions", dict(chat, seed=5)).json), e)
     bad = [{"type": "function", "function": {"name": "f", "parameters": {"properties": {"a": {"wonder": 1}}}}}]
     a = alpha.post("/v1/chat/completions", dict(chat, tools=bad))
-    case("a schema that cannot be honoured is refused by tool, pointer and keyword", a.status == 400 and a.json["error"]["message"] == "tools: tool f: #/properties/a: wonder is not supported", a)
+    case("a schema that cannot be honoured is refused by tool, pointer and keyword", a.status == 400 and a.json["error"]["message"] == "tools: tool f: at #/properties/a: wonder is not supported", a)
     a = alpha.post("/v1/chat/completions", dict(chat, tools=bad, tool_choice="auto", max_tokens=5))
     case("not where no call is required", a.status == 200, a)
 

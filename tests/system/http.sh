@@ -39,7 +39,7 @@ check "a name that is not the node's is refused" gets 403 alpha "Host: evil.exam
 check "so is a page of another origin" gets 403 alpha "Origin: https://evil.example"
 check "the node's own name is not" gets 404 alpha "Host: alpha:80"
 check "elsewhere it does not listen without a key" says 1 "make an API key" caravand --state "$dir/elsewhere" --listen off --http "*:0"
-check "a port that is taken is an error, if it was asked for" says 1 "Address already in use" \
+check "a port that is taken is an error, if it was asked for" says 1 "another program, perhaps another caravand, already listens there: choose another port with --http" \
 	caravand --state "$dir/elsewhere" --listen off --http "127.0.0.1:$(cat "$dir/alpha.http")"
 check "a wrong address is refused" says 2 "not of the form ADDR:PORT" caravand --http 8080
 for t in soon 0 -5 1.5m 25h 90d 99999999999999999999; do

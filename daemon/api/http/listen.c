@@ -86,7 +86,10 @@ int http_listen(const char *address, int fds[HTTP_LISTENERS_MAX], uint16_t *port
 		while (n > 0)
 			close(fds[--n]);
 		rc = rc < 0 ? rc : -EADDRNOTAVAIL;
-		return fail_with(rc, err, errlen, "cannot listen on http://%s: %s", address, strerror(-rc));
+		return fail_with(rc, err, errlen, "cannot listen on http://%s: %s", address,
+		        rc == -EADDRINUSE
+		                ? "another program, perhaps another caravand, already listens there: choose another port with --http"
+		                : strerror(-rc));
 	}
 	*port = listen_port(fds[0]);
 	return n;

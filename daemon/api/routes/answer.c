@@ -478,8 +478,8 @@ struct answer_usage answer_usage(const struct answer *a) {
 const char *answer_reason(
         const struct answer *a, unsigned choice, const char *stop, const char *length, const char *calls) {
 	const struct answer_choice *c = &a->choice[choice];
-	if (c->ncalls > 0)
+	bool cut = c->end.reason == CARAVAN__REASON__LIMIT || c->end.reason == CARAVAN__REASON__CONTEXT;
+	if (c->ncalls > 0 && (!cut || a->one_call)) /* of one call nothing behind it is missing */
 		return calls;
-	return c->end.reason == CARAVAN__REASON__LIMIT || c->end.reason == CARAVAN__REASON__CONTEXT ? length
-	                                                                                            : stop;
+	return cut ? length : stop;
 }

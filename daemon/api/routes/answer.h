@@ -88,6 +88,7 @@ struct answer {
 	char *stops[WIRE_STOPS_MAX]; /* owned: the stop texts, for dialects that report which was found */
 	json_t *tool_choice;         /* of responses: as asked for, or NULL; owned */
 	unsigned sequence;           /* of responses: events so far */
+	uint32_t limit;              /* of responses: tokens as asked for; 0: none was */
 	unsigned block; /* Anthropic's: the number of the open content block, from 1; 0: none yet */
 	enum { BLOCK_NONE, BLOCK_TEXT, BLOCK_REASONING, BLOCK_CALL } block_kind;
 	struct answer_choice choice[COMPLETION_CHOICES_MAX];

@@ -149,6 +149,15 @@ static bool chat_is_role(const char *role) {
 	return false;
 }
 
+/* Only what the assistant called, or thought, is a message without content. */
+static bool chat_may_be_empty(const json_t *o, const char *role) {
+	static const char *const names[] = {"reasoning_content", "reasoning", "thinking"};
+	bool any = json_array_size(json_object_get(o, "tool_calls")) > 0;
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+		any = any || json_string_length(json_object_get(o, names[i])) > 0;
+	return any && strcmp(role, "assistant") == 0;
+}
+
 void chat_add(struct chat *c, struct fields *f, const json_t *o) {
 	const char *role = json_string_value(json_object_get(o, "role"));
 	const json_t *calls = json_object_get(o, "tool_calls");
@@ -161,6 +170,10 @@ void chat_add(struct chat *c, struct fields *f, const json_t *o) {
 	if (calls && !json_is_null(calls) && !json_is_array(calls)) {
 		fields_fail(f, "messages", "messages[%zu].tool_calls must be an array",
 		        json_array_size(c->messages));
+		return;
+	}
+	if (!fields_get(f, o, "content") && !chat_may_be_empty(o, role)) {
+		fields_fail(f, "messages", "messages[%zu] must have content", json_array_size(c->messages));
 		return;
 	}
 	json_t *content = chat_content(f, json_object_get(o, "content"), "messages.content");
@@ -524,7 +537,10 @@ void chat_render(const struct chat *c, const struct model_entry *m, struct promp
 	             *prefilled = c->prefill && is_from_assistant(last) ? last : NULL;
 	chat_refuse_thinking(c, m, f);
 	if (c->tools && !chat_takes_tools(m->facts))
-		fields_fail(f, "tools", "tools: the chat template of model %s does not take tools", m->name);
+		fields_fail(f, "tools",
+		        "tools: the chat template of model %.64s does not take tools: load a model whose template does, or this "
+		        "one with caravan load --template FILE.jinja and a template that does, such as contrib/templates/hermes.jinja",
+		        m->name);
 	if (!fields_ok(f))
 		return;
 	json_t *own = json_pack("{s:s, s:s, s:b}", "bos_token", m->facts->bos, "eos_token", m->facts->eos,

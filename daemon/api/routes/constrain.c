@@ -13,8 +13,8 @@ static void constrain_set(
 	if (!text)
 		f->status = f->status ? f->status : 500;
 	else if (q->grammar)
-		fields_fail(f, param, "%s: the request says in another field as well what the answer must be",
-		        param);
+		fields_fail(f, param, "%s: %s says as well what the answer must be; leave one of the two out",
+		        param, q->grammar_field);
 	else if (strlen(text) > WIRE_GRAMMAR_MAX)
 		fields_fail(f, param, "%s has %zu bytes, at most %u are possible", param, strlen(text),
 		        WIRE_GRAMMAR_MAX);
@@ -26,6 +26,7 @@ static void constrain_set(
 		return;
 	}
 	q->grammar = text;
+	q->grammar_field = param;
 	q->p.grammar = text;
 	q->p.language = (Caravan__Grammar__Language)language;
 }
@@ -116,7 +117,9 @@ void constrain_to_calls(struct prompt *q, struct fields *f, const struct chat *c
 		return;
 	}
 	json_t *functions = constrain_functions(c);
-	if (json_array_size(functions) == 0)
+	if (json_array_size(c->tools) == 0 && !c->tool)
+		fields_fail(f, "tool_choice", "tool_choice: a call is required, but tools is missing");
+	else if (json_array_size(functions) == 0)
 		fields_fail(f, "tool_choice", "tool_choice: the tools have no function%s%.64s to call",
 		        c->tool ? " " : "", c->tool ? c->tool : "");
 	else if (q->reply.calls == TOOLCALL_NONE)

@@ -16,7 +16,8 @@ struct prompt {
 	char *text;
 	struct token_span *spans;
 	uint32_t *ids;
-	char *grammar; /* constrain.h; NULL: any text */
+	char *grammar;             /* constrain.h; NULL: any text */
+	const char *grammar_field; /* that it came from */
 	struct sampler_bias *bias;
 };
 

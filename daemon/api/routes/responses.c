@@ -33,6 +33,15 @@ static json_t *responses_logprobs(const struct answer *a, size_t first) {
 	return answer_tokens_json(&a->choice[0].tokens, first, TOKEN_OPENAI);
 }
 
+static bool responses_is_cut(const struct answer *a) {
+	return strcmp(answer_reason(a, 0, "", "cut", ""), "cut") == 0;
+}
+
+/* Of a message or reasoning: the one that is open at the end is what the limit cut. */
+static const char *responses_item_status(const struct answer *a, bool done) {
+	return !done ? "in_progress" : responses_is_cut(a) ? "incomplete" : "completed";
+}
+
 /* done: with its text.  The summary is of reasoning that is not shown; here it is. */
 static json_t *responses_reasoning_item(const struct answer *a, unsigned n, bool done) {
 	const struct held *text = &a->choice[0].reasoning;
@@ -41,7 +50,7 @@ static json_t *responses_reasoning_item(const struct answer *a, unsigned n, bool
 		json_array_append_new(content, json_pack("{s:s, s:o}", "type", "reasoning_text", "text",
 		                                       answer_string(text->s, text->len)));
 	return json_pack("{s:s, s:s, s:s, s:[], s:o}", "type", "reasoning", "id", item_id(a, "rs", n).s,
-	        "status", done ? "completed" : "in_progress", "summary", "content", content);
+	        "status", responses_item_status(a, done), "summary", "content", content);
 }
 
 /* done: with its text. */
@@ -52,7 +61,7 @@ static json_t *responses_message(const struct answer *a, unsigned n, bool done) 
 		json_array_append_new(
 		        content, responses_part(c->text ? c->text : "", c->len, responses_logprobs(a, 0)));
 	return json_pack("{s:s, s:s, s:s, s:s, s:o}", "type", "message", "id", item_id(a, "msg", n).s,
-	        "status", done ? "completed" : "in_progress", "role", "assistant", "content", content);
+	        "status", responses_item_status(a, done), "role", "assistant", "content", content);
 }
 
 static json_t *responses_call_item(
@@ -81,23 +90,20 @@ static json_t *responses_usage(const struct answer *a) {
 	        (json_int_t)(u.prompt + u.generated));
 }
 
-static bool responses_is_cut(const struct answer *a) {
-	return strcmp(answer_reason(a, 0, "", "cut", ""), "cut") == 0;
-}
-
 /* The response as it is now. */
 static json_t *responses_json(const struct answer *a, const char *status) {
 	bool over = strcmp(status, "in_progress") != 0 && strcmp(status, "failed") != 0,
 	     cut = over && responses_is_cut(a);
 	json_t *o = json_pack(
-	        "{s:s, s:s, s:I, s:s, s:s, s:s, s:n, s:n, s:o, s:o, s:b, s:o, s:[], s:n, s:n, s:{}}", "id",
+	        "{s:s, s:s, s:I, s:s, s:s, s:s, s:n, s:n, s:o, s:o, s:b, s:o, s:[], s:n, s:o, s:{}}", "id",
 	        a->id, "object", "response", "created_at", (json_int_t)a->created, "status",
 	        cut ? "incomplete" : status, "model", a->model, "system_fingerprint", a->fingerprint, "error",
 	        "instructions", "output",
 	        over && a->choice[0].calls ? json_incref(a->choice[0].calls) : json_array(), "usage",
 	        over ? responses_usage(a) : json_null(), "parallel_tool_calls", !a->one_call, "tool_choice",
 	        a->tool_choice ? json_incref(a->tool_choice) : json_string("auto"), "tools",
-	        "previous_response_id", "max_output_tokens", "metadata");
+	        "previous_response_id", "max_output_tokens", a->limit ? json_integer(a->limit) : json_null(),
+	        "metadata");
 	json_object_set_new(o, "incomplete_details",
 	        cut ? json_pack("{s:s}", "reason", "max_output_tokens") : json_null());
 	return o;
@@ -432,7 +438,6 @@ static void responses_read_logprobs(struct prompt *q, struct fields *f) {
 static void responses_read(struct chat *c, struct prompt *q, struct fields *f, const struct model_entry *m) {
 	const json_t *effort = json_object_get(fields_get(f, NULL, "reasoning"), "effort");
 	prompt_read_sampling(q, f, NULL);
-	prompt_read_limit(q, f, NULL, "max_output_tokens");
 	responses_read_logprobs(q, f);
 	prompt_bound_logprobs(q, f, m); /* a stream repeats all at its end */
 	responses_refuse_unsupported(f);
@@ -454,6 +459,7 @@ static void responses_create(struct http_exchange *x, void *arg) {
 	struct prompt q = {0};
 	struct chat c = {0};
 	struct answer *a;
+	uint32_t asked = 0;
 	size_t len;
 	const char *body = http_body(x, &len);
 	fields_parse(&f, body, len);
@@ -461,6 +467,8 @@ static void responses_create(struct http_exchange *x, void *arg) {
 	const struct model_entry *m = fields_ok(&f) ? answer_model(x, arg, d, name, NEED_COMPLETION) : NULL;
 	if (m) {
 		prompt_init(&q, m, x);
+		prompt_read_limit(&q, &f, NULL, "max_output_tokens");
+		asked = q.p.limit;
 		responses_read(&c, &q, &f, m);
 	}
 	bool stream = fields_bool(&f, NULL, "stream", false);
@@ -469,6 +477,7 @@ static void responses_create(struct http_exchange *x, void *arg) {
 	} else if (m && (a = answer_create(x, arg, d, m, name, "resp_"))) {
 		a->stream = stream;
 		a->one_call = c.one_call;
+		a->limit = asked;
 		a->tool_choice = json_incref((json_t *)(uintptr_t)fields_get(&f, NULL, "tool_choice"));
 		answer_start(a, &q.p, &q.reply);
 	}

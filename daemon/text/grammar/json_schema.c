@@ -21,15 +21,17 @@ static void path_print(const struct path *path, char *out, size_t len) {
 }
 
 void schema_fail(struct schema *c, const struct path *path, const char *sentence, ...) {
-	char where[512], what[512];
+	const char *at = path && path->up ? "at " : "";
+	char where[512] = "at the top", what[512];
 	va_list ap;
 	if (c->rc < 0)
 		return;
 	va_start(ap, sentence);
 	vsnprintf(what, sizeof what, sentence, ap);
 	va_end(ap);
-	path_print(path, where, sizeof where);
-	snprintf(c->err, c->errlen, "%s: %s", where, what);
+	if (path && path->up)
+		path_print(path, where, sizeof where);
+	snprintf(c->err, c->errlen, "%s%s: %s", at, where, what);
 	c->rc = -EINVAL;
 }
 
@@ -131,7 +133,11 @@ static unsigned type_of_name(struct schema *c, const json_t *name, const struct 
 	for (size_t i = 0; i < TYPES; i++)
 		if (json_is_string(name) && strcmp(json_string_value(name), type_names[i].name) == 0)
 			return type_names[i].type;
-	schema_fail(c, path, "type must name types of JSON");
+	char *given = json_dumps(name, JSON_ENCODE_ANY);
+	schema_fail(c, path,
+	        "type is %.60s: it must be null, boolean, integer, number, string, array or object, or several of these",
+	        given ? given : "something else");
+	free(given);
 	return 0;
 }
 

@@ -788,7 +788,7 @@ START_TEST(names) {
 	ck_assert_ptr_null(find("claude", err)); /* an alias for what is not there */
 	ck_assert_ptr_null(find(":latest", err));
 	ck_assert_ptr_null(find("m:7b", err));
-	ck_assert_str_eq(err, "there is no model m:7b; there is: m");
+	ck_assert_str_eq(err, "there is no model m:7b; there is: m, gpt-4o (which is m)");
 	serving_load(&(struct serving_spec){
 	        .name = "other", .coordinator = 0, .stages = 1, .stage = {1}, .number = 2});
 	completions_models_changed(all);
@@ -796,7 +796,8 @@ START_TEST(names) {
 	ck_assert_str_eq(find("claude:latest", err)->name, "other");
 	ck_assert_str_eq(find("claude", err)->name, "other");
 	ck_assert_ptr_null(find("", err));
-	ck_assert_str_eq(err, "name a model; there is: m, other");
+	ck_assert_str_eq(
+	        err, "name a model; there is: m, other, gpt-4o (which is m), claude:latest (which is other)");
 	const struct model_entry *m = find("m", err), *o = find("other", err);
 	ck_assert(m->facts && o->facts && m->state == MODEL_SERVING);
 	ck_assert_str_ne(m->facts->fingerprint, o->facts->fingerprint);

@@ -80,6 +80,42 @@ START_TEST(openai_no_call) {
 }
 END_TEST
 
+/* What the limit cut may have been a call: the answer says so, unless one call was asked for, which is there. */
+START_TEST(calls_that_the_limit_cuts) {
+	static const struct {
+		const char *path, *body, *want;
+	} rows[] = {{"/v1/chat/completions", "{" HI "," TOOLS "}", "\"finish_reason\":\"length\""},
+	        {"/v1/chat/completions", "{" HI "," TOOLS ",\"parallel_tool_calls\":false}",
+	                "\"finish_reason\":\"tool_calls\""},
+	        {"/v1/messages", "{" HI "," ANTHROPIC_TOOLS "}", "\"stop_reason\":\"max_tokens\""}};
+	ask(rows[_i].path, rows[_i].body);
+	fake_text(CALL " <tool_ca");
+	fake_finish(CARAVAN__REASON__LIMIT);
+	ck_assert_msg(strstr(x.out, rows[_i].want) && strstr(x.out, "\"name\":\"f\""), "%s", x.out);
+}
+END_TEST
+
+/* ---- messages ------------------------------------------------------------------------------------ */
+
+START_TEST(messages_without_content) {
+	static const struct {
+		const char *message;
+		bool right;
+	} rows[] = {{"{\"role\":\"user\"}", false}, {"{\"role\":\"user\",\"content\":null}", false},
+	        {"{\"role\":\"system\"}", false}, {"{\"role\":\"assistant\",\"content\":null}", false},
+	        {"{\"role\":\"assistant\",\"tool_calls\":[]}", false},
+	        {"{\"role\":\"user\",\"content\":\"\"}", true},
+	        {"{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":\"1\",\"type\":\"function\","
+	         "\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}}]}",
+	                true}};
+	char body[400];
+	snprintf(body, sizeof body, "{\"messages\":[%s]}", rows[_i].message);
+	ask("/v1/chat/completions", body);
+	ck_assert_msg(rows[_i].right ? !x.ended : x.status == 400, "%s", x.out);
+	ck_assert_msg(rows[_i].right || strstr(x.out, "messages[0] must have content"), "%s", x.out);
+}
+END_TEST
+
 /* ---- answers that must be calls ------------------------------------------------------------------ */
 
 #define TWO_TOOLS "\"tools\":[" TOOL_F ",{\"type\":\"function\",\"function\":{\"name\":\"g\"}}]"
@@ -155,7 +191,7 @@ END_TEST
 static const struct {
 	const char *path, *body, *words;
 } cannot_call[] = {
-        {"/v1/chat/completions", HI ",\"tool_choice\":\"required\"", "no function to call"},
+        {"/v1/chat/completions", HI ",\"tool_choice\":\"required\"", "tools is missing"},
         {"/v1/chat/completions", HI "," TOOLS ",\"tool_choice\":\"always\"", "none, auto, required"},
         {"/v1/chat/completions", HI "," TOOLS ",\"tool_choice\":{\"type\":\"allowed_tools\"}",
                 "allowed_tools must have tools, and the mode"},
@@ -172,13 +208,13 @@ static const struct {
                 HI
                 ",\"tool_choice\":\"required\",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\","
                 "\"parameters\":{\"properties\":{\"a\":{\"wonder\":1}}}}}]",
-                "tools: tool f: #/properties/a: wonder is not supported"},
+                "tools: tool f: at #/properties/a: wonder is not supported"},
         {"/v1/chat/completions",
                 HI "," TOOLS ",\"tool_choice\":\"required\",\"response_format\":{\"type\":\"json_object\"}",
                 "leave one of the two out"},
         {"/v1/messages", HI "," CLAUDE_TOOLS ",\"tool_choice\":{\"type\":\"tool\"}", "auto, any, none"},
-        {"/v1/messages", HI ",\"max_tokens\":9,\"tool_choice\":{\"type\":\"any\"}", "no function to call"},
-        {"/v1/responses", "\"input\":\"hi\",\"tool_choice\":\"required\"", "no function to call"},
+        {"/v1/messages", HI ",\"max_tokens\":9,\"tool_choice\":{\"type\":\"any\"}", "tools is missing"},
+        {"/v1/responses", "\"input\":\"hi\",\"tool_choice\":\"required\"", "tools is missing"},
 };
 
 START_TEST(cannot_call_tools) {
@@ -349,6 +385,17 @@ START_TEST(responses_calls_whole) {
 	ck_assert_ptr_nonnull(strstr(x.out, "\"type\":\"function_call\""));
 	ck_assert_ptr_nonnull(strstr(x.out, "\"name\":\"f\",\"arguments\":\"{\\\"a\\\": 1}\""));
 	ck_assert_ptr_null(strstr(x.out, "\"message\"")); /* it said nothing */
+}
+END_TEST
+
+START_TEST(responses_that_the_limit_cuts) {
+	ask("/v1/responses", _i ? "{\"input\":\"hi\",\"max_output_tokens\":7,\"stream\":true}"
+	                        : "{\"input\":\"hi\",\"max_output_tokens\":7}");
+	fake_text("Hm");
+	fake_finish(CARAVAN__REASON__LIMIT);
+	ck_assert_msg(strstr(x.out, "\"status\":\"incomplete\",\"role\":\"assistant\""), "%s", x.out);
+	ck_assert_ptr_null(strstr(x.out, "\"completed\""));
+	ck_assert_ptr_nonnull(strstr(x.out, "\"max_output_tokens\":7"));
 }
 END_TEST
 
@@ -1082,6 +1129,8 @@ static Suite *suite(void) {
 	tcase_add_test(t, openai_calls);
 	tcase_add_test(t, openai_calls_whole);
 	tcase_add_test(t, openai_no_call);
+	tcase_add_loop_test(t, calls_that_the_limit_cuts, 0, 3);
+	tcase_add_loop_test(t, messages_without_content, 0, 7);
 	tcase_add_loop_test(t, no_tools_no_calls, 0, 3);
 	tcase_add_test(t, unknown_tools);
 	tcase_add_loop_test(t, must_call_tools, 0, (int)(sizeof must_call / sizeof *must_call));
@@ -1092,6 +1141,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, anthropic_nothing);
 	tcase_add_test(t, responses_calls);
 	tcase_add_test(t, responses_calls_whole);
+	tcase_add_loop_test(t, responses_that_the_limit_cuts, 0, 2);
 	tcase_add_test(t, ollama_calls);
 	tcase_add_loop_test(t, calls_sent_back, 0, 4);
 	suite_add_tcase(s, t);

@@ -239,14 +239,14 @@ START_TEST(calls_refused) {
 	static const char *const rows[][3] = {
 	        {"hermes",
 	                "\"tools\":[{\"name\":\"f\",\"parameters\":{\"properties\":{\"a\":{\"wonder\":1}}}}]",
-	                "tool f: #/properties/a: wonder is not supported"},
+	                "tool f: at #/properties/a: wonder is not supported"},
 	        {"hermes", "\"tools\":[{\"name\":\"f\",\"parameters\":{\"type\":\"string\"}}]",
-	                "tool f: #: the type of parameters must be object"},
+	                "tool f: at the top: the type of parameters must be object"},
 	        {"hermes", "\"tools\":[{\"name\":\"f\",\"parameters\":true}]",
-	                "tool f: #: the parameters must be"},
+	                "tool f: at the top: the parameters must be"},
 	        {"hermes", "\"tools\":[{\"parameters\":{}}]", "cannot have this name"},
 	        {"mistral-args", "\"tools\":[{\"name\":\"a[b\"}]",
-	                "tool a[b: #: a tool cannot have this name"},
+	                "tool a[b: at the top: a tool cannot have this name"},
 	        {"hermes", "\"tools\":[]", ""},
 	        {"nobody", CALL_TOOLS, "format"},
 	};
