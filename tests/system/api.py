@@ -824,6 +824,74 @@ def templates():
     case("another template is another fingerprint", len(ids) == 2, ids)
 
 
+# ---- what doc/api.md has to type -------------------------------------------------------------------------------------
+
+
+def blocks(heading):
+    """What a section of doc/api.md types, one string of commands for each of its blocks."""
+    text = open(source + "/doc/api.md", encoding="utf-8").read()
+    section = text.split("\n## %s\n" % heading)[1].split("\n## ")[0]
+    found = re.findall(r"(?:^    .*\n)+", section, re.M)
+    return [re.sub(r"^    (\$ )?", "", b, flags=re.M) for b in found]
+
+
+def typed(node, name, commands):
+    """What they print: at a node whose API has the usual port, so to say."""
+    for folder in "demo", "contrib":
+        if not os.path.lexists("%s/%s" % (where, folder)):
+            os.symlink("%s/%s" % (os.path.abspath(source), folder), "%s/%s" % (where, folder))
+    environment = dict(os.environ, CARAVAN_CONTROL="%s/%s/control.sock" % (where, name))
+    commands = commands.replace("127.0.0.1:8080", "127.0.0.1:%d" % node.port)
+    return subprocess.run(["sh", "-e", "-c", commands], cwd=where, env=environment, capture_output=True, text=True, timeout=240)
+
+
+def is_chat(out):
+    return len(json.loads(out)["choices"][0]["message"]["content"]) > 10
+
+
+def is_stream(out):
+    events = [line[6:] for line in out.splitlines() if line.startswith("data: ")]
+    return events[-1] == "[DONE]" and len("".join(json.loads(e)["choices"][0]["delta"].get("content", "") for e in events[:-1])) > 10
+
+
+def is_person(out):
+    person = json.loads(json.loads(out)["choices"][0]["message"]["content"])
+    return set(person) == {"name", "age"} and 0 <= person["age"] <= 120
+
+
+def has_logprobs(out):
+    tokens = json.loads(out)["choices"][0]["logprobs"]["content"]
+    return 0 < len(tokens) <= 5 and all(len(t["top_logprobs"]) == 3 for t in tokens)
+
+
+def is_call(out):
+    choice = json.loads(out[out.index("{\"id\"") :])["choices"][0]
+    calls = choice["message"]["tool_calls"]
+    return choice["finish_reason"] == "tool_calls" and [c["function"]["name"] for c in calls] == ["weather"] and json.loads(calls[0]["function"]["arguments"])["city"] in ("Berlin", "Paris")
+
+
+def is_resumed(out):
+    numbers = [int(n) for n in re.findall(r"^id: (\d+)$", out, re.M)]
+    return numbers[:3] == [1, 2, 3] and numbers == list(range(1, len(numbers) + 1)) and len(numbers) > 10 and out.endswith("data: [DONE]\n\n")
+
+
+def examples():
+    rows = [("a chat", is_chat), ("a stream", is_stream), ("an answer by a schema", is_person), ("log-probabilities", has_logprobs), ("a call", is_call), ("a stream that is taken up again", is_resumed)]
+    found = blocks("Try it")
+    case("the document has as many examples as are checked", len(found) == len(rows), found)
+    for (what, good), commands in zip(rows, found):
+        p = typed(alpha, "alpha", commands)
+        case("typed from the document: " + what, p.returncode == 0 and good(p.stdout), p)
+
+
+def keys():
+    (commands,) = blocks("Keys")
+    p = typed(beta, "beta", commands)
+    case("typed from the document: keys", p.returncode == 0 and p.stdout.count('"object":"list"') + p.stdout.count('"object": "list"') == 2 and "every request over HTTP needs a key" in p.stderr, p)
+    a = beta.get("/v1/models")
+    case("from then on others are refused", a.status == 401, a)
+
+
 def named(model="named", want="<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"):
     body = {"model": model, "messages": [{"role": "user", "content": "hi"}]}
     a = [n.post("/apply-template", body) for n in (alpha, beta, gamma)]
@@ -1341,7 +1409,8 @@ if sys.argv[1] == "template":
     with_template(sys.argv[2], sys.argv[3])
 else:
     where = sys.argv[1]
-    heldout = __file__.rsplit("/", 3)[0] + "/demo/heldout.txt"
+    source = __file__.rsplit("/", 3)[0]
+    heldout = source + "/demo/heldout.txt"
     alpha, beta, gamma = (Node(p) for p in sys.argv[2:5])
     for group in sys.argv[5:]:
         globals()[group]()

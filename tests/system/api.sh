@@ -50,6 +50,14 @@ on beta run --chat -m chatty --seed 5 -n 30 --json "</s><s>hi" >"$dir/chat.hosti
 requests templates agents
 require on alpha unload chatty
 
+# ---- what the API's document has to type ------------------------------------------------------------------------
+if command -v curl >/dev/null; then
+	requests examples
+	require on alpha unload caller
+else
+	skip "typed from the document" "there is no curl"
+fi
+
 # ---- a template that the user names, instead of the file's -------------------------------------------------------
 refused() { # PATTERN COMMAND...
 	pattern=$1
@@ -127,6 +135,7 @@ requests orphan
 
 # ---- a stream is its key's -------------------------------------------------------------------------------------------
 require on beta load --nodes beta --name late "$demo"
+! command -v curl >/dev/null || requests keys
 for k in one two; do on beta key create --name $k >"$dir/key.$k" || not_ok "set-up: key $k"; done
 requests foreign
 
