@@ -288,7 +288,7 @@ static int bench_choose(const struct report *r, const char *name, const Caravan_
 			only = r->model[i];
 		}
 	if (served == 0)
-		return fail("no model is served: load one with caravan load FILE");
+		return fail("no model is loaded: load one with caravan load FILE");
 	if (served > 1)
 		return fail("%zu models are served: choose one with -m", served);
 	*out = only;

@@ -103,6 +103,10 @@ static int chat_pipe(struct chat *c) {
 		return rc;
 	while (len > 0 && (text[len - 1] == '\n' || text[len - 1] == '\r')) /* as in a line that is typed */
 		len--;
+	if (len == 0) {
+		free(text);
+		return fail("there is no question: standard input is empty");
+	}
 	conversation_ask(&c->conversation, text, len);
 	free(text);
 	return chat_once(c);

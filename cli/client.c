@@ -249,8 +249,8 @@ static int client_read_all(struct client *c, void *data, size_t len) {
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0) {
-			fail("lost the connection to the daemon%s%s", n < 0 ? ": " : "",
-			        n < 0 ? strerror(errno) : "");
+			fail("lost the connection to the daemon%s%s; if it has ended, start caravand again",
+			        n < 0 ? ": " : "", n < 0 ? strerror(errno) : "");
 			return -1;
 		}
 		p += n;

@@ -289,7 +289,7 @@ const struct model_entry *model_list_find(const struct model_list *l, const stru
 	}
 	list_names(l, alias, naliases, names, sizeof names);
 	if (!*names)
-		snprintf(err, errlen, "no model is loaded: load one with caravan load");
+		snprintf(err, errlen, "no model is loaded: load one with caravan load FILE");
 	else if (name && *name)
 		snprintf(err, errlen, "there is no model %.100s; there is: %s", name, names);
 	else

@@ -33,8 +33,9 @@ static void deploy_append(char *out, size_t len, const char *before, const char 
 		snprintf(out + at, len - at, "%s%s%s%s", at ? before : "", name, *what ? " " : "", what);
 }
 
-/* Writes a list of models into a sentence: those that serve, or all with their state. */
-static void deploy_list_models(const struct deploy *d, bool serving, char *out, size_t len) {
+/* Writes a list of models into a sentence: those that serve, or all with their state.  False: there are none, and the sentence says
+ * what to do. */
+static bool deploy_list_models(const struct deploy *d, bool serving, char *out, size_t len) {
 	char what[WIRE_TEXT_MAX];
 	const char *name;
 	*out = 0;
@@ -53,8 +54,14 @@ static void deploy_list_models(const struct deploy *d, bool serving, char *out, 
 	for (size_t i = 0; !serving && (name = reconcile_load_at(d, i)); i++)
 		if (!deploy_model_named(d, name) && reconcile_loading(d, name, what, sizeof what))
 			deploy_append(out, len, "; ", name, what);
-	if (!*out)
-		snprintf(out, len, "no model is loaded; to load one: caravan load FILE");
+	if (*out)
+		return true;
+	if (d->nstored)
+		snprintf(out, len, "no model is loaded: load one that is on the disks with caravan load %s",
+		        d->stored[0]);
+	else
+		snprintf(out, len, "no model is loaded: load one with caravan load FILE");
+	return false;
 }
 
 bool deploy_is_draft(const struct model *m) {
@@ -93,11 +100,11 @@ const struct deploy_model *deploy_find(const struct deploy *d, const char *name,
 		}
 	if (serving == 1)
 		return &only->pub;
-	deploy_list_models(d, serving > 0, list, sizeof list);
+	bool any = deploy_list_models(d, serving > 0, list, sizeof list);
 	if (serving)
 		snprintf(err, errlen, "several models are served, so one must be named: %s", list);
 	else
-		snprintf(err, errlen, "no model is ready: %s", list);
+		snprintf(err, errlen, "%s%s", any ? "no model is ready: " : "", list);
 	return NULL;
 }
 

@@ -90,7 +90,7 @@ before=$(used)
 slices() { on alpha status --json | json "[(s['node'], s['first'], s['last']) for s in j['models'][0]['stages']]"; }
 slices >"$dir/slices"
 check "unload from another node" on gamma unload stories
-check "without a model bench says what to do" refused "no model is served: load one with caravan load FILE" on beta bench
+check "without a model bench says what to do" refused "no model is loaded: load one with caravan load FILE" on beta bench
 gone() { on alpha status --json | json "j['models'] == [] and sum(n['memory_used'] for n in j['nodes']) < $before / 2"; }
 check "its memory is free again" wait_for 3 gone
 check "load again, by another name" on alpha load --nodes all --name again "$demo"

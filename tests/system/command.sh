@@ -293,7 +293,10 @@ require on alone unload thinker
 check "a conversation and special tokens do not go together" says 2 "what is in a message is text" caravan run --chat --special x
 check "an unknown template is refused with those that there are" says 2 "there is no chat template nope; there are: llama2" caravan chat --template nope
 check "a question on the command line is told where it belongs" says 2 "for one answer: caravan run --chat TEXT" caravan chat hello
-check "a chat with a model that is not there" says 1 "ghost" on alone chat -m ghost </dev/null
+echo Hello >"$dir/hello"
+check "a chat with a model that is not there" says 1 "ghost" on alone chat -m ghost <"$dir/hello"
+check "a pipe without a question" says 1 "standard input is empty" on alone chat </dev/null
+rm "$dir/hello"
 check "nothing of a chat is in a log" sh -c 'test -s "$0/alone.log" && ! grep -q Hello "$0"/*.log' "$dir"
 
 # ---- a load that is interrupted --------------------------------------------------------------------------------------
