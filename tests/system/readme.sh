@@ -10,7 +10,7 @@ machines="kitchen study attic"
 # the name of a machine is no host's here, and its port is any that is free
 instead() { # MACHINE COMMAND
 	case $2 in
-	./quickstart | sudo*) echo : ;; # installs packages and programs: the build is there
+	'./quickstart build' | sudo*) echo : ;; # installs packages and programs: the build is there
 	caravand) echo "serve $1" ;;
 	'caravan invite') echo "invited" ;;
 	'caravan join TOKEN') echo "joined" ;;
@@ -149,6 +149,15 @@ check "plan answers what README says" asked
 check "to two commands" test "$(wc -l <"$dir/ask.typed")" = 2
 
 # ---- what quickstart shows is what it runs: nothing is shown but by what runs it -------------------------------------------
+chatted() { # with the command that README and quickstart leave to their reader
+	said=$(sed -n 's/^	typed build\/plain\/\(caravan chat .*\)$/\1/p' "$top_srcdir/quickstart")
+	test -n "$said" && grep -qx "    build/plain/$said" "$readme" || return 1
+	test -n "$(cd "$top_srcdir" && echo "Once upon a time" | sh -c "$said")"
+}
+check "to talk with the demo model is as README and quickstart say" chatted
+helped() { test "$("$top_srcdir/quickstart" --help | wc -l)" = 3; }
+check "quickstart says in three lines what it does" helped
+check "and what is wrong" says 2 "usage: ./quickstart \[build | check\]" "$top_srcdir/quickstart" frob
 shows() { ! grep -n 'say ".*caravan ' "$top_srcdir/quickstart"; }
 check "quickstart shows no command that it does not run" shows
 finish
