@@ -22,7 +22,7 @@ export async function ai() {
 	check("ai: an object, streamed", parts > 1 && isWeather(last) && JSON.stringify(last) === JSON.stringify(object.output), last);
 	const got = [];
 	const tools = { weather: tool({ inputSchema: Weather, execute: async (o) => (got.push(o), "rain") }) };
-	const call = { ...ask, model: provider(tooled), tools, toolChoice: { type: "tool", toolName: "weather" } , maxOutputTokens: 200 };
+	const call = { ...ask, model: provider(tooled), tools, toolChoice: { type: "tool", toolName: "weather" }, maxOutputTokens: 200, providerOptions: { caravan: { parallel_tool_calls: false } } };
 	const called = await generateText(call);
 	check("ai: a tool is called", called.finishReason === "tool-calls" && got.length > 0 && got.every(isWeather) && called.toolResults[0].output === "rain", called.steps);
 	const before = got.length;
