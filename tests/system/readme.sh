@@ -14,6 +14,7 @@ instead() { # MACHINE COMMAND
 	caravand) echo "serve $1" ;;
 	'caravan invite') echo "invited" ;;
 	'caravan join TOKEN') echo "joined" ;;
+	'caravan chat') echo "echo Hello | $2" ;; # without a terminal it answers what comes on standard input
 	*) echo "$2" ;;
 	esac
 }
