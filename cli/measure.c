@@ -27,8 +27,12 @@ static void measure_spread_text(struct table *t, double rate, double low, double
 		table_cell(t, "%s/s", size_text(rate).s);
 	else
 		table_cell(t, "-");
+	struct size_text from = size_text(low), to = size_text(high);
+	size_t number = strcspn(from.s, " ");
+	if (strcmp(from.s + number, to.s + strcspn(to.s, " ")) == 0)
+		from.s[number] = '\0'; /* the unit of both */
 	if (low > 0 && high > 0)
-		table_cell(t, "%s to %s", size_text(low).s, size_text(high).s);
+		table_cell(t, "%s to %s", from.s, to.s);
 	else
 		table_cell(t, "-");
 }
@@ -43,7 +47,7 @@ static void measure_print_disturbed(const Caravan__NodeState *s, const char *nam
 
 static void measure_print_table(const char *name, const Caravan__NodeState *s) {
 	struct table t;
-	printf("%s: %u threads, kernels %s\n", name, s->threads, s->cpu);
+	printf("%s: %u thread%s, kernels %s\n", name, s->threads, s->threads == 1 ? "" : "s", s->cpu);
 	table_begin(&t, 5, 2);
 	static const char *const heads[] = {"", "one column", "range", "many columns", "range"};
 	for (size_t i = 0; i < 5; i++)
