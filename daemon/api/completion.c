@@ -284,6 +284,7 @@ static bool choice_begin(struct choice *ch, struct completion_end *end) {
 	        .text = c->p.text, /* its tokens are in ids */
 	        .len = c->p.len,
 	        .names = c->p.names,
+	        .apart = c->p.apart && !c->grammar, /* a grammar may spell marks, and says where they are */
 	        .ids = c->ids,
 	        .nids = c->p.nids,
 	        .embedding = c->p.embedding,

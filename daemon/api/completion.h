@@ -23,7 +23,7 @@ struct completion_params {
 	const char *model; /* its name in the cluster */
 	const char *text;  /* the prompt, or NULL for ids */
 	size_t len;
-	bool special, names;
+	bool special, names, apart;
 	const struct token_span *spans; /* as in struct request_params */
 	size_t nspans;
 	const uint32_t *ids;

@@ -168,6 +168,7 @@ static void answer_begin(struct answer *g, struct request_params *params) {
 		stops[i] = (struct text_stop){.s = g->stop[i], .len = strlen(g->stop[i])};
 	params->model = g->model;
 	params->names = g->names;
+	params->apart = g->reply != NULL;
 	params->client = control_client(g->conn);
 	params->limit = g->limit;
 	params->sampling = g->sampling;

@@ -191,23 +191,28 @@ static bool harmony_body(struct harmony_stream *s, const struct reply_sink *sink
 
 /* The body s[0..len) as a call; false: it is not one. */
 static bool call_give(const struct harmony_stream *s, size_t len, const struct reply_sink *sink, bool *ok) {
-	const char *body = s->held.s + s->body;
-	size_t space = held_space(body, len);
-	body += space;
+	char *plain = held_copy_plain(s->held.s + s->body, len, &len);
+	if (!plain) {
+		*ok = false;
+		return true;
+	}
+	size_t space = held_space(plain, len);
+	const char *body = plain + space;
 	len -= space;
 	len -= held_space_behind(body, len);
 	json_t *o = json_loadb(body, len, 0, NULL);
 	bool good = json_is_object(o) || len == 0;
 	json_decref(o);
-	if (!good)
-		return false;
-	char *name = strndup(s->held.s + s->name, s->name_len),
-	     *arguments = len ? strndup(body, len) : strdup("{}");
-	const struct tool_call call = {name, arguments};
-	*ok = name && arguments && sink->call(sink->arg, &call);
-	free(name);
-	free(arguments);
-	return true;
+	if (good) {
+		char *name = strndup(s->held.s + s->name, s->name_len),
+		     *arguments = len ? strndup(body, len) : strdup("{}");
+		const struct tool_call call = {name, arguments};
+		*ok = name && arguments && sink->call(sink->arg, &call);
+		free(name);
+		free(arguments);
+	}
+	free(plain);
+	return good;
 }
 
 /* One byte of a call. */

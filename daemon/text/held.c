@@ -1,5 +1,6 @@
 /* held: see held.h. */
 #include "daemon/text/held.h"
+#include "daemon/text/stream.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,6 +34,21 @@ void held_drop(struct held *h, size_t n) {
 
 static bool is_space(char c) {
 	return c == ' ' || c == '\n' || c == '\r' || c == '\t';
+}
+
+bool held_is_plain(const char *s, size_t len) {
+	return len == 0 || !memchr(s, TEXT_STREAM_SPELLED, len);
+}
+
+char *held_copy_plain(const char *s, size_t len, size_t *n) {
+	char *copy = malloc(len + 1);
+	*n = 0;
+	for (size_t i = 0; copy && i < len; i++)
+		if (s[i] != TEXT_STREAM_SPELLED)
+			copy[(*n)++] = s[i];
+	if (copy)
+		copy[*n] = '\0';
+	return copy;
 }
 
 size_t held_space(const char *s, size_t len) {

@@ -13,6 +13,10 @@ void held_clear(struct held *h);
 bool held_append(struct held *h, const char *text, size_t len); /* false: out of memory */
 void held_drop(struct held *h, size_t n);                       /* the first n bytes */
 
+/* Whether a text has no TEXT_STREAM_SPELLED (stream.h), and a copy of it without (NULL: out of memory). */
+bool held_is_plain(const char *s, size_t len);
+char *held_copy_plain(const char *s, size_t len, size_t *n);
+
 /* Bytes of white space at the beginning of a text, at its end. */
 size_t held_space(const char *s, size_t len);
 size_t held_space_behind(const char *s, size_t len);

@@ -1,6 +1,7 @@
 /* reply: see reply.h.  Text behind the reasoning goes on to the parser of calls; harmony.c does both. */
 #include "daemon/text/reply.h"
 #include "daemon/text/harmony.h"
+#include "daemon/text/held.h"
 #include <stdlib.h>
 
 struct reply_stream {
@@ -34,35 +35,58 @@ void reply_destroy(struct reply_stream *s) {
 	free(s);
 }
 
-static struct toolcall_sink reply_calls_sink(const struct reply_sink *sink) {
-	return (struct toolcall_sink){sink->text, sink->call, sink->arg};
+/* ---- what comes out, without what has told spelled marks apart ----------------------------------- */
+
+static bool reply_give(const struct reply_stream *s, bool (*to)(void *arg, const char *text, size_t len),
+        const char *text, size_t len) {
+	if (held_is_plain(text, len))
+		return to(s->sink->arg, text, len);
+	size_t n;
+	char *plain = held_copy_plain(text, len, &n);
+	bool ok = plain && (n == 0 || to(s->sink->arg, plain, n));
+	free(plain);
+	return ok;
 }
 
-static bool reply_on_reasoning(void *arg, const char *text, size_t len) {
+static bool reply_give_reasoning(void *arg, const char *text, size_t len) {
 	const struct reply_stream *s = arg;
-	return s->sink->reasoning(s->sink->arg, text, len);
+	return reply_give(s, s->sink->reasoning, text, len);
 }
+
+static bool reply_give_text(void *arg, const char *text, size_t len) {
+	const struct reply_stream *s = arg;
+	return reply_give(s, s->sink->text, text, len);
+}
+
+static bool reply_give_call(void *arg, const struct tool_call *call) {
+	const struct reply_stream *s = arg;
+	return s->sink->call(s->sink->arg, call);
+}
+
+/* ---- the parsers --------------------------------------------------------------------------------- */
 
 static bool reply_on_text(void *arg, const char *text, size_t len) {
-	const struct reply_stream *s = arg;
-	const struct toolcall_sink calls = reply_calls_sink(s->sink);
-	return s->calls ? toolcall_push(s->calls, text, len, &calls) : s->sink->text(s->sink->arg, text, len);
+	struct reply_stream *s = arg;
+	const struct toolcall_sink calls = {reply_give_text, reply_give_call, s};
+	return s->calls ? toolcall_push(s->calls, text, len, &calls) : reply_give_text(s, text, len);
 }
 
 bool reply_push(struct reply_stream *s, const char *text, size_t len, const struct reply_sink *sink) {
-	const struct reasoning_sink parts = {reply_on_reasoning, reply_on_text, s};
+	const struct reasoning_sink parts = {reply_give_reasoning, reply_on_text, s};
+	const struct reply_sink out = {reply_give_reasoning, reply_give_text, reply_give_call, s};
 	s->sink = sink;
 	if (s->harmony)
-		return harmony_push(s->harmony, text, len, sink);
+		return harmony_push(s->harmony, text, len, &out);
 	return s->reasoning ? reasoning_push(s->reasoning, text, len, &parts) : reply_on_text(s, text, len);
 }
 
 bool reply_finish(struct reply_stream *s, const struct reply_sink *sink) {
-	const struct reasoning_sink parts = {reply_on_reasoning, reply_on_text, s};
-	const struct toolcall_sink calls = reply_calls_sink(sink);
+	const struct reasoning_sink parts = {reply_give_reasoning, reply_on_text, s};
+	const struct reply_sink out = {reply_give_reasoning, reply_give_text, reply_give_call, s};
+	const struct toolcall_sink calls = {reply_give_text, reply_give_call, s};
 	s->sink = sink;
 	if (s->harmony)
-		return harmony_finish(s->harmony, sink);
+		return harmony_finish(s->harmony, &out);
 	return (!s->reasoning || reasoning_finish(s->reasoning, &parts)) &&
 	       (!s->calls || toolcall_finish(s->calls, &calls));
 }

@@ -1,7 +1,8 @@
 /* reply: what a model writes, taken apart as it streams: its reasoning, its text, and calls of tools.
  *
  * Owns: the parsers of the formats that a model has, one behind the other.  Nothing is lost but the marks and the white space
- * around them: what cannot be taken apart is text.  Marks count whether they are control tokens or spelled with others (doc/security.md).
+ * around them: what cannot be taken apart is text.  What comes with TEXT_STREAM_SPELLED in it (stream.h) is
+ * no mark, but text without that byte.
  * One thread at a time for each stream. */
 #ifndef DAEMON_TEXT_REPLY_H
 #define DAEMON_TEXT_REPLY_H

@@ -13,6 +13,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define TAIL 32 /* bytes: longer than any mark */
+
+/* The marks that daemon/text/reply.h looks for. */
+static const char *const text_marks[] = {"<think>", "</think>", "[THINK]", "[/THINK]", "<tool_call>",
+        "</tool_call>", "<|python_tag|>", "[TOOL_CALLS]", "[ARGS]", "[CALL_ID]", "<|start|>", "<|channel|>",
+        "<|message|>", "<|constrain|>", "<|end|>", "<|return|>", "<|call|>"};
+
+/* Of a byte of the text. */
+enum {
+	HIDDEN = 1, /* it is not shown */
+	NAME = 2    /* of the name of a control token */
+};
+
 struct stop {
 	char *s;
 	uint32_t *border; /* border[i]: length of the longest proper prefix of s that ends s[0..i] */
@@ -32,8 +45,13 @@ struct text_stream {
 	bool started, finished;
 	int stopped; /* index of the stop text, or -1 */
 	char part[4];
-	size_t npart;        /* bytes of an incomplete character */
-	char *text, *hidden; /* hidden[i]: text[i] is not shown */
+	size_t npart;      /* bytes of an incomplete character */
+	char *text, *kind; /* kind[i]: of text[i] */
+	char *apart;       /* TEXT_STREAM_APART: what is handed out */
+	bool name;         /* bytes that are appended are of the name of a control token */
+	uint32_t marks;    /* bit i: there is a control token text_marks[i] */
+	char tail[TAIL];   /* the last shown bytes, of other tokens alone */
+	size_t ntail;
 	size_t n, cap;
 	size_t nhidden;            /* hidden bytes in text */
 	size_t sure;               /* text[0..sure) cannot be part of a stop text */
@@ -82,6 +100,8 @@ int text_stream_create(struct text_stream **out, const struct tokenizer *t, cons
 	s->t = t;
 	s->flags = flags;
 	s->stopped = -1;
+	for (size_t i = 0; flags & TEXT_STREAM_APART && i < sizeof text_marks / sizeof *text_marks; i++)
+		s->marks |= (uint32_t)tokenizer_has_control(t, text_marks[i]) << i;
 	for (; s->nstops < nstops; s->nstops++) {
 		rc = text_stream_stop_init(&s->stop[s->nstops], &stops[s->nstops]);
 		if (rc < 0) {
@@ -104,7 +124,8 @@ void text_stream_destroy(struct text_stream *s) {
 		free(s->stop[i].border);
 	}
 	free(s->text);
-	free(s->hidden);
+	free(s->kind);
+	free(s->apart);
 	free(s->start);
 	free(s);
 }
@@ -113,7 +134,7 @@ static void text_stream_drop_taken(struct text_stream *s) {
 	if (s->taken == 0)
 		return;
 	memmove(s->text, s->text + s->taken, s->n - s->taken);
-	memmove(s->hidden, s->hidden + s->taken, s->n - s->taken);
+	memmove(s->kind, s->kind + s->taken, s->n - s->taken);
 	s->n -= s->taken;
 	s->sure -= s->taken;
 	s->dropped += s->taken;
@@ -129,10 +150,15 @@ static int text_stream_reserve(struct text_stream *s, size_t more) {
 	if (!p)
 		return -ENOMEM;
 	s->text = p;
-	p = realloc(s->hidden, cap);
+	p = realloc(s->kind, cap);
 	if (!p)
 		return -ENOMEM;
-	s->hidden = p;
+	s->kind = p;
+	if (s->flags & TEXT_STREAM_APART) {
+		if (!(p = realloc(s->apart, 2 * cap)))
+			return -ENOMEM;
+		s->apart = p;
+	}
 	s->cap = cap;
 	return 0;
 }
@@ -152,7 +178,7 @@ static size_t text_stream_fall_back(const struct text_stream *s, size_t shown) {
 	if (s->nhidden == 0)
 		return s->n - shown;
 	while (shown > 0)
-		shown -= !s->hidden[--at];
+		shown -= !(s->kind[--at] & HIDDEN);
 	return at;
 }
 
@@ -160,7 +186,7 @@ static size_t text_stream_fall_back(const struct text_stream *s, size_t shown) {
  * begins. */
 static bool text_stream_search(struct text_stream *s, size_t *begins) {
 	char c = s->text[s->n - 1];
-	bool hidden = s->hidden[s->n - 1];
+	bool hidden = s->kind[s->n - 1] & HIDDEN;
 	size_t longest = 0;
 	for (size_t i = 0; i < s->nstops; i++) {
 		struct stop *stop = &s->stop[i];
@@ -178,13 +204,13 @@ static bool text_stream_search(struct text_stream *s, size_t *begins) {
 /* Appends a whole character, for which there is room. */
 static void text_stream_append_character(struct text_stream *s, const char *c, size_t len, bool hidden) {
 	for (size_t i = 0; i < len; i++) {
-		s->hidden[s->n] = hidden;
+		s->kind[s->n] = (char)((hidden ? HIDDEN : 0) | (s->name ? NAME : 0));
 		s->text[s->n++] = c[i];
 		s->nhidden += hidden;
 		size_t begins;
 		if (text_stream_search(s, &begins)) {
 			for (; s->n > begins; s->n--)
-				s->nhidden -= s->hidden[s->n - 1];
+				s->nhidden -= s->kind[s->n - 1] & HIDDEN;
 			s->sure = begins;
 			s->npart = 0;
 			return;
@@ -241,6 +267,7 @@ static int text_stream_append_token(struct text_stream *s, uint32_t id) {
 	if (tokenizer_is_control(s->t, id) && !(s->flags & TEXT_STREAM_SPECIAL))
 		return text_stream_append_hidden(s, id);
 	size_t len;
+	s->name = tokenizer_is_control(s->t, id);
 	const char *piece = tokenizer_piece(s->t, id, &len);
 	/* every byte may become U+FFFD, including those of the incomplete character */
 	int rc = text_stream_reserve(s, 3 * (len + sizeof s->part));
@@ -312,22 +339,55 @@ int text_stream_finish(struct text_stream *s) {
 	return 0;
 }
 
+/* Whether the tail ends with a mark for which there is a control token. */
+static bool text_stream_is_spelled(const struct text_stream *s) {
+	for (size_t i = 0; i < sizeof text_marks / sizeof *text_marks; i++) {
+		size_t len = strlen(text_marks[i]);
+		if (s->marks >> i & 1 && len <= s->ntail &&
+		        memcmp(s->tail + s->ntail - len, text_marks[i], len) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* The first n bytes of the text, with a byte in marks that are spelled; returns their number. */
+static size_t text_stream_set_apart(struct text_stream *s, size_t n, const char **out) {
+	size_t len = 0;
+	for (size_t i = 0; i < n; i++) {
+		if (s->kind[i] & NAME) {
+			s->ntail = 0;
+		} else {
+			if (s->ntail == TAIL)
+				memmove(s->tail, s->tail + 1, --s->ntail);
+			s->tail[s->ntail++] = s->text[i];
+			if (text_stream_is_spelled(s))
+				s->apart[len++] = TEXT_STREAM_SPELLED;
+		}
+		s->apart[len++] = s->text[i];
+	}
+	if (n > 0)
+		*out = s->apart;
+	return len;
+}
+
 size_t text_stream_take(struct text_stream *s, const char **text) {
 	size_t shown = 0;
 	text_stream_drop_taken(s);
 	*text = s->text ? s->text : "";
 	s->taken = s->sure;
-	if (s->nhidden == 0) {
+	if (s->nhidden == 0 && !(s->flags & TEXT_STREAM_APART)) {
 		s->shown += s->sure;
 		return s->sure;
 	}
 	for (size_t i = 0; i < s->sure; i++) {
-		s->nhidden -= s->hidden[i];
-		if (!s->hidden[i])
-			s->text[shown++] = s->text[i];
+		s->nhidden -= s->kind[i] & HIDDEN;
+		if (s->kind[i] & HIDDEN)
+			continue;
+		s->kind[shown] = s->kind[i];
+		s->text[shown++] = s->text[i];
 	}
 	s->shown += shown;
-	return shown;
+	return s->flags & TEXT_STREAM_APART ? text_stream_set_apart(s, shown, text) : shown;
 }
 
 int text_stream_stopped(const struct text_stream *s) {

@@ -23,7 +23,11 @@ enum {
 	TEXT_STREAM_SPECIAL = 2,
 	/* text_stream_next_token is used. */
 	TEXT_STREAM_TOKENS = 4,
+	/* A mark of reasoning or of calls (reply.h) for which there is a control token, but which other tokens spell here, gets a
+	 * byte TEXT_STREAM_SPELLED before its last one: a model that quotes it does not use it. */
+	TEXT_STREAM_APART = 8,
 };
+#define TEXT_STREAM_SPELLED '\xFE' /* no text has it */
 
 struct text_stop {
 	const char *s;
@@ -48,7 +52,7 @@ int text_stream_push(struct text_stream *s, uint32_t id);
 int text_stream_finish(struct text_stream *s);
 
 /* The bytes that have become final since the last call, and their number; borrowed, and valid until the next
- * call with this stream.  Valid UTF-8, not terminated. */
+ * call with this stream.  Valid UTF-8, but for TEXT_STREAM_SPELLED; not terminated. */
 size_t text_stream_take(struct text_stream *s, const char **text);
 
 /* After text_stream_take: whether the next token, in the order of pushes, has begun in the text that was taken so far; then,

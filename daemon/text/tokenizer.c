@@ -502,6 +502,16 @@ bool tokenizer_is_control(const struct tokenizer *t, uint32_t id) {
 	       (t->type[id] == VOCAB_CONTROL || t->type[id] == VOCAB_UNKNOWN || t->type[id] == VOCAB_UNUSED);
 }
 
+bool tokenizer_has_control(const struct tokenizer *t, const char *name) {
+	size_t want = strlen(name), len;
+	for (size_t i = 0; i < t->all.n; i++) {
+		const char *piece = tokenizer_piece(t, t->all.id[i], &len);
+		if (len == want && memcmp(piece, name, len) == 0 && tokenizer_is_control(t, t->all.id[i]))
+			return true;
+	}
+	return false;
+}
+
 bool tokenizer_is_end(const struct tokenizer *t, uint32_t id) {
 	return id < t->v->tokens && t->end[id];
 }

@@ -75,6 +75,9 @@ const char *tokenizer_piece(const struct tokenizer *t, uint32_t id, size_t *len)
 /* A token that is not shown to people: control, unknown, unused. */
 bool tokenizer_is_control(const struct tokenizer *t, uint32_t id);
 
+/* Whether there is a control token of this name. */
+bool tokenizer_has_control(const struct tokenizer *t, const char *name);
+
 /* Whether it ends generation: EOS, EOT, and other tokens known by name to end a turn (<|eot_id|>, <|eom_id|>,
  * ...). */
 bool tokenizer_is_end(const struct tokenizer *t, uint32_t id);

@@ -286,7 +286,10 @@ static bool stream_close(
 	size_t mark = strlen(s->format->mark), at = s->call;
 	if (end - at >= mark && memcmp(s->held.s + at, s->format->mark, mark) == 0)
 		at += mark;
-	bool good = calls_read(&c, s->kind, s->held.s + at, end - at - end_mark), ok = !c.no_memory;
+	size_t len;
+	char *plain = held_copy_plain(s->held.s + at, end - at - end_mark, &len);
+	bool good = plain && calls_read(&c, s->kind, plain, len), ok = plain && !c.no_memory;
+	free(plain);
 	if (ok && good) {
 		stream_drop(s, end);
 		s->called = true;

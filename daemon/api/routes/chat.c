@@ -560,7 +560,7 @@ void chat_render(const struct chat *c, const struct model_entry *m, struct promp
 	if (c->tools)
 		q->reply.calls = toolcall_format_of(source);
 	/* marks are control tokens in some vocabularies */
-	q->p.names = reply_needed(&q->reply);
+	q->p.names = q->p.apart = reply_needed(&q->reply);
 	json_decref(own);
 	json_decref(given);
 }

@@ -339,7 +339,7 @@ int request_start(struct request **out, struct requests *rs, const struct reques
 	if (!p->logits && !p->embedding) {
 		rc = text_stream_create(&r->stream, t, p->stops, p->nstops,
 		        (p->text && p->len == 0 ? TEXT_STREAM_AT_START : 0) |
-		                (p->names ? TEXT_STREAM_SPECIAL : 0) |
+		                (p->names ? TEXT_STREAM_SPECIAL : 0) | (p->apart ? TEXT_STREAM_APART : 0) |
 		                (r->logprobs ? TEXT_STREAM_TOKENS : 0));
 		if (rc != 0) {
 			snprintf(err, errlen, "cannot use these stop texts: %s", strerror(-rc));

@@ -25,7 +25,8 @@ struct request_params {
 	bool special;                   /* special tokens in the text are recognised */
 	const struct token_span *spans; /* or only within these parts of it: tokenizer_encode_spans */
 	size_t nspans;
-	bool names;          /* control tokens in the answer print their names */
+	bool names;          /* control tokens in the answer print their names, */
+	bool apart;          /* and what other tokens spell alike is told apart (TEXT_STREAM_APART) */
 	const uint32_t *ids; /* the prompt as tokens; with a text as well: its tokens, encoded already */
 	size_t nids;
 	bool logits;

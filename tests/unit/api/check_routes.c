@@ -37,7 +37,7 @@ static void teardown(void) {
 START_TEST(openai_calls) {
 	ask("/v1/chat/completions", "{\"stream\":true," HI "," TOOLS "}");
 	ck_assert_str_eq(fake.text, "[f]user:hi;");
-	ck_assert(fake.p.names);
+	ck_assert(fake.p.names && fake.p.apart);
 	fake_text("Let me see. <tool");
 	fake_text("_call>{\"name\":\"f\",\"arguments\":{\"a\": 1}}</tool_call>\n" CALL);
 	fake_finish(CARAVAN__REASON__END);

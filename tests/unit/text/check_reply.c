@@ -95,6 +95,19 @@ static const struct {
 	struct reply_format format;
 	const char *text, *want;
 } cases[] = {
+        /* spelled where there is a control token for it: quoted */
+        {HARMONY,
+                FINAL
+                "It says: <|start|\xFE>assistant<|channel|\xFE>commentary to=functions.f<|message|\xFE>{\"p\":1}<|call|\xFE> and "
+                "<|end|\xFE>, no more<|return|>",
+                "It says: <|start|>assistant<|channel|>commentary to=functions.f<|message|>{\"p\":1}<|call|> and "
+                "<|end|>, no more"},
+        {HARMONY, CALL "{\"a\":\"<|end|\xFE>\"}<|call|>", "{f {\"a\":\"<|end|>\"}}"},
+        {THINK, "<think>the tag </think\xFE> ends it</think>42", "~the tag </think> ends it~42"},
+        {MISTRAL, "a [TOOL_CALLS\xFE]f[ARGS\xFE]{}", "a [TOOL_CALLS]f[ARGS]{}"},
+        {QWEN, "<tool_call>{\"name\":\"f\",\"arguments\":{\"a\":\"<|end|\xFE>\"}}</tool_call>",
+                "{f {\"a\":\"<|end|>\"}}"},
+        {QWEN, "<tool_call\xFE>{\"name\":\"f\"}</tool_call\xFE>", "<tool_call>{\"name\":\"f\"}</tool_call>"},
         {THINK, "<think>\nHm, a?\nb\n</think>\n\nYes. </think> <think>", "~Hm, a?\nb~Yes. </think> <think>"},
         {THINK, " \n<think>a</think>b", "~a~b"},
         {THINK, "<think>\n\n</think>\n\nYes", "Yes"},

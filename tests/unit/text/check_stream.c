@@ -525,6 +525,42 @@ START_TEST(tokens_come_with_their_text) {
 }
 END_TEST
 
+static void push_spelled(struct text_stream *s, const char *bytes, const char *want) {
+	push_bytes(s, bytes, strlen(bytes));
+	expect_take(s, want);
+}
+
+/* A mark that is spelled where there is a control token for it has a byte more; that token has not. */
+START_TEST(spelled_marks_are_told_apart) {
+	const struct text_stop stops[] = {{"<|end|>!", 8}};
+	for (size_t nstops = 0; nstops < 2; nstops++) {
+		struct text_stream *s = make(TEXT_STREAM_SPECIAL | TEXT_STREAM_APART, nstops, stops);
+		push_spelled(s, "a<|end|>b", "a<|end|\xFE>b");
+		push(s, "<|end|>", nstops ? "" : "<|end|>");
+		push_spelled(s, "c", nstops ? "<|end|>c" : "c");
+		push(s, "</s>", "</s>"); /* it has nothing to do with marks */
+		push_spelled(s, "<think><|end><end|>>", "<think><|end><end|>>");
+		/* a mark with a control token in its middle is none */
+		push_spelled(s, "x<|en", nstops ? "x" : "x<|en");
+		push(s, "</s>", nstops ? "<|en</s>" : "</s>");
+		push_spelled(s, "d|>", "d|>");
+		finish(s, "");
+		/* whatever is taken at once */
+		s = make(TEXT_STREAM_SPECIAL | TEXT_STREAM_APART, nstops, stops);
+		for (const char *c = "<|end|>"; *c; c++)
+			push_spelled(s, (char[]){*c, 0}, nstops ? "" : *c == '>' ? "\xFE>" : (char[]){*c, 0});
+		finish(s, nstops ? "<|end|\xFE>" : "");
+		s = make(TEXT_STREAM_SPECIAL, nstops, stops);
+		push_spelled(s, "<|end|>b", "<|end|>b");
+		finish(s, "");
+	}
+	struct text_stream *s = make(TEXT_STREAM_SPECIAL | TEXT_STREAM_APART, 1, stops);
+	push_spelled(s, "a<|end|>!b", "a");
+	ck_assert_int_eq(text_stream_stopped(s), 0);
+	finish(s, "");
+}
+END_TEST
+
 /* They have no text, and come with the next one or at the end. */
 START_TEST(hidden_tokens_come_in_their_place) {
 	struct text_stream *s = make(TEXT_STREAM_TOKENS, 0, NULL);
@@ -612,6 +648,7 @@ static Suite *suite(void) {
 	tcase_add_test(c, stop_random);
 	tcase_add_test(c, stops_of_any_tokens);
 	tcase_add_test(c, tokens_come_with_their_text);
+	tcase_add_test(c, spelled_marks_are_told_apart);
 	tcase_add_test(c, hidden_tokens_come_in_their_place);
 	tcase_add_test(c, tokens_of_any_text);
 	suite_add_tcase(s, c);

@@ -73,6 +73,7 @@ static inline struct small_vocab *small_spm(void) {
 	small_add(x, "<tool>", 0, VOCAB_USER_DEFINED);
 	small_add(x, "<tool>s", 0, VOCAB_USER_DEFINED);
 	small_add(x, "<|eot_id|>", 0, VOCAB_CONTROL);
+	small_add(x, "<|end|>", 0, VOCAB_CONTROL);
 	x->v.add_bos = true;
 	x->v.add_space_prefix = true;
 	return x;
