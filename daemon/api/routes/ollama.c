@@ -389,12 +389,12 @@ static void ollama_complete(struct http_exchange *x, struct routes *r, bool chat
 		prompt_init(&q, m, x);
 		ollama_read_options(&q, &f);
 		ollama_read_think(&c, &f);
-		if (!stream)
-			prompt_bound_logprobs(&q, &f, m);
 		if (!nothing && chat)
 			ollama_read_messages(&c, &f);
 		else if (!nothing)
 			ollama_read_generate(&c, &q, &f, m, prompt);
+		if (!stream || c.tools) /* what may become a call is kept until it is one */
+			prompt_bound_logprobs(&q, &f, m);
 		if (!nothing && json_array_size(c.messages) > 0)
 			chat_render(&c, m, &q, &f);
 		constrain_to_calls(&q, &f, &c);

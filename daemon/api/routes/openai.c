@@ -402,11 +402,13 @@ static void openai_complete(struct http_exchange *x, struct routes *r, bool chat
 		prompt_read_logprobs(&q, &f);
 	else
 		prompt_read_nprobs(&q, &f, "logprobs", 0);
-	if (!stream)
-		prompt_bound_logprobs(&q, &f, m);
 	if (chat) {
 		chat_read(&c, &f);
 		openai_read_extra(&c, &f);
+	}
+	if (!stream || c.tools) /* what may become a call is kept until it is one */
+		prompt_bound_logprobs(&q, &f, m);
+	if (chat) {
 		chat_render(&c, m, &q, &f);
 		openai_read_reasoning_format(&q, &f);
 	} else {

@@ -447,6 +447,17 @@ START_TEST(bounded) {
 }
 END_TEST
 
+/* So has a stream with tools: what may become a call is kept until it is one. */
+START_TEST(bounded_with_tools) {
+	fake_model()->context = 100000;
+	ask(_i ? "/api/chat" : "/v1/chat/completions",
+	        "{\"stream\":true,\"logprobs\":true,\"top_logprobs\":20," TOOLS "," HI "}");
+	ck_assert_msg(!x.ended, "%s", x.out);
+	ck_assert_uint_eq(fake.p.limit, 1560);
+	fake.ev.end(fake.ev.arg, 0, &(struct completion_end){.error = {.status = 500}});
+}
+END_TEST
+
 static Suite *suite(void) {
 	Suite *s = suite_create("logprobs_routes");
 	TCase *t = tcase_create("forms");
@@ -470,6 +481,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, not_asked_for);
 	tcase_add_loop_test(t, refused_by_name, 0, (int)(sizeof refused / sizeof *refused));
 	tcase_add_loop_test(t, bounded, 0, 8);
+	tcase_add_loop_test(t, bounded_with_tools, 0, 2);
 	suite_add_tcase(s, t);
 	return s;
 }
