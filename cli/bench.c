@@ -60,38 +60,24 @@ struct spread {
 	double low, median, high;
 };
 
-static int bench_compare(const void *a, const void *b) {
-	double x = *(const double *)a, y = *(const double *)b;
-	return (x > y) - (x < y);
-}
-
 /* Of the figure at an offset in struct bench_figures. */
 static struct spread bench_spread(const struct cell *c, unsigned runs, size_t offset) {
 	double v[RUNS_MAX];
 	for (unsigned i = 0; i < runs; i++)
 		memcpy(&v[i], (const char *)&c->run[i] + offset, sizeof v[i]);
-	qsort(v, runs, sizeof *v, bench_compare);
-	return (struct spread){
-	        .low = v[0], .median = (v[(runs - 1) / 2] + v[runs / 2]) / 2, .high = v[runs - 1]};
+	double median = bench_sort(v, runs);
+	return (struct spread){.low = v[0], .median = median, .high = v[runs - 1]};
 }
 
 #define SPREAD(cell, runs, member) bench_spread(cell, runs, offsetof(struct bench_figures, member))
 
 /* ---- where the time went ---- */
 
-/* The model in a report; NULL: it is gone. */
-static const Caravan__ReportModel *bench_model(const struct report *r, const char *name) {
-	for (size_t i = 0; i < r->models; i++)
-		if (strcmp(r->model[i]->plan->model, name) == 0)
-			return r->model[i];
-	return NULL;
-}
-
 /* The time of all steps between two reports, at stage i of the plan (0: embedding and output), and of all stages together; false:
  * the plan is another one, or nothing was reported. */
 static bool bench_time(
         Caravan__StageTime *out, double *all, const struct cell *c, const char *name, size_t i) {
-	const Caravan__ReportModel *was = bench_model(&c->before, name), *is = bench_model(&c->after, name);
+	const Caravan__ReportModel *was = report_model(&c->before, name), *is = report_model(&c->after, name);
 	*all = 0;
 	caravan__stage_time__init(out);
 	if (!was || !is || !was->state || !is->state || is->state->n_times != is->plan->n_stages + 1 ||
@@ -114,7 +100,7 @@ static bool bench_time(
 }
 
 static const char *bench_stage_name(const struct cell *c, const char *name, size_t i) {
-	const Caravan__ReportModel *m = bench_model(&c->after, name);
+	const Caravan__ReportModel *m = report_model(&c->after, name);
 	return i ? report_node_name(&c->after, m->plan->stages[i - 1]->node) : "embedding, output";
 }
 
@@ -181,7 +167,7 @@ static void bench_print_stages(const struct bench *b, const struct cell *cells, 
 }
 
 static int bench_print(const struct bench *b, const struct cell *cells, size_t n) {
-	const Caravan__ReportModel *m = bench_model(&cells[0].after, b->model);
+	const Caravan__ReportModel *m = report_model(&cells[0].after, b->model);
 	char runs[96] = "one run of each";
 	if (b->runs > 1)
 		snprintf(runs, sizeof runs, "the median of %u runs and how far from it the others are",
@@ -274,7 +260,7 @@ static int bench_choose(const struct report *r, const char *name, const Caravan_
 		        "bench measures a model that the cluster serves: load the file first, with caravan load %s",
 		        name);
 	if (name) {
-		if (!(only = bench_model(r, name)))
+		if (!(only = report_model(r, name)))
 			return fail(
 			        "there is no model %s; 'caravan status' shows those that are served", name);
 		if (only->phase != CARAVAN__MODEL_PHASE__SERVING)

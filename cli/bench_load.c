@@ -212,7 +212,7 @@ static int bench_compare_doubles(const void *a, const void *b) {
 	return (x > y) - (x < y);
 }
 
-static double bench_median(double *v, size_t n) {
+double bench_sort(double *v, size_t n) {
 	qsort(v, n, sizeof *v, bench_compare_doubles);
 	return n ? (v[(n - 1) / 2] + v[n / 2]) / 2 : 0;
 }
@@ -241,8 +241,8 @@ static void bench_figure(const struct bench_load *l, unsigned streams, struct be
 		begin = begin == 0 || s->first < begin ? s->first : begin;
 		end = s->ended > end ? s->ended : end;
 	}
-	out->first = bench_median(first, firsts);
-	out->stream_rate = bench_median(rate, rates);
+	out->first = bench_sort(first, firsts);
+	out->stream_rate = bench_sort(rate, rates);
 	if (computed > begun)
 		out->prompt_rate = (double)out->prompt / (computed - begun);
 	if (end > begin)

@@ -3,6 +3,7 @@
 #ifndef CLI_BENCH_LOAD_H
 #define CLI_BENCH_LOAD_H
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define BENCH_STREAMS_MAX 256
@@ -17,6 +18,9 @@ struct bench_figures {
 	double rate;        /* of all answers after their first tokens, from the first to the last of them */
 	uint64_t prompt, generated; /* tokens of all streams */
 };
+
+/* Sorts figures, and returns their median; 0: there are none. */
+double bench_sort(double *v, size_t n);
 
 /* control and model are borrowed.  0, or EXIT_FAILED after reporting the error. */
 int bench_load_open(struct bench_load **out, const char *control, const char *model, bool undrafted);

@@ -93,6 +93,40 @@ const char *report_node_name(const struct report *r, ProtobufCBinaryData id) {
 	return hex;
 }
 
+void report_verdict(const struct report *r, char out[REPORT_VERDICT]) {
+	size_t up = 0, members = 0, serving = 0;
+	char models[64] = "no models";
+	for (size_t i = 0; i < r->nodes; i++) {
+		up += strcmp(r->node[i]->state, "up") == 0;
+		members += strcmp(r->node[i]->state, "expelled") != 0;
+	}
+	for (size_t i = 0; i < r->models; i++)
+		serving += r->model[i]->phase == CARAVAN__MODEL_PHASE__SERVING;
+	if (r->models)
+		snprintf(models, sizeof models, "%zu of %zu model%s serving", serving, r->models,
+		        r->models == 1 ? "" : "s");
+	snprintf(out, REPORT_VERDICT, "The cluster is %s%s: %zu of %zu nodes up, %s.",
+	        r->healthy ? "healthy" : "not healthy", r->healthy && r->problems ? ", but see below" : "",
+	        up, members, models);
+}
+
+const Caravan__ReportModel *report_model(const struct report *r, const char *name) {
+	for (size_t i = 0; i < r->models; i++)
+		if (strcmp(r->model[i]->plan->model, name) == 0)
+			return r->model[i];
+	return NULL;
+}
+
+double report_step_seconds(const Caravan__ReportModel *m) {
+	const Caravan__ModelState *s = m->state;
+	double all = 0;
+	if (!s || s->n_times != m->plan->n_stages + 1)
+		return 0;
+	for (size_t i = 0; i < s->n_times; i++)
+		all += s->times[i]->waited + s->times[i]->computed + s->times[i]->held + s->times[i]->wire;
+	return all;
+}
+
 const char *report_phase(Caravan__ModelPhase p) {
 	static const char *const names[] = {"loading", "serving", "unavailable", "failed", "unloaded"};
 	return (unsigned)p < sizeof names / sizeof *names ? names[p] : "?";

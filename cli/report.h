@@ -29,6 +29,15 @@ void report_clear(struct report *r);
 const char *report_node_name(const struct report *r, ProtobufCBinaryData id);
 const char *report_phase(Caravan__ModelPhase p);
 
+/* The first sentence about a cluster: whether it is healthy, and how much of it works. */
+#define REPORT_VERDICT 160
+void report_verdict(const struct report *r, char out[REPORT_VERDICT]);
+
+/* The model of this name; NULL: there is none. */
+const Caravan__ReportModel *report_model(const struct report *r, const char *name);
+/* The seconds of all steps of a model, at all of its stages and for embedding and output; 0: not reported. */
+double report_step_seconds(const Caravan__ReportModel *m);
+
 /* The reported state of a stage of this model, or NULL. */
 const Caravan__StageState *report_stage(const struct report *r, const Caravan__ReportModel *m, size_t stage);
 

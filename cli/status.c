@@ -37,19 +37,9 @@ static bool status_is(const Caravan__ReportNode *n, const char *state) {
 }
 
 static void status_print_verdict(const struct report *r) {
-	size_t up = 0, members = 0, serving = 0;
-	for (size_t i = 0; i < r->nodes; i++) {
-		up += status_is(r->node[i], "up");
-		members += !status_is(r->node[i], "expelled");
-	}
-	for (size_t i = 0; i < r->models; i++)
-		serving += r->model[i]->phase == CARAVAN__MODEL_PHASE__SERVING;
-	printf("The cluster is %s%s: %zu of %zu nodes up, ", r->healthy ? "healthy" : "not healthy",
-	        r->healthy && r->problems ? ", but see below" : "", up, members);
-	if (r->models)
-		printf("%zu of %zu model%s serving.\n", serving, r->models, r->models == 1 ? "" : "s");
-	else
-		printf("no models.\n");
+	char verdict[REPORT_VERDICT];
+	report_verdict(r, verdict);
+	printf("%s\n", verdict);
 }
 
 /* brief: the first ones, without what to do, so that a screen has space for what follows. */
@@ -212,11 +202,7 @@ static void status_print_times(const struct report *r, const Caravan__ReportMode
 	static const char *const heads[] = {"time of a step", "waiting", "computing", "held", "on the wire"};
 	const Caravan__ModelState *s = m->state;
 	struct table t;
-	double all = 0;
-	if (!s || s->n_times != m->plan->n_stages + 1)
-		return;
-	for (size_t i = 0; i < s->n_times; i++)
-		all += s->times[i]->waited + s->times[i]->computed + s->times[i]->held + s->times[i]->wire;
+	double all = report_step_seconds(m);
 	if (all <= 0)
 		return;
 	table_begin(&t, 5, 4);
@@ -297,7 +283,7 @@ static void status_fill_screen(const char *text, unsigned rows) {
 		text += len;
 	}
 	if (*text)
-		printf("... %u more lines: a higher window shows them\n", lines + 2 - rows);
+		printf("... %u more lines: a taller window shows them\n", lines + 2 - rows);
 	fflush(stdout);
 }
 

@@ -230,10 +230,7 @@ static const Caravan__ReportNode *top_find_node(const struct top *t) {
 
 static const Caravan__ReportModel *top_find_model(const struct top *t) {
 	const struct report *r = t->report;
-	for (size_t i = 0; i < r->models; i++)
-		if (strcmp(r->model[i]->plan->model, t->model) == 0)
-			return r->model[i];
-	return r->models && !*t->model ? r->model[0] : NULL;
+	return *t->model ? report_model(r, t->model) : r->models ? r->model[0] : NULL;
 }
 
 void top_move(struct top *t, int rows) {
@@ -346,22 +343,12 @@ static void top_add_sparkline(struct top_lines *l, const struct top *t, const Ca
 }
 
 static void top_add_verdict(struct top_lines *l, const struct top *t) {
-	const struct report *r = t->report;
-	size_t up = 0, members = 0, serving = 0;
-	for (size_t i = 0; i < r->nodes; i++) {
-		up += strcmp(r->node[i]->state, "up") == 0;
-		members += strcmp(r->node[i]->state, "expelled") != 0;
-	}
-	for (size_t i = 0; i < r->models; i++)
-		serving += r->model[i]->phase == CARAVAN__MODEL_PHASE__SERVING;
+	char verdict[REPORT_VERDICT];
+	report_verdict(t->report, verdict);
 	if (t->trouble)
 		top_say(l, t->width, TOP_BAD, 0, "No news: %s", t->trouble);
 	else
-		top_say(l, t->width, r->healthy ? TOP_GOOD : TOP_BAD, 0,
-		        "The cluster is %s%s: %zu of %zu nodes up, %zu of %zu model%s serving.",
-		        r->healthy ? "healthy" : "not healthy",
-		        r->healthy && r->problems ? ", but see below" : "", up, members, serving, r->models,
-		        r->models == 1 ? "" : "s");
+		top_say(l, t->width, t->report->healthy ? TOP_GOOD : TOP_BAD, 0, "%s", verdict);
 }
 
 static void top_view_cluster(struct top_lines *l, const struct top *t) {
@@ -470,17 +457,13 @@ static void top_view_node(struct top_lines *l, const struct top *t) {
 
 /* ---- a model ---- */
 
-/* Where the time of a step goes, in shares, with a bar for what is not waiting. */
+/* Where the time of a step goes, in shares, with a bar for that of each stage. */
 static void top_add_times(struct top_lines *l, const struct top *t, const Caravan__ReportModel *m) {
 	static const char *const heads[] = {
 	        "stage", "layers", "of a step", "", "waiting", "computing", "held", "wire"};
 	const Caravan__ModelState *s = top_work(m);
 	struct table tab;
-	double all = 0;
-	if (!s || s->n_times != m->plan->n_stages + 1)
-		return;
-	for (size_t i = 0; i < s->n_times; i++)
-		all += s->times[i]->waited + s->times[i]->computed + s->times[i]->held + s->times[i]->wire;
+	double all = s ? report_step_seconds(m) : 0;
 	if (all <= 0)
 		return;
 	table_begin(&tab, 8, 1);
