@@ -1,4 +1,5 @@
-/* held: text of a stream that cannot be passed on yet, and marks in it. */
+/* held: text of a stream that cannot be passed on yet, and marks in it.
+ * Owns: the bytes of a struct held.  One thread at a time for each; the rest is pure. */
 #ifndef DAEMON_TEXT_HELD_H
 #define DAEMON_TEXT_HELD_H
 #include <stdbool.h>

@@ -1,4 +1,5 @@
-/* thinking: what a model that thinks may write before a text of a grammar, as rules. */
+/* thinking: what a model that thinks may write before a text of a grammar, as rules.
+ * Pure; any thread. */
 #ifndef DAEMON_TEXT_GRAMMAR_THINKING_H
 #define DAEMON_TEXT_GRAMMAR_THINKING_H
 #include "daemon/text/grammar/grammar.h"
