@@ -1,45 +1,14 @@
-/* report: the state of the whole cluster as a daemon reports it; also as JSON.
- * Owns: the messages of the report. */
+/* report: asks a daemon for its report of the cluster (daemon/report/report.h), and prints it as JSON. */
 #ifndef CLI_REPORT_H
 #define CLI_REPORT_H
 #include "cli/args.h"
 #include "cli/client.h"
-#include "proto/wire.h"
-#include <jansson.h>
-
-struct report {
-	Caravan__Envelope **env; /* owned: what the pointers below point into */
-	size_t envs;
-	const Caravan__ReportNode **node; /* by name */
-	size_t nodes;
-	const Caravan__ReportModel **model;
-	size_t models;
-	const Caravan__Problem **problem;
-	size_t problems;
-	bool healthy;
-};
+#include "daemon/report/report.h"
 
 /* Asks the daemon of a.  0, or EXIT_FAILED after reporting the error. */
 int report_fetch(struct report *r, const struct args *a);
 /* Asks over this connection. */
 int report_fetch_from(struct report *r, struct client *c);
-void report_clear(struct report *r);
-
-/* The name of a node, or the beginning of its id. */
-const char *report_node_name(const struct report *r, ProtobufCBinaryData id);
-const char *report_phase(Caravan__ModelPhase p);
-
-/* The first sentence about a cluster: whether it is healthy, and how much of it works. */
-#define REPORT_VERDICT 160
-void report_verdict(const struct report *r, char out[REPORT_VERDICT]);
-
-/* The model of this name; NULL: there is none. */
-const Caravan__ReportModel *report_model(const struct report *r, const char *name);
-/* The seconds of all steps of a model, at all of its stages and for embedding and output; 0: not reported. */
-double report_step_seconds(const Caravan__ReportModel *m);
-
-/* The reported state of a stage of this model, or NULL. */
-const Caravan__StageState *report_stage(const struct report *r, const Caravan__ReportModel *m, size_t stage);
 
 /* Prints it as JSON.  Returns an exit status. */
 int report_print_json(const struct report *r);

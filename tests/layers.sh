@@ -2,7 +2,7 @@
 # layers: what may include what.  The folders stand in an order; a file includes headers of its own folder and of those before
 # it, so that there is no arrow up and no circle.  A header that ends in _internal.h is for its own folder alone.
 order='common kernels proto shard/gguf shard/model shard/store shard/import shard/forward shard
-daemon/core daemon/net daemon/plan daemon/text daemon/text/grammar daemon/text/jinja daemon/members daemon/calibration daemon/transfer daemon/scrub daemon/deploy
+daemon/core daemon/net daemon/plan daemon/report daemon/text daemon/text/grammar daemon/text/jinja daemon/members daemon/calibration daemon/transfer daemon/scrub daemon/deploy
 daemon/serve/stage daemon/serve/coordinator daemon/serve/gateway daemon/serve daemon/api/http daemon/api daemon cli'
 cd "$top_srcdir" || exit 1
 find common kernels proto shard daemon cli -name '*.[ch]' -exec grep -H '^#include "' {} + |

@@ -410,12 +410,16 @@ static void commands_remove_model(
 		pending_done(p, err);
 }
 
+static void commands_send_report(void *arg, Caravan__Envelope *env) {
+	control_send(arg, env, NULL, 0);
+}
+
 static void commands_status(
         struct control_conn *c, const Caravan__Envelope *env, const uint8_t *payload, size_t len) {
 	(void)env;
 	(void)payload;
 	(void)len;
-	report_send(c);
+	report_collect(control_serve(c), commands_send_report, c);
 	control_end(c, NULL);
 }
 

@@ -12,12 +12,22 @@
 #define DISK_LOW (64u << 20) /* bytes: less is practically full */
 #define COPIES_S 300         /* missing copies are a problem only after this time */
 
-static void report_send_message(struct control_conn *c, Caravan__CtlReport *r) {
+/* A report that is being collected. */
+struct report_out {
+	struct serve *serve;
+	struct members *members;
+	bool healthy;
+	report_emit_fn *emit;
+	void *arg;
+};
+
+static void report_emit(const struct report_out *o, Caravan__CtlReport *r) {
 	Caravan__Envelope env = WIRE_ENVELOPE(CTL_REPORT, ctl_report, r);
-	control_send(c, &env, NULL, 0);
+	r->healthy = o->healthy;
+	o->emit(o->arg, &env);
 }
 
-static void send_node(struct control_conn *c, struct members *ms, const struct member *m, bool healthy) {
+static void report_send_node(const struct report_out *o, const struct member *m) {
 	Caravan__CtlReport r = CARAVAN__CTL_REPORT__INIT;
 	Caravan__ReportNode node = CARAVAN__REPORT_NODE__INIT, *list = &node;
 	char reason[WIRE_TEXT_MAX], *further[WIRE_ENDPOINTS_MAX];
@@ -32,19 +42,18 @@ static void send_node(struct control_conn *c, struct members *ms, const struct m
 	node.last_heard =
 	        m->heard_ns && !m->self && now > m->heard_ns ? (double)(now - m->heard_ns) * 1e-9 : 0;
 	node.node_state = (Caravan__NodeState *)m->state;
-	node.reason = wire_string(members_reason(ms, m, reason, sizeof reason));
-	node.since = members_since(ms, m);
+	node.reason = wire_string(members_reason(o->members, m, reason, sizeof reason));
+	node.since = members_since(o->members, m);
 	node.ahead = m->up ? m->ahead : 0;
 	for (size_t i = 1; i < m->nendpoints; i++)
 		further[node.n_further++] = wire_string(m->endpoints[i]);
 	node.further = further;
-	const char *store = store_dir(deploy_store(serve_deploy(control_serve(c))));
+	const char *store = store_dir(deploy_store(serve_deploy(o->serve)));
 	if (m->self && wire_line_ok(store, 4096)) /* a path may have any bytes */
 		r.store = wire_string(store);
 	r.n_nodes = 1;
 	r.nodes = &list;
-	r.healthy = healthy;
-	report_send_message(c, &r);
+	report_emit(o, &r);
 }
 
 /* What the coordinator last reported of a model. */
@@ -61,22 +70,22 @@ static const Caravan__ModelState *report_model_state(struct members *ms, const C
 	return NULL;
 }
 
-static void report_send_model(
-        struct control_conn *c, struct members *ms, const struct deploy_model *dm, bool healthy) {
+static void report_send_model(const struct report_out *o, const struct deploy_model *dm) {
 	Caravan__CtlReport r = CARAVAN__CTL_REPORT__INIT;
 	Caravan__ReportModel model = CARAVAN__REPORT_MODEL__INIT, *list = &model;
 	model.plan = (Caravan__Plan *)dm->plan;
 	model.phase = dm->phase;
 	model.reason = wire_string(dm->reason);
-	model.state = (Caravan__ModelState *)report_model_state(ms, dm->plan);
+	model.state = (Caravan__ModelState *)report_model_state(o->members, dm->plan);
 	r.n_models = 1;
 	r.models = &list;
-	r.healthy = healthy;
-	report_send_message(c, &r);
+	report_emit(o, &r);
 }
 
-void report_problem(struct control_conn *c, bool healthy, const char *kind, const char *subject,
-        const char *advice, const char *fmt, ...) {
+/* kind: for programs, lower case and '-'; subject: the name of a node or model; advice: a sentence that says what to do, or "";
+ * fmt...: a sentence that says what is wrong. */
+__attribute__((format(printf, 5, 6))) static void report_problem(const struct report_out *o, const char *kind,
+        const char *subject, const char *advice, const char *fmt, ...) {
 	char what[WIRE_TEXT_MAX];
 	Caravan__CtlReport r = CARAVAN__CTL_REPORT__INIT;
 	Caravan__Problem problem = CARAVAN__PROBLEM__INIT, *list = &problem;
@@ -91,21 +100,19 @@ void report_problem(struct control_conn *c, bool healthy, const char *kind, cons
 	problem.advice = wire_string(advice);
 	r.n_problems = 1;
 	r.problems = &list;
-	r.healthy = healthy;
-	report_send_message(c, &r);
+	report_emit(o, &r);
 }
 
 /* Reports a node that is down, or that is up with a problem. */
-static void report_fill_node(
-        struct control_conn *c, struct members *ms, const struct member *m, bool healthy) {
+static void report_fill_node(const struct report_out *o, const struct member *m) {
 	char reason[WIRE_TEXT_MAX], since[32] = "", advice[WIRE_NAME_MAX + 128];
-	time_t from = time(NULL) - (time_t)members_since(ms, m);
+	time_t from = time(NULL) - (time_t)members_since(o->members, m);
 	struct tm tm;
-	bool today = members_since(ms, m) < 86400;
-	members_reason(ms, m, reason, sizeof reason);
+	bool today = members_since(o->members, m) < 86400;
+	members_reason(o->members, m, reason, sizeof reason);
 	wire_line_cut(reason, 900); /* leave space for the sentence around it */
 	if (m->self && *reason)
-		report_problem(c, healthy, "this-node", m->name, "", "%s.", reason);
+		report_problem(o, "this-node", m->name, "", "%s.", reason);
 	if (m->self || m->expelled || (m->up && !*reason))
 		return;
 	bool advised = strstr(reason, ": open the port") || strstr(reason, ": run caravan leave");
@@ -114,39 +121,38 @@ static void report_fill_node(
 	snprintf(advice, sizeof advice,
 	        "Start caravand there, or check its network; if it is gone for good: caravan expel %s",
 	        m->name);
-	report_problem(c, healthy, m->up ? "node-unreachable" : "node-down", m->name,
-	        m->up || advised ? "" : advice, "%s %s %s%s%s%s.", m->name, *since ? "has been" : "is",
-	        m->up ? "up" : "down", since, *reason ? ": " : "", reason);
+	report_problem(o, m->up ? "node-unreachable" : "node-down", m->name, m->up || advised ? "" : advice,
+	        "%s %s %s%s%s%s.", m->name, *since ? "has been" : "is", m->up ? "up" : "down", since,
+	        *reason ? ": " : "", reason);
 }
 
 /* Reports a model that is not ready, or that the loss of one node would make unavailable although there was
  * time to copy it. */
-static void report_fill_model(
-        struct control_conn *c, struct members *ms, const struct deploy_model *dm, bool healthy) {
+static void report_fill_model(const struct report_out *o, const struct deploy_model *dm) {
 	char advice[WIRE_NAME_MAX + 128] = "";
 	const char *name = dm->plan->model;
-	const Caravan__ModelState *s = report_model_state(ms, dm->plan);
+	const Caravan__ModelState *s = report_model_state(o->members, dm->plan);
 	if (dm->phase == CARAVAN__MODEL_PHASE__UNAVAILABLE || dm->phase == CARAVAN__MODEL_PHASE__FAILED) {
 		bool tried = strstr(dm->reason, "; on the other nodes: ");
 		snprintf(advice, sizeof advice,
 		        tried ? "It is retried automatically, and at once when a node comes back."
 		              : "It comes back automatically, on the nodes that are up if their disks have all of it.");
-		report_problem(c, healthy, "model-unavailable", name, advice, "%s is not available%s%s.",
-		        name, *dm->reason ? ": " : "", dm->reason);
+		report_problem(o, "model-unavailable", name, advice, "%s is not available%s%s.", name,
+		        *dm->reason ? ": " : "", dm->reason);
 	} else if (dm->phase == CARAVAN__MODEL_PHASE__SERVING && s && s->copy_missing && *s->at_risk &&
 	           s->seconds > COPIES_S) {
-		report_problem(c, healthy, "single-copy", name,
+		report_problem(o, "single-copy", name,
 		        "Its copies are not complete; progress is shown below.",
 		        "%s is at risk until it is copied: %s.", name, s->at_risk);
 	}
 }
 
 /* Reports a disk without space for more weights. */
-static void report_fill_disk(struct control_conn *c, const struct member *m, bool healthy) {
+static void report_fill_disk(const struct report_out *o, const struct member *m) {
 	const Caravan__NodeState *s = m->state;
 	if (m->expelled || !s || !(m->up || m->self) || !s->disk_size || s->disk_free >= DISK_LOW)
 		return;
-	report_problem(c, healthy, "disk-full", m->name,
+	report_problem(o, "disk-full", m->name,
 	        "Delete a model that is not needed with caravan rm, or other files there.",
 	        s->cache ? "%s has no room for more weights within its --cache."
 	                 : "%s has no disk space left for more weights.",
@@ -154,8 +160,8 @@ static void report_fill_disk(struct control_conn *c, const struct member *m, boo
 }
 
 static void report_send_problem(
-        struct control_conn *c, bool healthy, const struct health_problem *s, const char *subject) {
-	report_problem(c, healthy, s->kind, subject, s->advice, "%s", s->what);
+        const struct report_out *o, const struct health_problem *s, const char *subject) {
+	report_problem(o, s->kind, subject, s->advice, "%s", s->what);
 }
 
 static bool report_is_here(const struct member *m) {
@@ -167,28 +173,28 @@ static bool report_has_machine(const struct member *m) {
 }
 
 /* Reports machines that are hot, short of memory or the like. */
-static void report_send_machines(struct control_conn *c, struct members *ms, bool healthy) {
+static void report_send_machines(const struct report_out *o) {
 	static bool (*const checks[])(struct health_problem *, const Caravan__Machine *, const char *) = {
 	        health_heat, health_power, health_memory, health_swap};
 	const struct member *m;
 	struct health_problem p;
-	for (size_t i = 0; (m = members_at(ms, i)); i++)
+	for (size_t i = 0; (m = members_at(o->members, i)); i++)
 		for (size_t k = 0; report_has_machine(m) && k < sizeof checks / sizeof *checks; k++)
 			if (checks[k](&p, m->state->machine, m->name))
-				report_send_problem(c, healthy, &p, m->name);
+				report_send_problem(o, &p, m->name);
 }
 
 /* Reports nodes with an older version than the newest of all. */
-static void report_send_versions(struct control_conn *c, struct members *ms, bool healthy) {
+static void report_send_versions(const struct report_out *o) {
 	const struct member *m, *newest = NULL;
 	struct health_problem p;
-	for (size_t i = 0; (m = members_at(ms, i)); i++)
+	for (size_t i = 0; (m = members_at(o->members, i)); i++)
 		if (report_is_here(m) &&
 		        (!newest || health_version(&p, newest->state, newest->name, m->state, m->name)))
 			newest = m;
-	for (size_t i = 0; newest && (m = members_at(ms, i)); i++)
+	for (size_t i = 0; newest && (m = members_at(o->members, i)); i++)
 		if (report_is_here(m) && health_version(&p, m->state, m->name, newest->state, newest->name))
-			report_send_problem(c, healthy, &p, m->name);
+			report_send_problem(o, &p, m->name);
 }
 
 static int report_compare(const void *a, const void *b) {
@@ -197,84 +203,82 @@ static int report_compare(const void *a, const void *b) {
 }
 
 /* Reports clocks that differ from those of most nodes. */
-static void report_send_clocks(struct control_conn *c, struct members *ms, bool healthy) {
+static void report_send_clocks(const struct report_out *o) {
 	double ahead[WIRE_NODES_MAX];
 	const struct member *m;
 	struct health_problem p;
 	size_t n = 0;
-	for (size_t i = 0; (m = members_at(ms, i)) && n < WIRE_NODES_MAX; i++)
+	for (size_t i = 0; (m = members_at(o->members, i)) && n < WIRE_NODES_MAX; i++)
 		if (report_has_machine(m) && m->state->machine->time > 0)
 			ahead[n++] = m->self ? 0 : m->ahead;
 	qsort(ahead, n, sizeof *ahead, report_compare);
-	for (size_t i = 0; (m = members_at(ms, i)); i++)
+	for (size_t i = 0; (m = members_at(o->members, i)); i++)
 		if (report_has_machine(m) && m->state->machine->time > 0 &&
 		        health_clock(&p, ahead, n, m->self ? 0 : m->ahead, m->name))
-			report_send_problem(c, healthy, &p, m->name);
+			report_send_problem(o, &p, m->name);
 }
 
 /* Reports what is slow according to the nodes' states: their rates, their stages, their links. */
-static void report_send_slow_nodes(struct control_conn *c, struct members *ms, bool healthy) {
+static void report_send_slow_nodes(const struct report_out *o) {
 	const struct member *m, *peer;
 	struct health_problem s;
 	struct node_id id;
-	for (size_t i = 0; (m = members_at(ms, i)); i++) {
+	for (size_t i = 0; (m = members_at(o->members, i)); i++) {
 		if (m->expelled || !m->state || !(m->up || m->self))
 			continue;
 		if (slowness_calibration(&s, m->state, m->name))
-			report_send_problem(c, healthy, &s, m->name);
+			report_send_problem(o, &s, m->name);
 		for (size_t k = 0; k < m->state->n_peers; k++) {
 			const Caravan__PeerState *p = m->state->peers[k];
-			peer = node_id_from_bytes(&id, p->node) == 0 ? members_find(ms, &id) : NULL;
+			peer = node_id_from_bytes(&id, p->node) == 0 ? members_find(o->members, &id) : NULL;
 			if (peer && peer->up && !peer->expelled && slowness_link(&s, p, peer->name, m->name))
-				report_send_problem(c, healthy, &s, peer->name);
+				report_send_problem(o, &s, peer->name);
 		}
 	}
 }
 
-static void report_send_slow_stages(
-        struct control_conn *c, struct members *ms, const struct deploy_model *dm, bool healthy) {
+static void report_send_slow_stages(const struct report_out *o, const struct deploy_model *dm) {
 	struct health_problem s;
 	struct node_id id;
 	for (size_t i = 0; dm->phase == CARAVAN__MODEL_PHASE__SERVING && i < dm->plan->n_stages; i++) {
 		const Caravan__Stage *st = dm->plan->stages[i];
 		const struct member *m =
-		        node_id_from_bytes(&id, st->node) == 0 ? members_find(ms, &id) : NULL;
+		        node_id_from_bytes(&id, st->node) == 0 ? members_find(o->members, &id) : NULL;
 		for (size_t k = 0; m && m->state && k < m->state->n_stages; k++) {
 			const Caravan__StageState *reported = m->state->stages[k];
 			if (strcmp(reported->model, dm->plan->model) == 0 && reported->first == st->first &&
 			        reported->last == st->last &&
 			        slowness_stage(&s, dm->plan, i, reported, m->state, m->name))
-				report_send_problem(c, healthy, &s, m->name);
+				report_send_problem(o, &s, m->name);
 		}
 	}
 }
 
-void report_send(struct control_conn *c) {
-	struct serve *s = control_serve(c);
-	struct members *ms = serve_members(s);
+void report_collect(struct serve *s, report_emit_fn *emit, void *arg) {
+	struct report_out out = {s, serve_members(s), true, emit, arg};
+	const struct report_out *o = &out;
 	struct deploy *d = serve_deploy(s);
 	const struct member *m;
 	const struct deploy_model *dm;
-	bool healthy = true;
-	for (size_t i = 0; (m = members_at(ms, i)); i++)
-		healthy = healthy && (m->up || m->expelled);
+	for (size_t i = 0; (m = members_at(o->members, i)); i++)
+		out.healthy = out.healthy && (m->up || m->expelled);
 	for (size_t i = 0; (dm = deploy_at(d, i)); i++)
-		healthy = healthy && (dm->phase == CARAVAN__MODEL_PHASE__SERVING ||
-		                             dm->phase == CARAVAN__MODEL_PHASE__LOADING);
-	for (size_t i = 0; (m = members_at(ms, i)); i++)
-		send_node(c, ms, m, healthy);
+		out.healthy = out.healthy && (dm->phase == CARAVAN__MODEL_PHASE__SERVING ||
+		                                     dm->phase == CARAVAN__MODEL_PHASE__LOADING);
+	for (size_t i = 0; (m = members_at(o->members, i)); i++)
+		report_send_node(o, m);
 	for (size_t i = 0; (dm = deploy_at(d, i)); i++)
-		report_send_model(c, ms, dm, healthy);
-	for (size_t i = 0; (m = members_at(ms, i)); i++)
-		report_fill_node(c, ms, m, healthy);
-	for (size_t i = 0; (m = members_at(ms, i)); i++)
-		report_fill_disk(c, m, healthy);
+		report_send_model(o, dm);
+	for (size_t i = 0; (m = members_at(o->members, i)); i++)
+		report_fill_node(o, m);
+	for (size_t i = 0; (m = members_at(o->members, i)); i++)
+		report_fill_disk(o, m);
 	for (size_t i = 0; (dm = deploy_at(d, i)); i++)
-		report_fill_model(c, ms, dm, healthy);
-	report_send_machines(c, ms, healthy);
-	report_send_versions(c, ms, healthy);
-	report_send_clocks(c, ms, healthy);
-	report_send_slow_nodes(c, ms, healthy);
+		report_fill_model(o, dm);
+	report_send_machines(o);
+	report_send_versions(o);
+	report_send_clocks(o);
+	report_send_slow_nodes(o);
 	for (size_t i = 0; (dm = deploy_at(d, i)); i++)
-		report_send_slow_stages(c, ms, dm, healthy);
+		report_send_slow_stages(o, dm);
 }

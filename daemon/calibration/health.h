@@ -10,7 +10,7 @@
 #define HEALTH_SWAPPED (64u << 20)       /* bytes */
 #define HEALTH_CLOCK_S 30.0
 
-/* A problem, as report_problem takes it. */
+/* A problem, as the report has it. */
 struct health_problem {
 	const char *kind;
 	char what[400], advice[400];

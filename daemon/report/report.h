@@ -1,0 +1,43 @@
+/* report: the state of the whole cluster, put together from the messages of a daemon's report; also as JSON.
+ * Owns: those messages.  Threads: any; pure. */
+#ifndef DAEMON_REPORT_REPORT_H
+#define DAEMON_REPORT_REPORT_H
+#include "proto/wire.h"
+#include <jansson.h>
+
+struct report {
+	Caravan__Envelope **env; /* owned: what the pointers below point into */
+	size_t envs;
+	const Caravan__ReportNode **node; /* by name */
+	size_t nodes;
+	const Caravan__ReportModel **model;
+	size_t models;
+	const Caravan__Problem **problem;
+	size_t problems;
+	bool healthy;
+};
+
+/* Takes a CtlReport.  0 or -ENOMEM. */
+int report_add(struct report *r, Caravan__Envelope *env);
+void report_clear(struct report *r);
+
+/* The name of a node, or the beginning of its id. */
+const char *report_node_name(const struct report *r, ProtobufCBinaryData id);
+const char *report_phase(Caravan__ModelPhase p);
+
+/* The first sentence about a cluster: whether it is healthy, and how much of it works. */
+#define REPORT_VERDICT 160
+void report_verdict(const struct report *r, char out[REPORT_VERDICT]);
+
+/* The model of this name; NULL: there is none. */
+const Caravan__ReportModel *report_model(const struct report *r, const char *name);
+/* The seconds of all steps of a model, at all of its stages and for embedding and output; 0: not reported. */
+double report_step_seconds(const Caravan__ReportModel *m);
+
+/* The reported state of a stage of this model, or NULL. */
+const Caravan__StageState *report_stage(const struct report *r, const Caravan__ReportModel *m, size_t stage);
+
+/* As caravan status --json prints it; NULL: out of memory. */
+json_t *report_json(const struct report *r);
+
+#endif
