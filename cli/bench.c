@@ -26,19 +26,20 @@ static const struct option longs[] = {{"json", no_argument, NULL, OPT_JSON},
         {"streams", required_argument, NULL, OPT_STREAMS}, {"runs", required_argument, NULL, OPT_RUNS},
         {"no-drafts", no_argument, NULL, OPT_NO_DRAFTS}, ARGS_COMMON};
 
-static const char help[] = "Measures a model that the cluster serves: random prompts of given lengths, each\n"
-                           "answered for one stream and for several at once, and the share of the time that\n"
-                           "each stage waits, computes and sends.  Other prompts that run meanwhile count.\n"
-                           "\n"
-                           "  -m MODEL               the model (default: the only one that is served)\n"
-                           "  --prompt N[,N]...      tokens of a prompt (default: 512, or what fits)\n"
-                           "  --generate N           tokens of an answer at most (default: 128, or as many\n"
-                           "                         as fit)\n"
-                           "  --streams N[,N]...     streams at once (default: 1, and as many as the model\n"
-                           "                         was loaded for)\n"
-                           "  --runs N               runs of each, after one to warm up (default: 3)\n"
-                           "  --no-drafts            without drafted tokens\n"
-                           "  --json                 print the same facts as JSON\n";
+static const char help[] =
+        "Measures a model that the cluster serves: random prompts of given lengths, each\n"
+        "answered for one stream and for several at once, and the share of the time that\n"
+        "each stage waits, computes and sends.  Other prompts that run meanwhile count.\n"
+        "\n"
+        "  -m MODEL               the model (default: the only one that is served)\n"
+        "  --prompt N[,N]...      tokens of a prompt (default: 512, or what fits)\n"
+        "  --generate N           tokens of an answer, though the model would end it before\n"
+        "                         (default: 128, or as many as fit)\n"
+        "  --streams N[,N]...     streams at once (default: 1, and as many as the model\n"
+        "                         was loaded for)\n"
+        "  --runs N               runs of each, after one to warm up (default: 3)\n"
+        "  --no-drafts            without drafted tokens\n"
+        "  --json                 print the same facts as JSON\n";
 
 /* The figures of all runs with a prompt length and a number of streams. */
 struct cell {

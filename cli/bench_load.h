@@ -26,7 +26,7 @@ double bench_sort(double *v, size_t n);
 int bench_load_open(struct bench_load **out, const char *control, const char *model, bool undrafted);
 void bench_load_close(struct bench_load *l); /* NULL allowed */
 
-/* Prompts of at most `prompt` tokens, answers of at most `generate`.  0, or EXIT_FAILED after reporting the error. */
+/* Prompts of at most `prompt` tokens, answers of `generate`, also where the model would end them.  0, or EXIT_FAILED after reporting the error. */
 int bench_load_run(struct bench_load *l, unsigned prompt, unsigned generate, unsigned streams,
         struct bench_figures *out);
 

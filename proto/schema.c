@@ -307,7 +307,7 @@ const struct message_schema schema_messages[] = {
 	{MESSAGE(ctl_status), {{0}}, NULL},
 	{MESSAGE(ctl_run), {
 		{1, FIELD_NAME_OR_EMPTY}, {2, FIELD_ANY}, {3, FIELD_MESSAGE, 1, 1}, {4, FIELD_TEXT, 0, WIRE_STOPS_MAX},
-		{5, FIELD_ANY}}, NULL},
+		{5, FIELD_ANY}, {220, FIELD_ANY}}, NULL},
 	{MESSAGE(ctl_chat), {{1, FIELD_MESSAGE, 1, 1}, {2, FIELD_NAME_OR_EMPTY}}, schema_check_chat},
 	{MESSAGE(ctl_cancel), {{0}}, NULL},
 	{MESSAGE(ctl_logits), {{1, FIELD_NAME_OR_EMPTY}}, NULL},

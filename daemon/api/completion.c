@@ -290,6 +290,7 @@ static bool choice_begin(struct choice *ch, struct completion_end *end) {
 	        .embedding = c->p.embedding,
 	        .client = c->p.client,
 	        .limit = c->p.limit,
+	        .ignore_end = c->p.ignore_end,
 	        .sampling = c->p.sampling,
 	        .bias = c->bias,
 	        .nbias = c->p.nbias,

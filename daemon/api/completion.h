@@ -32,6 +32,7 @@ struct completion_params {
 	bool embedding;   /* of the prompt: nothing is generated, and there is one choice */
 	bool cut;         /* a prompt longer than the context is cut to it; of embeddings */
 	uint32_t limit;   /* tokens to generate; 0: up to the context size */
+	bool ignore_end;  /* as in struct request_params */
 	uint32_t choices; /* 1 to COMPLETION_CHOICES_MAX; each has a seed one higher than the one before */
 	Caravan__Sampling sampling;
 	const char *grammar; /* what the answer must be, in this language; NULL: any text */

@@ -32,7 +32,7 @@ struct answer {
 	uint32_t rows;              /* rows of logits received */
 	/* of the prompt; copies */
 	char model[WIRE_NAME_MAX + 1];
-	bool names;
+	bool names, ignore_end;
 	uint32_t limit;
 	Caravan__Sampling sampling;
 	char *stop[WIRE_STOPS_MAX];
@@ -171,6 +171,7 @@ static void answer_begin(struct answer *g, struct request_params *params) {
 	params->apart = g->reply != NULL;
 	params->client = control_client(g->conn);
 	params->limit = g->limit;
+	params->ignore_end = g->ignore_end;
 	params->sampling = g->sampling;
 	params->stops = stops;
 	params->nstops = g->nstops;
@@ -398,6 +399,7 @@ static struct answer *answer_create_run(struct control_conn *c, const Caravan__C
 		return NULL;
 	g->names = q->special;
 	g->limit = q->limit;
+	g->ignore_end = q->ignore_end;
 	g->sampling = *q->sampling;
 	g->sampling.base.unknown_fields = NULL; /* they are the message's */
 	g->sampling.base.n_unknown_fields = 0;

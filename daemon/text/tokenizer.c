@@ -516,6 +516,14 @@ bool tokenizer_is_end(const struct tokenizer *t, uint32_t id) {
 	return id < t->v->tokens && t->end[id];
 }
 
+size_t tokenizer_ends(const struct tokenizer *t, uint32_t *id, size_t most) {
+	size_t n = 0;
+	for (uint32_t i = 0; i < t->v->tokens; i++)
+		if (t->end[i] && n++ < most)
+			id[n - 1] = i;
+	return n;
+}
+
 bool tokenizer_has_space_prefix(const struct tokenizer *t) {
 	return t->v->model == VOCAB_SPM && t->v->add_space_prefix;
 }

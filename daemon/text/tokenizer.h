@@ -81,6 +81,8 @@ bool tokenizer_has_control(const struct tokenizer *t, const char *name);
 /* Whether it ends generation: EOS, EOT, and other tokens known by name to end a turn (<|eot_id|>, <|eom_id|>,
  * ...). */
 bool tokenizer_is_end(const struct tokenizer *t, uint32_t id);
+/* Fills id, which has room for `most`, with those that end it; how many there are. */
+size_t tokenizer_ends(const struct tokenizer *t, uint32_t *id, size_t most);
 
 /* Whether encoding adds a space in front of a text (SPM with its space prefix). */
 bool tokenizer_has_space_prefix(const struct tokenizer *t);

@@ -254,6 +254,14 @@ def biases():
     a = [gamma.post("/completion", {"prompt": FIRST, "temperature": 0, "n_predict": 20, "logit_bias": b}).json["content"] for b in ([[word, False]], [[word, -100]], {str(word): -100}, [])]
     case("one that is never to come does not", a[0] == a[1] == a[2] and not a[0].startswith(first), a, first)
     case("and without biases nothing changes", a[3] == plain, a, plain)
+    end = alpha.post("/tokenize", {"content": alpha.get("/props").json["eos_token"]}).json["tokens"][-1]
+    ending = {str(end): 100}
+    a = [beta.post("/completion", {"prompt": FIRST, "temperature": 0, "n_predict": 20, "logit_bias": ending, "ignore_eos": ignored}).json for ignored in (False, True)]
+    case("an answer ends by the token that ends a text, and not with ignore_eos", [x["tokens_predicted"] for x in a] == [0, 20] and a[1]["content"] == plain, a, plain)
+    a = [gamma.post("/v1/chat/completions", {"messages": [{"role": "user", "content": FIRST}], "temperature": 0, "max_tokens": 20, "logit_bias": ending, "ignore_eos": ignored}).json for ignored in (False, True)]
+    case("in a conversation too", [(x["usage"]["completion_tokens"], x["choices"][0]["finish_reason"]) for x in a] == [(0, "stop"), (20, "length")], a)
+    ended = alpha.post("/completion", {"prompt": FIRST, "temperature": 0, "n_predict": 20, "ignore_eos": True, "grammar": 'root ::= "a" "b"'}).json
+    case("what an answer must be ends it all the same", ended["content"] == "ab", ended)
 
 
 # ---- what an answer must be ------------------------------------------------------------------------------------------

@@ -63,6 +63,7 @@ void prompt_read_sampling(struct prompt *q, struct fields *f, const json_t *o) {
 	int64_t seed = fields_integer(f, o, "seed", INT64_MIN, INT64_MAX, -1);
 	if (seed != -1)
 		s->seed = (uint64_t)seed;
+	q->p.ignore_end = fields_bool(f, o, "ignore_eos", false);
 	sampler_params_default(&check);
 	check.temperature = s->temperature;
 	check.top_p = s->top_p;

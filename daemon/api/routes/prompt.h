@@ -25,8 +25,8 @@ struct prompt {
 void prompt_init(struct prompt *q, const struct model_entry *m, const struct http_exchange *x);
 void prompt_clear(struct prompt *q);
 
-/* temperature, top_k, top_p, min_p, repeat_penalty (or repetition_penalty), presence_penalty, frequency_penalty, seed; refuses the
- * samplers that there are not. */
+/* temperature, top_k, top_p, min_p, repeat_penalty (or repetition_penalty), presence_penalty, frequency_penalty, seed,
+ * ignore_eos; refuses the samplers that there are not. */
 void prompt_read_sampling(struct prompt *q, struct fields *f, const json_t *o);
 /* logit_bias: an object of token ids and numbers, as OpenAI has it, or an array of pairs, as llama.cpp has it, where
  * false stands for never. */

@@ -201,9 +201,10 @@ static int request_check_sendable(
 	if (len > WIRE_GRAMMAR_MAX)
 		return fail_with(-E2BIG, err, errlen, "the grammar has %zu bytes, at most %u are possible",
 		        len, WIRE_GRAMMAR_MAX);
-	if (p->nbias > WIRE_BIASES_MAX)
-		return fail_with(-E2BIG, err, errlen, "%zu tokens have biases, at most %d are possible",
-		        p->nbias, WIRE_BIASES_MAX);
+	size_t biases = p->nbias + (p->ignore_end ? tokenizer_ends(r->tokenizer, NULL, 0) : 0);
+	if (biases > WIRE_BIASES_MAX)
+		return fail_with(-E2BIG, err, errlen, "%zu tokens have biases%s, at most %d are possible",
+		        biases, p->ignore_end ? ", with those that end an answer" : "", WIRE_BIASES_MAX);
 	if (p->embedding && c && !c->self && c->minor < WIRE_1_3)
 		return fail_with(-EPROTONOSUPPORT, err, errlen,
 		        "%s, which coordinates model %s, runs an older version that makes no embeddings: upgrade it",
@@ -212,7 +213,7 @@ static int request_check_sendable(
 		return fail_with(-EPROTONOSUPPORT, err, errlen,
 		        "%s, which coordinates model %s, runs an older version that knows no log-probabilities: upgrade it",
 		        c->name, r->model);
-	if ((p->grammar || p->nbias) && c && !c->self && c->minor < WIRE_1_3)
+	if ((p->grammar || biases > 0) && c && !c->self && c->minor < WIRE_1_3)
 		return fail_with(-EPROTONOSUPPORT, err, errlen,
 		        "%s, which coordinates model %s, runs an older version that knows no %s: upgrade it",
 		        c->name, r->model, p->grammar ? "grammars" : "biases");
@@ -275,11 +276,25 @@ static int request_encode(struct request *r, const struct tokenizer *t, const st
 	return -EINVAL;
 }
 
+/* The biases of a request, with those that keep an answer from ending; out has room for WIRE_BIASES_MAX. */
+static size_t request_biases(
+        const struct request *r, const struct request_params *p, struct sampler_bias *out) {
+	uint32_t end[WIRE_BIASES_MAX];
+	size_t n = p->nbias,
+	       ends = p->ignore_end ? tokenizer_ends(r->tokenizer, end, WIRE_BIASES_MAX - n) : 0;
+	if (n)
+		memcpy(out, p->bias, n * sizeof *out);
+	for (size_t i = 0; i < ends; i++)
+		out[n++] = (struct sampler_bias){.id = end[i], .add = SAMPLER_BIAS_NEVER};
+	return n;
+}
+
 static int request_submit(struct request *r, const struct request_params *p) {
 	Caravan__Submit submit = CARAVAN__SUBMIT__INIT;
 	Caravan__Envelope env = WIRE_ENVELOPE(SUBMIT, submit, &submit);
 	Caravan__Sampling sampling = p->sampling;
 	Caravan__Grammar grammar = p->grammar ? *p->grammar : (Caravan__Grammar)CARAVAN__GRAMMAR__INIT;
+	struct sampler_bias bias[WIRE_BIASES_MAX];
 	struct payload *ids = payload_copy(r->log, r->tokens * sizeof *r->log);
 	if (!ids)
 		return -ENOMEM;
@@ -294,8 +309,8 @@ static int request_submit(struct request *r, const struct request_params *p) {
 	submit.grammar = r->stream && p->grammar ? &grammar : NULL;
 	submit.logprobs = r->logprobs;
 	submit.top_logprobs = r->logprobs ? p->top_logprobs : 0;
-	if (r->stream && p->nbias)
-		submit.bias = wire_bytes(p->bias, p->nbias * sizeof *p->bias);
+	if (r->stream)
+		submit.bias = wire_bytes(bias, request_biases(r, p, bias) * sizeof *bias);
 	env.ref = r->ref;
 	int rc = peers_send(r->all->peers, &r->coordinator, PEERS_CONTROL, &env, ids);
 	payload_unref(ids);

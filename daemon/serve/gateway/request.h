@@ -35,6 +35,7 @@ struct request_params {
 	uint32_t top_logprobs; /* and of so many of the most likely ones, at most WIRE_TOP_LOGPROBS_MAX */
 	uint64_t client;       /* clients get places in turn */
 	uint32_t limit;        /* tokens to generate; 0: up to the context size */
+	bool ignore_end; /* an answer ends there, or where its grammar ends, but not by a token that ends a text */
 	Caravan__Sampling sampling;
 	const Caravan__Grammar *grammar; /* what the answer must be; NULL: any text */
 	const struct sampler_bias *bias;

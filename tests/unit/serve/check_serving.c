@@ -1,11 +1,13 @@
 /* The whole way of a prompt on virtual time: gateway, coordinator, stages and back; and what becomes of it when clients, links
  * and nodes go.  What is right is what compute_answer says, which knows nothing of steps. */
 #include "tests/unit/serve/serving.h"
+#include "tests/unit/text/text_vocab.h"
 
 #include <check.h>
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { CLIENTS = 12, PROMPT = 250 };
@@ -389,6 +391,14 @@ START_TEST(biases_that_cannot_be_had) {
 	p.nbias = WIRE_BIASES_MAX + 1;
 	ck_assert_int_eq(request_start(&c[1].request, rs, &p, &ev, err, sizeof err), -E2BIG);
 	ck_assert_msg(strstr(err, "301 tokens have biases"), "%s", err);
+	p.nbias = WIRE_BIASES_MAX - 1; /* two tokens end a text */
+	p.ignore_end = true;
+	ck_assert_int_eq(request_start(&c[1].request, rs, &p, &ev, err, sizeof err), -E2BIG);
+	ck_assert_msg(strstr(err, "301 tokens have biases, with those that end an answer"), "%s", err);
+	serving_minor(1, 0, 2);
+	p.nbias = 0;
+	ck_assert_int_eq(request_start(&c[1].request, rs, &p, &ev, err, sizeof err), -EPROTONOSUPPORT);
+	serving_minor(1, 0, 3);
 	all.bias = bias;
 	all.nbias = WIRE_BIASES_MAX;
 	for (uint32_t i = 0; i < WIRE_BIASES_MAX; i++)
@@ -401,6 +411,36 @@ START_TEST(biases_that_cannot_be_had) {
 	serving_settle();
 	ck_assert_uint_eq(c[0].ends, 1);
 	ck_assert_msg(strstr(c[0].error, "token 100000, which has a bias, is outside"), "%s", c[0].error);
+	expect_idle("m");
+}
+END_TEST
+
+/* A client's own bias for such a token does not count, its other ones do. */
+START_TEST(answers_that_do_not_end) {
+	struct small_vocab *v = small_spm();
+	uint32_t end = (uint32_t)v->v.eos, turn = small_find(v, "<|eot_id|>");
+	const struct sampler_bias own[] = {{LETTER_B, 2.5f}, {_i ? turn : end, 100}},
+	                          never[] = {{LETTER_B, 2.5f}, {end, SAMPLER_BIAS_NEVER},
+	                                  {turn, SAMPLER_BIAS_NEVER}};
+	struct sampler_params p = serving_greedy(), want = p;
+	free(v);
+	p.bias = own;
+	p.nbias = 2;
+	want.bias = never;
+	want.nbias = 3;
+	serving_begin(2, 2, 0);
+	serving_load(&(struct serving_spec){.coordinator = 0, .stages = 1, .stage = {0}});
+	for (unsigned node = 0; node < 2; node++)
+		for (unsigned ignored = 0; ignored < 2; ignored++) {
+			client_ask(&c[0], &(struct ask){.node = node,
+			                          .prompt = "hello",
+			                          .limit = 30,
+			                          .sampling = &p,
+			                          .ignore_end = ignored});
+			serving_settle();
+			client_expect(&c[0], ignored ? serving_answer("m", "hello", 30, &want) : "",
+			        ignored ? CARAVAN__REASON__LIMIT : CARAVAN__REASON__END);
+		}
 	expect_idle("m");
 }
 END_TEST
@@ -1198,6 +1238,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, embeddings_of_an_older_coordinator);
 	tcase_add_test(t, padded_outputs);
 	tcase_add_test(t, biases_that_cannot_be_had);
+	tcase_add_loop_test(t, answers_that_do_not_end, 0, 2);
 	tcase_add_loop_test(t, logprobs_are_the_models, 0, 2);
 	tcase_add_test(t, logprobs_of_an_older_coordinator);
 	tcase_add_test(t, a_known_beginning_is_not_computed_again);

@@ -561,6 +561,7 @@ void client_ask(struct client *c, const struct ask *a) {
 	        .len = strlen(a->prompt),
 	        .client = a->client,
 	        .limit = a->limit,
+	        .ignore_end = a->ignore_end,
 	        .grammar = a->grammar,
 	        .bias = s->bias,
 	        .nbias = s->nbias,

@@ -116,7 +116,7 @@ struct ask {
 	uint32_t limit;
 	const struct sampler_params *sampling;
 	const Caravan__Grammar *grammar;
-	bool undrafted, embedding, logprobs, names;
+	bool undrafted, embedding, logprobs, names, ignore_end;
 	uint32_t top; /* most likely tokens whose log-probabilities are wanted too */
 	const char *stop;
 	uint64_t client;
