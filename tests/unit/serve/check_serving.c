@@ -391,7 +391,7 @@ START_TEST(biases_that_cannot_be_had) {
 	p.nbias = WIRE_BIASES_MAX + 1;
 	ck_assert_int_eq(request_start(&c[1].request, rs, &p, &ev, err, sizeof err), -E2BIG);
 	ck_assert_msg(strstr(err, "301 tokens have biases"), "%s", err);
-	p.nbias = WIRE_BIASES_MAX - 1; /* two tokens end a text */
+	p.nbias = WIRE_BIASES_MAX - 2; /* three tokens end a text */
 	p.ignore_end = true;
 	ck_assert_int_eq(request_start(&c[1].request, rs, &p, &ev, err, sizeof err), -E2BIG);
 	ck_assert_msg(strstr(err, "301 tokens have biases, with those that end an answer"), "%s", err);
@@ -417,17 +417,17 @@ END_TEST
 
 /* A client's own bias for such a token does not count, its other ones do. */
 START_TEST(answers_that_do_not_end) {
+	static const char *const names[] = {"</s>", "<|eot_id|>", "<|end|>"};
 	struct small_vocab *v = small_spm();
-	uint32_t end = (uint32_t)v->v.eos, turn = small_find(v, "<|eot_id|>");
-	const struct sampler_bias own[] = {{LETTER_B, 2.5f}, {_i ? turn : end, 100}},
-	                          never[] = {{LETTER_B, 2.5f}, {end, SAMPLER_BIAS_NEVER},
-	                                  {turn, SAMPLER_BIAS_NEVER}};
+	struct sampler_bias own[2] = {{LETTER_B, 2.5f}, {small_find(v, names[_i]), 100}}, never[4] = {own[0]};
 	struct sampler_params p = serving_greedy(), want = p;
+	for (unsigned i = 0; i < 3; i++)
+		never[1 + i] = (struct sampler_bias){small_find(v, names[i]), SAMPLER_BIAS_NEVER};
 	free(v);
 	p.bias = own;
 	p.nbias = 2;
 	want.bias = never;
-	want.nbias = 3;
+	want.nbias = 4;
 	serving_begin(2, 2, 0);
 	serving_load(&(struct serving_spec){.coordinator = 0, .stages = 1, .stage = {0}});
 	for (unsigned node = 0; node < 2; node++)
@@ -1238,7 +1238,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, embeddings_of_an_older_coordinator);
 	tcase_add_test(t, padded_outputs);
 	tcase_add_test(t, biases_that_cannot_be_had);
-	tcase_add_loop_test(t, answers_that_do_not_end, 0, 2);
+	tcase_add_loop_test(t, answers_that_do_not_end, 0, 3);
 	tcase_add_loop_test(t, logprobs_are_the_models, 0, 2);
 	tcase_add_test(t, logprobs_of_an_older_coordinator);
 	tcase_add_test(t, a_known_beginning_is_not_computed_again);
