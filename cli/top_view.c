@@ -376,11 +376,11 @@ static void top_view_cluster(struct top_lines *l, const struct top *t) {
 /* ---- a node ---- */
 
 static void top_add_links(struct top_lines *l, const struct top *t, const Caravan__NodeState *s) {
-	static const char *const heads[] = {"link to", "state", "latency", "bytes/s from there"};
+	static const char *const heads[] = {"link to", "state", "latency", "bytes/s from there", "lost"};
 	struct table tab;
 	if (!s->n_peers)
 		return;
-	table_begin(&tab, 4, 1);
+	table_begin(&tab, 5, 1);
 	for (size_t i = 0; i < sizeof heads / sizeof *heads; i++)
 		table_cell(&tab, "%s", heads[i]);
 	for (size_t i = 0; i < s->n_peers; i++) {
@@ -389,6 +389,10 @@ static void top_add_links(struct top_lines *l, const struct top *t, const Carava
 		table_cell(&tab, "%s", p->up ? "up" : "down");
 		table_cell(&tab, "%s", p->round_trip > 0 ? size_ms(p->round_trip).s : "-");
 		table_cell(&tab, "%s", p->rate > 0 ? size_text(p->rate).s : "-");
+		if (p->lost > 0)
+			table_cell(&tab, "%.1f%%", 100 * p->lost);
+		else
+			table_cell(&tab, "-");
 	}
 	top_add(l, TOP_TEXT, "", 0);
 	top_add_table(l, &tab, t->width, -1);

@@ -170,7 +170,7 @@ const struct message_schema schema_messages[] = {
 		{1, FIELD_REAL, 0, SECONDS}, {2, FIELD_REAL, 0, SECONDS}, {3, FIELD_REAL, 0, SECONDS},
 		{4, FIELD_REAL, 0, SECONDS}}, NULL},
 	{MESSAGE(peer_state), {{1, FIELD_ID}, {2, FIELD_REAL, 0, 1e9}, {3, FIELD_ANY}, {30, FIELD_REAL, 0, RATE},
-		{80, FIELD_REAL, 0, RATE}}, NULL},
+		{80, FIELD_REAL, 0, RATE}, {210, FIELD_REAL, 0, 1}}, NULL},
 	{MESSAGE(machine), {
 		{1, FIELD_NUM, 0, BIG}, {2, FIELD_NUM, 0, BIG}, {3, FIELD_NUM, 0, BIG}, {4, FIELD_REAL, 0, 1000},
 		{5, FIELD_REAL, 0, RATE}, {6, FIELD_REAL, 0, RATE}, {7, FIELD_ANY}, {8, FIELD_ANY},

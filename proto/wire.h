@@ -31,7 +31,7 @@
 #define WIRE_1_3 3
 #define WIRE_1_4 4
 #define WIRE_MAJOR 1
-#define WIRE_MINOR 4 /* what each minor version brought: doc/protocol.md */
+#define WIRE_MINOR 5 /* what each minor version brought: doc/protocol.md */
 #define WIRE_ENVELOPE_MAX (64u << 10)
 #define WIRE_PAYLOAD_MAX (4u << 20)
 #define WIRE_BLOCK_MAX (256u << 10) /* bytes of content in one Block */

@@ -218,6 +218,25 @@ static void report_send_clocks(const struct report_out *o) {
 			report_send_problem(o, &p, m->name);
 }
 
+/* The share of what a node sends to another one that gets lost, as it reports. */
+static double report_lost(const struct member *from, const struct member *to) {
+	struct node_id id;
+	for (size_t k = 0; from->state && k < from->state->n_peers; k++)
+		if (node_id_from_bytes(&id, from->state->peers[k]->node) == 0 && node_id_equal(&id, &to->id))
+			return from->state->peers[k]->lost;
+	return 0;
+}
+
+/* Reports a link that loses much, once: the direction that is worse. */
+static void report_send_loss(const struct report_out *o, const struct member *from, const struct member *to,
+        const Caravan__PeerState *p) {
+	struct health_problem s;
+	double back = report_lost(to, from);
+	bool worse = p->lost > back || (p->lost == back && strcmp(from->name, to->name) < 0);
+	if (worse && slowness_loss(&s, p, from->name, to->name))
+		report_send_problem(o, &s, from->name);
+}
+
 /* Reports what is slow according to the nodes' states: their rates, their stages, their links. */
 static void report_send_slow_nodes(const struct report_out *o) {
 	const struct member *m, *peer;
@@ -231,8 +250,11 @@ static void report_send_slow_nodes(const struct report_out *o) {
 		for (size_t k = 0; k < m->state->n_peers; k++) {
 			const Caravan__PeerState *p = m->state->peers[k];
 			peer = node_id_from_bytes(&id, p->node) == 0 ? members_find(o->members, &id) : NULL;
-			if (peer && peer->up && !peer->expelled && slowness_link(&s, p, peer->name, m->name))
+			if (!peer || !peer->up || peer->expelled)
+				continue;
+			if (slowness_link(&s, p, peer->name, m->name))
 				report_send_problem(o, &s, peer->name);
+			report_send_loss(o, m, peer, p);
 		}
 	}
 }

@@ -102,3 +102,16 @@ bool slowness_link(
 	        from, to);
 	return true;
 }
+
+bool slowness_loss(
+        struct health_problem *out, const Caravan__PeerState *p, const char *from, const char *to) {
+	*out = (struct health_problem){.kind = "lossy-link"};
+	if (p->lost < LOST_SHARE)
+		return false;
+	snprintf(out->what, sizeof out->what, "%.*f%% of what %s sends to %s gets lost on the way.",
+	        p->lost < 0.0995, 100 * p->lost, from, to);
+	snprintf(out->advice, sizeof out->advice,
+	        "Check the cable and its plugs, or the wireless signal or powerline adapter, between %s and %s: each loss holds a token up until it is noticed.",
+	        from, to);
+	return true;
+}

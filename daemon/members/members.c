@@ -310,6 +310,7 @@ static void members_fill_state(struct members *m, Caravan__NodeState *state) {
 		p->up = who->up;
 		p->rate = who->rate;
 		p->slow_best = who->rate_slow >= MEMBERS_SLOW_PROBES ? who->rate_best : 0;
+		p->lost = peers_lost(m->peers, &who->id);
 	}
 	state->peers = m->peer_list.list;
 	state->n_peers = n;

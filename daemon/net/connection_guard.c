@@ -3,6 +3,7 @@
 
 #include "daemon/core/log.h"
 #include "daemon/net/connection_guard.h"
+#include "daemon/net/loss.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <linux/tcp.h>
@@ -27,9 +28,18 @@ struct guarded {
 	bool accepted;         /* incoming */
 	bool taken;            /* a message was received since the last check */
 	uint64_t base, excess; /* bytes received up to the last message, and since */
+	uint32_t sent, lost;   /* segments that are counted in the losses of its node */
 	unsigned checks;       /* consecutive ticks above the limit */
 	unsigned idle;         /* seconds without being a link, while the loop ran */
 	LIST_ENTRY(guarded) next;
+};
+
+/* What was sent to a node, over all connections with it. */
+struct guard_node {
+	struct node_id node;
+	struct loss loss;
+	uint64_t counted_ns;
+	LIST_ENTRY(guard_node) next;
 };
 
 struct guard {
@@ -39,6 +49,7 @@ struct guard {
 	guard_wanted_fn *wanted; /* NULL: no guard_ask */
 	void *arg;
 	LIST_HEAD(, guarded) all;
+	LIST_HEAD(, guard_node) nodes;
 };
 
 static bool guard_socket_cookie(int fd, uint64_t *cookie) {
@@ -51,15 +62,15 @@ uint64_t guard_cookie(int fd) {
 	return guard_socket_cookie(fd, &cookie) ? cookie : 0;
 }
 
-/* false: not a TCP connection, or not supported by the kernel. */
-static bool guard_socket_received(int fd, uint64_t *bytes) {
-	struct tcp_info info;
-	socklen_t len = sizeof info;
-	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) != 0 ||
-	        len < offsetof(struct tcp_info, tcpi_bytes_received) + sizeof info.tcpi_bytes_received)
-		return false;
-	*bytes = info.tcpi_bytes_received;
-	return true;
+/* Whether the kernel's answer has this field. */
+#define HAS(len, field) \
+	((len) >= offsetof(struct tcp_info, field) + sizeof((struct tcp_info){.tcpi_state = 0}.field))
+
+/* false: not a TCP connection, or not supported by the kernel.  What a kernel does not know stays 0. */
+static bool guard_socket_info(int fd, struct tcp_info *info) {
+	socklen_t len = sizeof *info;
+	*info = (struct tcp_info){0};
+	return getsockopt(fd, IPPROTO_TCP, TCP_INFO, info, &len) == 0 && HAS(len, tcpi_bytes_received);
 }
 
 static void guard_forget(struct guarded *c) {
@@ -95,12 +106,68 @@ static bool guard_is_useless(struct guard *w, struct guarded *c) {
 	return c->idle > GUARD_IDLE_S;
 }
 
+/* ---- losses ---- */
+
+static struct guard_node *guard_find_node(const struct guard *w, const struct node_id *node) {
+	struct guard_node *n;
+	LIST_FOREACH(n, &w->nodes, next)
+	if (node_id_equal(&n->node, node))
+		return n;
+	return NULL;
+}
+
+static struct guard_node *guard_node_of(struct guard *w, const struct node_id *node) {
+	struct guard_node *n = guard_find_node(w, node);
+	if (!n && (n = calloc(1, sizeof *n))) {
+		n->node = *node;
+		LIST_INSERT_HEAD(&w->nodes, n, next);
+	}
+	return n;
+}
+
+/* Nothing was sent to such a node within the time that counts. */
+static void guard_forget_nodes(struct guard *w, uint64_t now) {
+	struct guard_node *n, *after;
+	for (n = LIST_FIRST(&w->nodes); n; n = after) {
+		after = LIST_NEXT(n, next);
+		if (now - n->counted_ns < (uint64_t)LOSS_SLOTS * LOSS_SLOT_NS)
+			continue;
+		LIST_REMOVE(n, next);
+		free(n);
+	}
+}
+
+/* What was sent again was lost, unless the other end says that it had it already. */
+static void guard_count_losses(
+        struct guard *w, struct guarded *c, const struct tcp_info *info, uint64_t now) {
+	uint32_t again = info->tcpi_total_retrans, twice = info->tcpi_dsack_dups;
+	uint32_t sent = info->tcpi_data_segs_out - c->sent, lost = again > twice ? again - twice : 0;
+	struct guard_node *n = c->known && sent ? guard_node_of(w, &c->with) : NULL;
+	if (!n)
+		return;
+	lost = lost > c->lost ? lost - c->lost
+	                      : 0; /* less than before: it is heard later that it was not lost */
+	loss_add(&n->loss, now, sent, lost);
+	n->counted_ns = now;
+	c->sent += sent;
+	c->lost += lost;
+}
+
+double guard_lost(const struct guard *w, const struct node_id *to) {
+	const struct guard_node *n = guard_find_node(w, to);
+	return n ? loss_share(&n->loss, loop_now_ns()) : 0;
+}
+
+/* ---- connections ---- */
+
 /* Updates the bytes received since the last message; false: the connection is closed. */
-static bool guard_update_received(struct guarded *c) {
+static bool guard_update(struct guard *w, struct guarded *c, uint64_t now) {
+	struct tcp_info info;
 	uint64_t cookie, bytes;
-	if (!guard_socket_cookie(c->fd, &cookie) || cookie != c->cookie ||
-	        !guard_socket_received(c->fd, &bytes))
+	if (!guard_socket_cookie(c->fd, &cookie) || cookie != c->cookie || !guard_socket_info(c->fd, &info))
 		return false;
+	guard_count_losses(w, c, &info, now);
+	bytes = info.tcpi_bytes_received;
 	if (c->taken)
 		c->base = bytes;
 	c->taken = false;
@@ -112,11 +179,11 @@ static bool guard_update_received(struct guarded *c) {
 static void guard_tick(void *arg) {
 	struct guard *w = arg;
 	struct guarded *c, *after;
-	uint64_t sum = 0;
+	uint64_t sum = 0, now = loop_now_ns();
 	w->ticks++;
 	for (c = LIST_FIRST(&w->all); c; c = after) {
 		after = LIST_NEXT(c, next);
-		if (!guard_update_received(c))
+		if (!guard_update(w, c, now))
 			guard_forget(c);
 		else if (c->checks >
 		         1) /* on two ticks: a late loop may not have read complete messages yet */
@@ -135,6 +202,7 @@ static void guard_tick(void *arg) {
 		sum -= most->excess;
 		guard_cut_excess(most);
 	}
+	guard_forget_nodes(w, now);
 	if (LIST_EMPTY(&w->all)) {
 		loop_timer_stop(w->tick);
 		w->tick = NULL;
@@ -188,6 +256,7 @@ int guard_create(struct guard **out, struct loop *l) {
 		return -ENOMEM;
 	w->loop = l;
 	LIST_INIT(&w->all);
+	LIST_INIT(&w->nodes);
 	*out = w;
 	return 0;
 }
@@ -197,6 +266,7 @@ void guard_destroy(struct guard *w) {
 		return;
 	while (!LIST_EMPTY(&w->all))
 		guard_forget(LIST_FIRST(&w->all));
+	guard_forget_nodes(w, UINT64_MAX);
 	loop_timer_stop(w->tick);
 	free(w);
 }

@@ -5,6 +5,7 @@
  * kernel several times a second how many bytes each connection has received.  It closes a connection that has received much
  * more than the longest message without completing one, and the largest one when all together exceed the limit.
  * It also closes an accepted connection that does not become a link within some seconds: peers send Hello at once.
+ * From the same answers of the kernel it counts, for each node, how many of the segments that were sent there got lost.
  *
  * Owns: a list of connections.  Their descriptors belong to libzmq: the guard only reads from the kernel and shuts down.  It
  * identifies a socket by SO_COOKIE, because descriptors are reused.
@@ -34,5 +35,7 @@ uint64_t guard_cookie(int fd);
 void guard_add(struct guard *w, int fd, const struct node_id *with);
 /* A complete message was received from it. */
 void guard_taken(struct guard *w, int fd, const struct node_id *with);
+/* The share of what was lately sent to a node, over all its connections, that got lost; 0: none, or too little is known. */
+double guard_lost(const struct guard *w, const struct node_id *to);
 
 #endif

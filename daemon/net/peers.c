@@ -252,6 +252,10 @@ static void peers_joining_done(
 	peers_joining_free(g);
 }
 
+double peers_lost(const struct peers *p, const struct node_id *node) {
+	return p->watch ? guard_lost(p->watch, node) : 0;
+}
+
 int peers_join(struct peers *p, const struct keys *invitation, const struct node_id *server,
         const char *const *endpoints, size_t nendpoints, const Caravan__Join *ask, peers_join_fn *done,
         void *arg) {

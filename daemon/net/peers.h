@@ -91,6 +91,9 @@ int peers_join(struct peers *p, const struct keys *invitation, const struct node
         const char *const *endpoints, size_t nendpoints, const Caravan__Join *ask, peers_join_fn *done,
         void *arg);
 
+/* The share of what was lately sent to a node that got lost on the way; 0: none, or too little is known. */
+double peers_lost(const struct peers *p, const struct node_id *node);
+
 /* Calls fn for every message of this kind (Caravan__Envelope body case) on any socket.  Several functions may be registered
  * for one kind; each checks whether the ref of an answer is its own. */
 int peers_on(struct peers *p, Caravan__Envelope__BodyCase kind, peers_fn *fn, void *arg);

@@ -39,6 +39,8 @@ all_see() { # COUNT NODE...
 	for n in "$@"; do all_up "$n" "$count" || return 1; done
 }
 
+lossless() { for n in beta gamma; do asked "$n" 'problems[kind=lossy-link]#' = 0 || return 1; done; }
+
 require ip -n "$lan-sw" link add br0 type bridge mcast_snooping 0
 require ip -n "$lan-sw" link set br0 up
 require host alpha 10.99.0.1/24
@@ -73,6 +75,29 @@ require readdress beta 192.168.88.11/24
 require readdress gamma 192.168.88.31/24
 renumbered() { own alpha tcp://192.168.88.21:7070 && all_see 3 alpha beta gamma; }
 check "so are all addresses at once" wait_for 30 renumbered
+check "of which no link is called lossy" lossless
+
+# ---- a bad cable -------------------------------------------------------------------------------------------
+# what comes to alpha is dropped at random, by the kernel's netem or by a filter that it always has
+lossy() {
+	ip netns exec "$lan-sw" tc qdisc add dev p-alpha root netem loss 15% 2>/dev/null && return
+	ip netns exec "$lan-sw" tc qdisc add dev p-alpha clsact &&
+		ip netns exec "$lan-sw" tc filter add dev p-alpha egress bpf da bytecode \
+			"4,32 0 0 4294963256,53 0 1 644245094,6 0 0 0,6 0 0 2"
+}
+mended() { ip netns exec "$lan-sw" tc qdisc del dev p-alpha root 2>/dev/null || ip netns exec "$lan-sw" tc qdisc del dev p-alpha clsact; }
+loses() { # ASKED NODE: the sentence, for programs and for people
+	on "$1" status --json | json "[p['what'] + ' ' + p['advice'] for p in j['problems'] if p['kind'] == 'lossy-link' and p['subject'] == '$2'][0]" >"$dir/told" &&
+		grep -Eq "^[0-9.]+% of what $2 sends to alpha gets lost on the way. Check the cable" "$dir/told" &&
+		on "$1" status | tr -s ' \n' ' ' | grep -qF "$(tr -s ' ' <"$dir/told")"
+}
+if lossy; then
+	check "a link that loses packets is told by the node that sends" wait_for 30 loses beta beta
+	check "and by every node of every such link" wait_for 30 loses alpha gamma
+	require mended
+else
+	skip "a link that loses packets" "the kernel has neither netem nor filters"
+fi
 
 # ---- a copied memory card ----------------------------------------------------------------------------------
 require host delta 192.168.88.41/24

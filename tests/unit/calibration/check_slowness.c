@@ -396,6 +396,23 @@ START_TEST(more_than_queues_may_hold_is_not_sent) {
 }
 END_TEST
 
+START_TEST(a_link_that_loses_much) {
+	struct health_problem s;
+	Caravan__PeerState p = CARAVAN__PEER_STATE__INIT;
+	ck_assert(!slowness_loss(&s, &p, "alpha", "beta"));
+	p.lost = 0.9 * LOST_SHARE;
+	ck_assert(!slowness_loss(&s, &p, "alpha", "beta"));
+	p.lost = 0.0321;
+	ck_assert(slowness_loss(&s, &p, "alpha", "beta"));
+	ck_assert_str_eq(s.kind, "lossy-link");
+	ck_assert_str_eq(s.what, "3.2% of what alpha sends to beta gets lost on the way.");
+	ck_assert_ptr_nonnull(strstr(s.advice, "the cable and its plugs"));
+	p.lost = 0.141;
+	ck_assert(slowness_loss(&s, &p, "alpha", "beta"));
+	ck_assert_str_eq(s.what, "14% of what alpha sends to beta gets lost on the way.");
+}
+END_TEST
+
 static Suite *suite(void) {
 	Suite *s = suite_create("slow");
 	TCase *t = tcase_create("slow");
@@ -404,6 +421,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, a_stage_is_held_against_itself_and_the_plan);
 	tcase_add_test(t, figures_of_a_busy_machine_are_told);
 	tcase_add_test(t, a_link_is_slow_only_where_it_was_quicker);
+	tcase_add_test(t, a_link_that_loses_much);
 	tcase_add_test(t, a_link_that_carries_a_tenth_of_what_it_did_is_found_out);
 	tcase_add_test(t, all_nodes_may_measure_their_links_at_once);
 	tcase_add_test(t, what_was_refused_is_asked_again_soon);

@@ -1,5 +1,6 @@
 /* The guard of connections: what is received of messages that do not end is bounded. */
 #include "daemon/net/connection_guard.h"
+#include "daemon/net/loss.h"
 #include "tests/support/nodes_wait.h"
 #include <check.h>
 #include <errno.h>
@@ -104,6 +105,52 @@ START_TEST(all_have_a_bound) {
 }
 END_TEST
 
+#define SLOT ((uint64_t)LOSS_SLOT_NS)
+
+/* Adds to each of the slots from..to what was sent and lost then. */
+static void lose(struct loss *l, unsigned from, unsigned to, uint64_t sent, uint64_t lost) {
+	for (unsigned i = from; i <= to; i++)
+		loss_add(l, (1000 + i) * SLOT, sent, lost);
+}
+
+START_TEST(losses_count_when_there_are_enough) {
+	struct loss l = {0};
+	ck_assert_double_eq(loss_share(&l, 1000 * SLOT), 0);
+	lose(&l, 0, 3, 100, 4);
+	ck_assert_double_eq_tol(loss_share(&l, 1003 * SLOT), 0.04, 1e-9);
+	/* few segments */
+	l = (struct loss){0};
+	lose(&l, 0, 3, 40, 4);
+	ck_assert_double_eq(loss_share(&l, 1003 * SLOT), 0);
+	/* few losses */
+	l = (struct loss){0};
+	lose(&l, 0, 2, 100, 3);
+	ck_assert_double_eq(loss_share(&l, 1002 * SLOT), 0);
+	/* all within a moment */
+	l = (struct loss){0};
+	lose(&l, 0, 9, 100, 0);
+	lose(&l, 4, 5, 100, 50);
+	ck_assert_double_eq(loss_share(&l, 1009 * SLOT), 0);
+	lose(&l, 7, 7, 0, 1);
+	ck_assert_double_gt(loss_share(&l, 1009 * SLOT), 0);
+	/* sent again and again */
+	l = (struct loss){0};
+	lose(&l, 0, 3, 100, 200);
+	ck_assert_double_eq(loss_share(&l, 1003 * SLOT), 1);
+}
+END_TEST
+
+START_TEST(losses_are_forgotten) {
+	struct loss l = {0};
+	lose(&l, 0, 3, 100, 4);
+	ck_assert_double_gt(loss_share(&l, (1000 + LOSS_SLOTS - 1) * SLOT), 0);
+	ck_assert_double_eq(loss_share(&l, (1000 + LOSS_SLOTS + 3) * SLOT), 0);
+	/* a slot is used again */
+	lose(&l, LOSS_SLOTS, LOSS_SLOTS + 3, 100, 0);
+	ck_assert_double_eq(loss_share(&l, (1000 + LOSS_SLOTS + 3) * SLOT), 0);
+}
+END_TEST
+
 static Suite *suite(void) {
 	Suite *s = suite_create("guard");
 	TCase *t = tcase_create("guard");
@@ -112,6 +159,8 @@ static Suite *suite(void) {
 	tcase_add_test(t, one_has_its_bound);
 	tcase_add_test(t, messages_that_end_may_be_many);
 	tcase_add_test(t, all_have_a_bound);
+	tcase_add_test(t, losses_count_when_there_are_enough);
+	tcase_add_test(t, losses_are_forgotten);
 	suite_add_tcase(s, t);
 	return s;
 }
