@@ -131,6 +131,7 @@ static void node_fill_state(void *arg, Caravan__NodeState *out) {
 	if (n->deploy) {
 		out->memory_used = deploy_memory_used(n->deploy);
 		deploy_disk(n->deploy, out);
+		deploy_work(n->deploy, out);
 		out->content_received = deploy_moved(n->deploy);
 		out->content_sent = deploy_served(n->deploy);
 	}

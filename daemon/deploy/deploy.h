@@ -157,6 +157,8 @@ void deploy_watch(struct deploy *d, void (*changed)(void *arg), void *arg);
 
 /* Adds the disk space for models. */
 void deploy_disk(const struct deploy *d, Caravan__NodeState *out);
+/* Adds the loads and copies that this node is at work on; pointers are valid until the next call. */
+void deploy_work(struct deploy *d, Caravan__NodeState *out);
 uint64_t deploy_memory_used(const struct deploy *d);
 /* Bytes of content received over the network since the start, and sent. */
 uint64_t deploy_moved(const struct deploy *d);

@@ -120,7 +120,8 @@ struct deploy {
 	uint64_t used;                   /* bytes of memory charged */
 	uint64_t born_ns;
 	struct loop_timer *tick;
-	void (*watch)(void *arg); /* deploy_watch */
+	Caravan__WorkState work[WIRE_WORK_MAX], *work_at[WIRE_WORK_MAX]; /* deploy_work */
+	void (*watch)(void *arg);                                        /* deploy_watch */
 	void *watch_arg;
 };
 
@@ -172,6 +173,8 @@ bool participant_serves(const struct model *m);      /* our stage of it is open 
 void participant_close(struct model *m);             /* in any state */
 uint64_t participant_charged(const struct model *m); /* bytes of memory */
 void participant_free(struct participant *st);
+bool participant_work(
+        const struct model *m, Caravan__WorkState *out); /* false: it is not being loaded here */
 
 /* inventory.c */
 int inventory_init(struct deploy *d);
@@ -184,8 +187,9 @@ void replicate_free(struct replication *c); /* NULL allowed */
 
 /* replica.c */
 int replica_init(struct deploy *d);
-void replica_stop(struct model *m);     /* if one is in progress */
-void replica_free_all(struct model *m); /* at once: deploy_destroy */
+bool replica_work(const struct model *m, Caravan__WorkState *out); /* false: nothing of it is being copied */
+void replica_stop(struct model *m);                                /* if one is in progress */
+void replica_free_all(struct model *m);                            /* at once: deploy_destroy */
 
 /* reconcile.c */
 int reconcile_init(struct deploy *d);

@@ -57,6 +57,16 @@ bool participant_serves(const struct model *m) {
 	return st && st->open && !(h->stage_broken && h->stage_broken(h->arg, &m->pub, st->index));
 }
 
+bool participant_work(const struct model *m, Caravan__WorkState *out) {
+	const struct participant *st = m->participant;
+	if (!st || st->open)
+		return false;
+	out->what = wire_string(st->what);
+	out->done = st->done;
+	out->total = st->total;
+	return true;
+}
+
 uint64_t participant_charged(const struct model *m) {
 	return m->participant ? m->participant->charged : 0;
 }

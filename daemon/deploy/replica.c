@@ -24,6 +24,15 @@ static void replica_free(struct replica *r) {
 	free(r);
 }
 
+bool replica_work(const struct model *m, Caravan__WorkState *out) {
+	if (!m->replica)
+		return false;
+	out->what = wire_string("copying");
+	out->done = m->replica->done;
+	out->total = m->replica->total;
+	return true;
+}
+
 void replica_stop(struct model *m) {
 	struct replica *r = m->replica;
 	if (!r)

@@ -43,9 +43,9 @@ void report_clear(struct report *r) {
 	*r = (struct report){0};
 }
 
-static const Caravan__ReportNode *report_find_node(const struct report *r, ProtobufCBinaryData id) {
+const Caravan__ReportNode *report_find_node(const struct report *r, ProtobufCBinaryData id) {
 	for (size_t i = 0; i < r->nodes; i++)
-		if (r->node[i]->node.len == id.len && memcmp(r->node[i]->node.data, id.data, id.len) == 0)
+		if (report_same_node(r->node[i]->node, id))
 			return r->node[i];
 	return NULL;
 }

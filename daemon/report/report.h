@@ -4,6 +4,7 @@
 #define DAEMON_REPORT_REPORT_H
 #include "proto/wire.h"
 #include <jansson.h>
+#include <string.h>
 
 struct report {
 	Caravan__Envelope **env; /* owned: what the pointers below point into */
@@ -21,6 +22,11 @@ struct report {
 int report_add(struct report *r, Caravan__Envelope *env);
 void report_clear(struct report *r);
 
+static inline bool report_same_node(ProtobufCBinaryData a, ProtobufCBinaryData b) {
+	return a.len == b.len && memcmp(a.data, b.data, a.len) == 0;
+}
+const Caravan__ReportNode *report_find_node(
+        const struct report *r, ProtobufCBinaryData id); /* NULL: unknown */
 /* The name of a node, or the beginning of its id. */
 const char *report_node_name(const struct report *r, ProtobufCBinaryData id);
 const char *report_phase(Caravan__ModelPhase p);
@@ -39,5 +45,7 @@ const Caravan__StageState *report_stage(const struct report *r, const Caravan__R
 
 /* As caravan status --json prints it; NULL: out of memory. */
 json_t *report_json(const struct report *r);
+/* Whether two reports say the same but for what changes all the time: ages, clocks, temperatures, round trips, free memory. */
+bool report_json_same(const json_t *a, const json_t *b);
 
 #endif

@@ -21,6 +21,17 @@ static void report_add_machine(json_t *o, const Caravan__Machine *m, double ahea
 	json_object_set_new(o, "clock_ahead_seconds", json_real(ahead));
 }
 
+/* What the node loads and copies. */
+static json_t *report_work_json(const Caravan__NodeState *s) {
+	json_t *all = json_array();
+	for (size_t i = 0; i < s->n_work; i++)
+		json_array_append_new(
+		        all, json_pack("{s:s, s:s, s:I, s:I}", "model", s->work[i]->model, "what",
+		                     s->work[i]->what, "done_bytes", (json_int_t)s->work[i]->done,
+		                     "total_bytes", (json_int_t)s->work[i]->total));
+	return all;
+}
+
 static json_t *report_node_json(const Caravan__ReportNode *n) {
 	char hex[NODE_ID_HEX] = "";
 	struct node_id id;
@@ -70,6 +81,8 @@ static json_t *report_node_json(const Caravan__ReportNode *n) {
 		json_object_set_new(o, "content_sent_bytes", json_integer((json_int_t)s->content_sent));
 		if (s->machine)
 			report_add_machine(o, s->machine, n->ahead);
+		if (s->n_work)
+			json_object_set_new(o, "work", report_work_json(s));
 	}
 	return o;
 }
@@ -77,6 +90,34 @@ static json_t *report_node_json(const Caravan__ReportNode *n) {
 static json_t *report_time_json(const Caravan__StageTime *t) {
 	return json_pack("{s:f, s:f, s:f, s:f}", "waited_seconds", t->waited, "computed_seconds", t->computed,
 	        "held_seconds", t->held, "wire_seconds", t->wire);
+}
+
+static const Caravan__PeerState *report_peer(
+        const struct report *r, ProtobufCBinaryData of, ProtobufCBinaryData peer) {
+	const Caravan__ReportNode *n = report_find_node(r, of);
+	for (size_t i = 0; n && n->node_state && i < n->node_state->n_peers; i++)
+		if (report_same_node(n->node_state->peers[i]->node, peer))
+			return n->node_state->peers[i];
+	return NULL;
+}
+
+/* The link over which steps go on: its round trip as the sender measures it, its rate as the receiver does.  NULL: both are one
+ * node, or it is not known. */
+static json_t *report_link_json(const struct report *r, ProtobufCBinaryData from, ProtobufCBinaryData to) {
+	const Caravan__PeerState *there = report_peer(r, from, to), *back = report_peer(r, to, from);
+	if (!there)
+		return NULL;
+	json_t *o = json_pack("{s:s, s:b}", "node", report_node_name(r, to), "up", there->up);
+	if (o && there->round_trip > 0)
+		json_object_set_new(o, "round_trip_seconds", json_real(there->round_trip));
+	if (o && back && back->rate > 0)
+		json_object_set_new(o, "rate", json_real(back->rate));
+	return o;
+}
+
+/* Where steps go after stage i. */
+static ProtobufCBinaryData report_after(const Caravan__Plan *p, size_t i) {
+	return i + 1 < p->n_stages ? p->stages[i + 1]->node : p->coordinator;
 }
 
 static json_t *report_stage_json(const struct report *r, const Caravan__ReportModel *m, size_t i) {
@@ -109,6 +150,7 @@ static json_t *report_stage_json(const struct report *r, const Caravan__ReportMo
 	}
 	if (o && m->state && m->state->n_times == m->plan->n_stages + 1)
 		json_object_set_new(o, "times", report_time_json(m->state->times[i + 1]));
+	json_object_set_new(o, "link", report_link_json(r, s->node, report_after(m->plan, i)));
 	return o;
 }
 
@@ -122,6 +164,7 @@ static json_t *report_model_json(const struct report *r, const Caravan__ReportMo
 	        "stages", stages);
 	if (!o)
 		return NULL;
+	json_object_set_new(o, "link", report_link_json(r, m->plan->coordinator, m->plan->stages[0]->node));
 	if (*m->reason)
 		json_object_set_new(o, "reason", json_string(m->reason));
 	if (*m->plan->draft)
@@ -182,4 +225,40 @@ json_t *report_json(const struct report *r) {
 		                          r->problem[i]->advice));
 	return json_pack("{s:i, s:b, s:o, s:o, s:o}", "version", 1, "healthy", r->healthy, "nodes", nodes,
 	        "models", models, "problems", problems);
+}
+
+static bool report_drifts(const char *key) {
+	static const char *const drifting[] = {"since_seconds", "last_heard_seconds", "uptime_seconds",
+	        "serving_seconds", "clock_ahead_seconds", "clock_hz", "temperature_celsius",
+	        "machine_memory_free", "round_trip_seconds", "disk_free"};
+	for (size_t i = 0; i < sizeof drifting / sizeof *drifting; i++)
+		if (strcmp(key, drifting[i]) == 0)
+			return true;
+	return false;
+}
+
+/* Whether b has each member of a, and the same but for what drifts. */
+static bool report_object_within(json_t *a, json_t *b) {
+	const char *key;
+	json_t *value;
+	json_object_foreach(a, key, value) {
+		const json_t *other = json_object_get(b, key);
+		if (!other || (!report_drifts(key) && !report_json_same(value, other)))
+			return false;
+	}
+	return true;
+}
+
+bool report_json_same(const json_t *a, const json_t *b) {
+	if (json_is_object(a) && json_is_object(b))
+		return json_object_size(a) == json_object_size(b) &&
+		       report_object_within((json_t *)a, (json_t *)b);
+	if (!json_is_array(a) || !json_is_array(b))
+		return json_equal(a, b);
+	if (json_array_size(a) != json_array_size(b))
+		return false;
+	for (size_t i = 0; i < json_array_size(a); i++)
+		if (!report_json_same(json_array_get(a, i), json_array_get(b, i)))
+			return false;
+	return true;
 }

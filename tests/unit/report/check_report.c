@@ -1,0 +1,201 @@
+/* report: the messages of a report are put together, and the JSON says what they say, by names. */
+#include "daemon/report/report.h"
+
+#include <check.h>
+#include <stdlib.h>
+
+static struct report report;
+static const struct node_id alpha = {{1}}, beta = {{2}}, unknown = {{0xab, 0xcd, 0xef}};
+
+/* As a daemon sends it and a command receives it. */
+static void add(Caravan__CtlReport *message) {
+	Caravan__Envelope env = WIRE_ENVELOPE(CTL_REPORT, ctl_report, message);
+	uint8_t *frame;
+	size_t len;
+	char err[256] = "";
+	ck_assert_int_eq(wire_pack(&env, &frame, &len), 0);
+	Caravan__Envelope *copy = wire_unpack(frame, len, 0, WIRE_COMMAND, err, sizeof err);
+	ck_assert_msg(copy != NULL, "%s", err);
+	free(frame);
+	ck_assert_int_eq(report_add(&report, copy), 0);
+}
+
+static void add_node(const char *name, const struct node_id *id, bool self, Caravan__NodeState *state) {
+	Caravan__CtlReport message = CARAVAN__CTL_REPORT__INIT;
+	Caravan__ReportNode node = CARAVAN__REPORT_NODE__INIT, *nodes[] = {&node};
+	node.name = wire_string(name);
+	node.node = wire_node(id);
+	node.state = wire_string("up");
+	node.self = self;
+	node.since = 7;
+	node.node_state = state;
+	message.nodes = nodes;
+	message.n_nodes = 1;
+	message.healthy = true;
+	add(&message);
+}
+
+static Caravan__PeerState peer_state(const struct node_id *id, double round_trip, double rate) {
+	Caravan__PeerState p = CARAVAN__PEER_STATE__INIT;
+	p.node = wire_node(id);
+	p.round_trip = round_trip;
+	p.rate = rate;
+	p.up = true;
+	return p;
+}
+
+/* alpha coordinates and has layers 0-3, beta has 4-7; beta copies a model. */
+static void two_nodes(double round_trip, uint64_t copied) {
+	Caravan__NodeState a = CARAVAN__NODE_STATE__INIT, b = CARAVAN__NODE_STATE__INIT;
+	Caravan__StageState stage = CARAVAN__STAGE_STATE__INIT, *stages[] = {&stage};
+	Caravan__WorkState work = CARAVAN__WORK_STATE__INIT, *works[] = {&work};
+	Caravan__PeerState to_beta = peer_state(&beta, round_trip, 111),
+	                   to_alpha = peer_state(&alpha, 0.25, 222);
+	Caravan__PeerState *of_a[] = {&to_beta}, *of_b[] = {&to_alpha};
+	a.peers = of_a;
+	b.peers = of_b;
+	a.n_peers = b.n_peers = 1;
+	stage.manifest = wire_node(&alpha);
+	stage.model = wire_string("m");
+	stage.first = 4;
+	stage.last = 8;
+	stage.weight_bytes = 4444;
+	b.stages = stages;
+	b.n_stages = 1;
+	work.model = wire_string("other");
+	work.what = wire_string("copying");
+	work.done = copied;
+	work.total = 1000;
+	b.work = works;
+	b.n_work = 1;
+	add_node("alpha", &alpha, true, &a);
+	add_node("beta", &beta, false, &b);
+}
+
+static void add_model(const struct node_id *second) {
+	Caravan__CtlReport message = CARAVAN__CTL_REPORT__INIT;
+	Caravan__ReportModel model = CARAVAN__REPORT_MODEL__INIT, *models[] = {&model};
+	Caravan__Plan plan = CARAVAN__PLAN__INIT;
+	Caravan__Epoch epoch = CARAVAN__EPOCH__INIT;
+	Caravan__Stage first = CARAVAN__STAGE__INIT, last = CARAVAN__STAGE__INIT, *stages[] = {&first, &last};
+	epoch.counter = 1;
+	epoch.node = plan.coordinator = first.node = wire_node(&alpha);
+	last.node = wire_node(second);
+	first.last = last.first = 4;
+	last.last = 8;
+	plan.model = wire_string("m");
+	plan.manifest = plan.vocab = wire_node(&alpha);
+	plan.epoch = &epoch;
+	plan.stages = stages;
+	plan.n_stages = 2;
+	plan.context = plan.parallel = plan.blocks = plan.max_rows = 16;
+	model.plan = &plan;
+	model.phase = CARAVAN__MODEL_PHASE__SERVING;
+	message.models = models;
+	message.n_models = 1;
+	message.healthy = true;
+	add(&message);
+}
+
+static json_t *finish(void) {
+	json_t *o = report_json(&report);
+	ck_assert(json_is_object(o));
+	report_clear(&report);
+	return o;
+}
+
+static const json_t *at(const json_t *o, const char *list, size_t i, const char *key) {
+	const json_t *v = json_object_get(json_array_get(json_object_get(o, list), i), key);
+	ck_assert_msg(v != NULL, "no %s of %s %zu", key, list, i);
+	return v;
+}
+
+static void same_text(const json_t *v, const char *text) {
+	json_t *want = json_loads(text, JSON_DECODE_ANY, NULL);
+	char *have = json_dumps(v, JSON_ENCODE_ANY);
+	ck_assert_msg(want && json_equal(v, want), "%s", have);
+	free(have);
+	json_decref(want);
+}
+
+START_TEST(stages_by_name) {
+	two_nodes(0.5, 250);
+	add_model(&beta);
+	json_t *o = finish();
+	const json_t *stages = at(o, "models", 0, "stages");
+	same_text(at(o, "models", 0, "coordinator"), "\"alpha\"");
+	same_text(json_object_get(json_array_get(stages, 1), "node"), "\"beta\"");
+	same_text(json_object_get(json_array_get(stages, 1), "weight_bytes"), "4444");
+	ck_assert(!json_object_get(json_array_get(stages, 0), "weight_bytes")); /* it reports none */
+	same_text(at(o, "nodes", 1, "work"),
+	        "[{\"model\": \"other\", \"what\": \"copying\", \"done_bytes\": 250, \"total_bytes\": 1000}]");
+	json_decref(o);
+}
+END_TEST
+
+START_TEST(links_on_the_way) {
+	two_nodes(0.5, 250);
+	add_model(&beta);
+	json_t *o = finish();
+	const json_t *stages = at(o, "models", 0, "stages");
+	/* as the sender measures the round trip, and the receiver the rate */
+	same_text(json_object_get(json_array_get(stages, 0), "link"),
+	        "{\"node\": \"beta\", \"up\": true, \"round_trip_seconds\": 0.5, \"rate\": 222.0}");
+	same_text(json_object_get(json_array_get(stages, 1), "link"),
+	        "{\"node\": \"alpha\", \"up\": true, \"round_trip_seconds\": 0.25, \"rate\": 111.0}");
+	/* the coordinator has the first stage itself */
+	ck_assert(!json_object_get(json_array_get(json_object_get(o, "models"), 0), "link"));
+	json_decref(o);
+}
+END_TEST
+
+START_TEST(an_unknown_node) {
+	two_nodes(0.5, 250);
+	add_model(&unknown);
+	json_t *o = finish();
+	const json_t *last = json_array_get(at(o, "models", 0, "stages"), 1);
+	same_text(json_object_get(last, "node"), "\"abcdef000000\"");
+	ck_assert(!json_object_get(last, "link"));
+	json_decref(o);
+}
+END_TEST
+
+START_TEST(what_counts_as_a_change) {
+	two_nodes(0.5, 250);
+	add_model(&beta);
+	json_t *before = finish();
+	two_nodes(0.75, 250); /* round trips change all the time */
+	add_model(&beta);
+	json_t *drifted = finish();
+	two_nodes(0.5, 251);
+	add_model(&beta);
+	json_t *copied = finish();
+	two_nodes(0.5, 250);
+	json_t *unloaded = finish();
+	ck_assert(!json_equal(before, drifted));
+	ck_assert(report_json_same(before, drifted));
+	ck_assert(!report_json_same(before, copied));
+	ck_assert(!report_json_same(before, unloaded));
+	ck_assert(!report_json_same(unloaded, before));
+	json_object_set_new(json_array_get(json_object_get(drifted, "nodes"), 0), "reason", json_string("x"));
+	ck_assert(!report_json_same(before, drifted));
+	ck_assert(!report_json_same(drifted, before));
+	json_decref(before);
+	json_decref(drifted);
+	json_decref(copied);
+	json_decref(unloaded);
+}
+END_TEST
+
+static Suite *suite(void) {
+	Suite *s = suite_create("report");
+	TCase *t = tcase_create("json");
+	tcase_add_test(t, stages_by_name);
+	tcase_add_test(t, links_on_the_way);
+	tcase_add_test(t, an_unknown_node);
+	tcase_add_test(t, what_counts_as_a_change);
+	suite_add_tcase(s, t);
+	return s;
+}
+
+#include "tests/unit/check_main.h"
