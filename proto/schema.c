@@ -108,6 +108,28 @@ static bool schema_check_stage_state(const void *message, char *err, size_t errl
 	return schema_check_range(s->first, s->last, "StageState", err, errlen);
 }
 
+static bool schema_check_histogram(const void *message, char *err, size_t errlen) {
+	const Caravan__Histogram *h = message;
+	uint64_t sum = 0;
+	for (size_t i = 0; i < h->buckets.len / sizeof(uint32_t); i++) {
+		uint32_t n;
+		memcpy(&n, h->buckets.data + i * sizeof n, sizeof n);
+		sum += n;
+	}
+	if (sum <= h->count)
+		return true;
+	snprintf(err, errlen, "Histogram: buckets of more than it counts");
+	return false;
+}
+
+static bool schema_check_stream(const void *message, char *err, size_t errlen) {
+	const Caravan__StreamState *s = message;
+	if (s->cached <= s->prompt_done && s->prompt_done <= s->prompt && s->accepted <= s->drafted)
+		return true;
+	snprintf(err, errlen, "StreamState: more of it is done than there is");
+	return false;
+}
+
 static bool schema_check_advice_node(const void *message, char *err, size_t errlen) {
 	const Caravan__AdviceNode *n = message;
 	return n->first == n->last || schema_check_range(n->first, n->last, "AdviceNode", err, errlen);
@@ -165,7 +187,22 @@ const struct message_schema schema_messages[] = {
 		{12, FIELD_NUM, 0, BIG}, {13, FIELD_NUM, 0, BIG}, {14, FIELD_LINE, 0, WIRE_RISK_MAX},
 		{15, FIELD_MESSAGE, 0, WIRE_TIMES_MAX}, {16, FIELD_ANY}, {17, FIELD_ANY}, {18, FIELD_ANY}, {19, FIELD_ANY},
 		{20, FIELD_NUM, 0, BIG}, {21, FIELD_NUM, 0, BIG}, {30, FIELD_REAL, 0, RATE},
-		{100, FIELD_REAL, 0, SECONDS}}, NULL},
+		{100, FIELD_REAL, 0, SECONDS}, {200, FIELD_REAL, 0, RATE}, {201, FIELD_MESSAGE, 0, 1}, {202, FIELD_MESSAGE, 0, 1},
+		{203, FIELD_MESSAGE, 0, 1}, {204, FIELD_MESSAGE, 0, 1}, {205, FIELD_MESSAGE, 0, WIRE_STREAMS_MAX},
+		{206, FIELD_NUM, 0, U32}, {207, FIELD_NUM, 0, WIRE_NODES_MAX}}, NULL},
+	{MESSAGE(percentiles), {
+		{1, FIELD_REAL, 0, SECONDS}, {2, FIELD_REAL, 0, SECONDS}, {3, FIELD_REAL, 0, SECONDS}, {4, FIELD_NUM, 0, BIG}}, NULL},
+	{MESSAGE(serving_stats), {
+		{1, FIELD_REAL, 0, SECONDS}, {2, FIELD_REAL, 0, RATE}, {3, FIELD_REAL, 0, RATE}, {4, FIELD_MESSAGE, 0, 1},
+		{5, FIELD_MESSAGE, 0, 1}}, NULL},
+	{MESSAGE(histogram), {{1, FIELD_PACKED, WIRE_BOUNDS, WIRE_BOUNDS}, {2, FIELD_NUM, 0, BIG}, {3, FIELD_REAL, 0, RATE}},
+		schema_check_histogram},
+	{MESSAGE(stream_state), {
+		{1, FIELD_NUM, 1, BIG}, {2, FIELD_ENUM, 0, CARAVAN__STREAM_PHASE__STREAM_GENERATING}, {3, FIELD_ID},
+		{4, FIELD_REAL, 0, SECONDS}, {5, FIELD_NUM, 0, 65536}, {6, FIELD_NUM, 1, WIRE_CONTEXT_MAX},
+		{7, FIELD_NUM, 0, WIRE_CONTEXT_MAX}, {8, FIELD_NUM, 0, WIRE_CONTEXT_MAX}, {9, FIELD_NUM, 0, WIRE_CONTEXT_MAX},
+		{10, FIELD_NUM, 0, WIRE_CONTEXT_MAX}, {11, FIELD_REAL, 0, RATE}, {12, FIELD_NUM, 0, U32}, {13, FIELD_NUM, 0, U32},
+		{14, FIELD_NUM, 0, U32}, {15, FIELD_REAL, 0, SECONDS}}, schema_check_stream},
 	{MESSAGE(stage_time), {
 		{1, FIELD_REAL, 0, SECONDS}, {2, FIELD_REAL, 0, SECONDS}, {3, FIELD_REAL, 0, SECONDS},
 		{4, FIELD_REAL, 0, SECONDS}}, NULL},

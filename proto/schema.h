@@ -28,7 +28,7 @@ struct field_schema {
 	double min, max;
 };
 
-#define SCHEMA_FIELDS_MAX 32
+#define SCHEMA_FIELDS_MAX 40
 
 struct message_schema {
 	const ProtobufCMessageDescriptor *of;

@@ -9,6 +9,9 @@
 
 #include <errno.h>
 
+const double wire_bounds[WIRE_BOUNDS] = {
+        0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300};
+
 /* ---- names --------------------------------------------------------------------------------------- */
 
 bool node_id_equal(const struct node_id *a, const struct node_id *b) {

@@ -43,6 +43,8 @@
 #define WIRE_KEYS_MAX 256 /* API keys of a cluster, with those that were revoked lately */
 #define WIRE_STAGES_MAX 256
 #define WIRE_TIMES_MAX (WIRE_STAGES_MAX + 1)
+#define WIRE_STREAMS_MAX 64         /* sequences that are listed of a model */
+#define WIRE_BOUNDS 14              /* buckets of a Histogram */
 #define WIRE_SEQS_MAX 256           /* sequences in a step */
 #define WIRE_KV_MAX 1               /* types of KV cache are 0 to this */
 #define WIRE_ROWS_MAX 4096          /* rows in a step */
@@ -67,6 +69,9 @@
 #define WIRE_STREAM_ID_MAX 80
 #define WIRE_STREAM_MAX (16u << 10)
 #define WIRE_STREAM_WINDOW_MAX (1u << 20)
+
+/* Seconds: the upper bounds of a Histogram's buckets. */
+extern const double wire_bounds[WIRE_BOUNDS];
 
 struct node_id {
 	uint8_t b[32]; /* CURVE public key */

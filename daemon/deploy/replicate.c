@@ -52,6 +52,7 @@ struct replication {
 	bool asking, known, complete;
 	uint64_t since_ns, next_ns;
 	uint64_t total, missing;
+	uint32_t disks; /* every part is on at least so many */
 	char risk[WIRE_RISK_MAX + 1];
 };
 
@@ -272,6 +273,13 @@ static unsigned replicate_target(const struct replication *c, bool patient) {
 	return most < nodes ? most : nodes;
 }
 
+static uint32_t replicate_count_vocabs(const struct replication *c) {
+	uint32_t n = 0;
+	for (size_t i = 0; i < c->nodes; i++)
+		n += c->node[i].up && c->node[i].vocab;
+	return n;
+}
+
 /* Summarizes the last inventory. */
 static void replicate_summarize(struct replication *c) {
 	const struct manifest *m = c->m->manifest;
@@ -279,11 +287,13 @@ static void replicate_summarize(struct replication *c) {
 	struct sentence s = {c->risk, sizeof c->risk, false};
 	bool *layer = calloc(m->hp.layers, sizeof *layer);
 	c->total = c->missing = 0;
+	c->disks = replicate_count_vocabs(c);
 	c->risk[0] = '\0';
 	replicate_count_holders(c);
 	for (size_t i = 0; i < c->tensors; i++) {
 		uint64_t bytes = c->again[i] ? 0 : replicate_tensor_at(m, i)->bytes;
 		uint32_t n = c->on[i].count;
+		c->disks = n < c->disks ? n : c->disks;
 		c->total += want * bytes;
 		c->missing += n < want ? (want - n) * bytes : 0;
 	}
@@ -551,6 +561,7 @@ void deploy_copies(const struct deploy *d, const char *model, Caravan__ModelStat
 	if (!c || !c->known || c->nodes < 2) /* a single node has no other disk */
 		return;
 	out->copies = m->plan->copies ? m->plan->copies : DEPLOY_COPIES;
+	out->disks = c->disks;
 	out->copy_bytes = c->total;
 	out->copy_missing = c->missing;
 	out->at_risk = wire_string(c->risk);

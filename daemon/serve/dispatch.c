@@ -13,6 +13,8 @@
 #include <string.h>
 #include <sys/queue.h>
 
+#define STREAMS_MOST 128 /* listed in a heartbeat: about 9 KiB */
+
 struct stage_node {
 	LIST_ENTRY(stage_node) next;
 	struct stage *stage;
@@ -419,6 +421,7 @@ void serve_destroy(struct serve *s) {
 
 void serve_state(struct serve *s, Caravan__NodeState *out) {
 	size_t ns = 0, nm = 0;
+	uint32_t streams = STREAMS_MOST;
 	dispatch_free_state(s);
 	for (struct stage_node *n = LIST_FIRST(&s->stages); n; n = LIST_NEXT(n, next))
 		ns++;
@@ -437,7 +440,8 @@ void serve_state(struct serve *s, Caravan__NodeState *out) {
 	}
 	for (struct model_node *n = LIST_FIRST(&s->models); n; n = LIST_NEXT(n, next)) {
 		size_t i = out->n_models++;
-		coordinator_state(n->model, &s->model_state[i]);
+		coordinator_state(n->model, streams, &s->model_state[i]);
+		streams -= (uint32_t)s->model_state[i].n_streams;
 		deploy_copies(s->deploy, coordinator_plan(n->model)->model, &s->model_state[i]);
 		s->model_list[i] = &s->model_state[i];
 	}

@@ -41,6 +41,7 @@ void coordinator_release(struct coordinator *m) {
 			sequence_left(m, q);
 	scheduler_destroy(m->scheduler);
 	step_timing_destroy(m->timing);
+	serving_stats_destroy(m->stats);
 	speculation_destroy(m->speculation);
 	vocabulary_unref(m->vocabulary);
 	output_destroy(m->output);
@@ -193,7 +194,7 @@ static int coordinator_check_submit(const struct coordinator *m, const Caravan__
 /* Estimated seconds until `places` running sequences have ended, if each generates all that it may, at the
  * current token rate; answers may end earlier.  0: the rate is unknown. */
 static double coordinator_estimate_wait(const struct coordinator *m, uint32_t places) {
-	double rate = rate_per_second(&m->rate, loop_now_ns()), rest = 0;
+	double rate = serving_stats_rate(m->stats, loop_now_ns()), rest = 0;
 	uint32_t running = scheduler_running(m->scheduler);
 	if (rate <= 0 || running == 0)
 		return 0;
@@ -364,6 +365,7 @@ void coordinator_submit(struct coordinator *m, const struct peers_from *from, co
 	g->seq.client = g->seq.author ^ s->client;
 	g->from = *from;
 	g->prompt = s->prompt;
+	g->given = (uint32_t)n;
 	g->window = g->seq.limit = s->logits ? s->window : 0;
 	g->undrafted = s->sampling && s->sampling->undrafted;
 	g->logprobs = s->logprobs && coordinator_generates(s);
@@ -467,6 +469,8 @@ int coordinator_create(struct coordinator **out, struct peers *p, struct compute
 	if (rc == 0)
 		rc = step_timing_create(&m->timing, (uint32_t)plan->n_stages);
 	if (rc == 0)
+		rc = serving_stats_create(&m->stats, loop_now_ns());
+	if (rc == 0)
 		rc = speculation_create(&m->speculation, (uint32_t)plan->n_stages);
 	if (rc == 0)
 		rc = vocabulary_get(&m->vocabulary, cs, &plan->vocab);
@@ -521,10 +525,9 @@ const Caravan__Plan *coordinator_plan(const struct coordinator *m) {
 	return m->plan;
 }
 
-void coordinator_state(const struct coordinator *m, Caravan__ModelState *out) {
+void coordinator_state(struct coordinator *m, uint32_t streams, Caravan__ModelState *out) {
 	caravan__model_state__init(out);
 	out->name = m->plan->model;
-	out->tokens_per_second = rate_per_second(&m->rate, loop_now_ns());
 	out->sequences = scheduler_running(m->scheduler);
 	out->queued = scheduler_queued(m->scheduler);
 	out->tokens = m->tokens;
@@ -541,4 +544,6 @@ void coordinator_state(const struct coordinator *m, Caravan__ModelState *out) {
 	out->blocks = m->plan->blocks;
 	out->blocks_free = scheduler_free_blocks(m->scheduler);
 	step_timing_state(m->timing, out);
+	serving_stats_state(m->stats, loop_now_ns(), out);
+	coordinator_list_streams(m, streams, out);
 }

@@ -55,6 +55,7 @@ bool coordinator_ack(struct coordinator *m, const struct node_id *node, uint64_t
 bool coordinator_refused(struct coordinator *m, const struct node_id *node, uint64_t ref, const char *why);
 void coordinator_link_lost(struct coordinator *m, const struct node_id *node, const char *why);
 
-void coordinator_state(const struct coordinator *m, Caravan__ModelState *out);
+/* With at most so many streams; pointers are valid until the next call. */
+void coordinator_state(struct coordinator *m, uint32_t streams, Caravan__ModelState *out);
 
 #endif

@@ -6,6 +6,7 @@
 #include "daemon/serve/coordinator/coordinator.h"
 #include "daemon/serve/coordinator/output.h"
 #include "daemon/serve/coordinator/scheduler.h"
+#include "daemon/serve/coordinator/serving_stats.h"
 #include "daemon/serve/coordinator/speculate.h"
 #include "daemon/serve/coordinator/step_timing.h"
 #include "daemon/serve/stage/downstream.h"
@@ -24,14 +25,17 @@ struct client_sequence {
 	TAILQ_ENTRY(client_sequence) compiles; /* while its grammar is compiled; it is not scheduled yet */
 	bool compiling;
 	uint32_t prompt;
+	uint32_t given;    /* tokens that it came with: the prompt, and an answer begun elsewhere */
 	uint32_t reported; /* rows of the prompt last reported to the client as computed */
 	uint32_t window;   /* rows of logits that may be on their way; 0: no limit */
 	double *sum; /* of its rows, if it wants an embedding; the compute thread's.  NULL: it does not */
-	uint64_t began_ns, first_ns; /* submitted; first token sampled */
-	bool finished;               /* Finished was sent, or the client is gone */
-	bool undrafted;              /* its client wants no drafts */
-	bool logprobs;               /* it wants those of its tokens, */
-	uint32_t top_logprobs;       /* and of so many of the most likely ones */
+	uint64_t began_ns, first_ns, last_ns; /* submitted; first token sampled; last one */
+	struct rate rate;                     /* of its tokens */
+	uint32_t drafted, accepted;           /* as those of the coordinator */
+	bool finished;                        /* Finished was sent, or the client is gone */
+	bool undrafted;                       /* its client wants no drafts */
+	bool logprobs;                        /* it wants those of its tokens, */
+	uint32_t top_logprobs;                /* and of so many of the most likely ones */
 	struct draft_stats draft_stats;
 	struct step_timing_step spent; /* over all of its steps that have returned */
 };
@@ -61,11 +65,13 @@ struct coordinator {
 	struct step_timing *timing;
 	struct speculation *speculation;
 	uint64_t drafted, accepted; /* drafted tokens that were scheduled; accepted ones among them */
-	struct rate rate;
+	struct serving_stats *stats;
 	uint64_t tokens, steps, step_sequences;
 	uint32_t step_sequences_max;
 	double io_seconds; /* computing embedding and output */
 	unsigned in_flight_max;
+	/* what coordinator_state returned last */
+	Caravan__StreamState stream[WIRE_STREAMS_MAX], *stream_list[WIRE_STREAMS_MAX];
 };
 
 /* coordinator.c */
@@ -84,6 +90,9 @@ int sequence_embedding(struct coordinator *m, struct client_sequence *g, struct 
 bool sequence_set_bias(struct client_sequence *g, const void *bias, size_t n);
 void sequence_left(void *arg, struct sequence *q); /* for scheduler_done */
 void coordinator_release(struct coordinator *m);   /* closed, and no job of it is on the compute thread */
+
+/* streams.c: fills in the streams, at most so many of them. */
+void coordinator_list_streams(struct coordinator *m, uint32_t most, Caravan__ModelState *out);
 
 /* pipeline.c */
 void pipeline_kick(struct coordinator *m); /* makes steps while there is work and the pipeline is not full */

@@ -60,6 +60,20 @@ static void pipeline_report_progress(const struct step_in_flight *f) {
 	}
 }
 
+/* Counts the rows of prompts, and of what else their clients gave. */
+static void pipeline_count_prompts(const struct step_in_flight *f) {
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < f->st->nseqs; i++) {
+		const struct scheduled *e = &f->st->seq[i];
+		const struct client_sequence *g = (const struct client_sequence *)e->seq;
+		uint32_t end = e->position + e->rows;
+		end = end < g->given ? end : g->given;
+		n += !draft_is(g) && end > e->position ? end - e->position : 0;
+	}
+	if (n > 0)
+		serving_stats_prompt(f->m->stats, loop_now_ns(), n);
+}
+
 /* The step is over: it came back from all stages (whole), or it is lost. */
 static void pipeline_retire(struct step_in_flight *f, bool whole) {
 	struct coordinator *m = f->m;
@@ -67,8 +81,10 @@ static void pipeline_retire(struct step_in_flight *f, bool whole) {
 	m->in_flight_count--;
 	for (uint32_t i = 0; f->log && i < f->st->nseqs; i++)
 		free(f->log[i]);
-	if (whole)
+	if (whole) {
 		pipeline_report_progress(f);
+		pipeline_count_prompts(f);
+	}
 	(whole ? scheduler_done : scheduler_lost)(m->scheduler, f->st, sequence_left, m);
 	for (struct result *r; (r = STAILQ_FIRST(&f->results)); result_destroy(r))
 		STAILQ_REMOVE_HEAD(&f->results, next);
@@ -301,7 +317,9 @@ static struct step_in_flight *pipeline_take_off(struct coordinator *m, struct sc
 	STAILQ_INIT(&f->results);
 	uint32_t *to = f->token;
 	for (uint32_t i = 0; i < st->nseqs; i++) {
-		m->drafted += pipeline_drafted_rows(&st->seq[i]);
+		uint32_t drafted = pipeline_drafted_rows(&st->seq[i]);
+		m->drafted += drafted;
+		((struct client_sequence *)st->seq[i].seq)->drafted += drafted;
 		memcpy(to, st->seq[i].seq->log + st->seq[i].position, st->seq[i].rows * sizeof *to);
 		to += st->seq[i].rows;
 	}
@@ -494,8 +512,10 @@ static void pipeline_take_token(
 		sequence_finish(m, g, CARAVAN__REASON__ERROR, why ? why : pipeline_error(row->rc));
 		return;
 	}
-	if (first)
+	if (first) {
 		g->first_ns = now;
+		serving_stats_first_token(m->stats, now, now - g->began_ns);
+	}
 	if (row->ends || tokenizer_is_end(m->tokenizer, row->id)) {
 		sequence_finish(m, g, CARAVAN__REASON__END, NULL);
 		return;
@@ -512,7 +532,8 @@ static void pipeline_take_token(
 	else if (first)
 		draft_begin(m, g);
 	m->tokens++;
-	rate_add(&m->rate, now, 1);
+	rate_add(&g->rate, now, 1);
+	serving_stats_generated(m->stats, now, 1);
 	if (g->seq.tokens == g->seq.capacity)
 		sequence_finish(m, g,
 		        g->seq.capacity == m->plan->context ? CARAVAN__REASON__CONTEXT
@@ -520,8 +541,8 @@ static void pipeline_take_token(
 		        NULL);
 }
 
-/* Takes the tokens of an entry's rows, up to the first draft that turns out wrong. */
-static void pipeline_take_tokens(
+/* Up to the first draft that turns out wrong. */
+static void pipeline_take_right_tokens(
         struct coordinator *m, struct scheduled *e, const struct output_row *row, uint32_t count) {
 	struct client_sequence *g = (struct client_sequence *)e->seq;
 	struct sequence *q = e->seq;
@@ -533,12 +554,27 @@ static void pipeline_take_tokens(
 		if (q->log[at] == draft) {
 			q->drafted--;
 			m->accepted += q->scheduled > at;
+			g->accepted += q->scheduled > at;
 		} else {
 			scheduler_reject(e, e->rows - e->outputs + k + 1);
 			pipeline_cancel_unwanted(m);
 			return;
 		}
 	}
+}
+
+/* Takes the tokens of an entry's rows. */
+static void pipeline_take_tokens(
+        struct coordinator *m, struct scheduled *e, const struct output_row *row, uint32_t count) {
+	struct client_sequence *g = (struct client_sequence *)e->seq;
+	uint32_t before = g->seq.tokens;
+	uint64_t last = g->last_ns, now = loop_now_ns();
+	pipeline_take_right_tokens(m, e, row, count);
+	if (g->seq.tokens == before)
+		return;
+	g->last_ns = now;
+	if (last)
+		serving_stats_inter_token(m->stats, now, g->seq.tokens - before, now - last);
 }
 
 static void pipeline_answer(struct coordinator *m, const struct result *r) {

@@ -553,6 +553,26 @@ START_TEST(fields_agree) {
 	ck_assert(!valid(e, 0, WIRE_ROUTER_INVITED));
 	e->join->entry->expelled = true; /* a tombstone needs none */
 	ck_assert(valid(e, 0, WIRE_ROUTER_INVITED));
+	/* figures of a model: parts of no more than there is */
+	e = envelope_make(protobuf_c_message_descriptor_get_field_by_name(env, "ping"));
+	Caravan__ModelState *model = e->ping->state->models[0];
+	uint32_t bucket[WIRE_BOUNDS] = {2, [WIRE_BOUNDS - 1] = UINT32_MAX};
+	model->first_token->buckets = (ProtobufCBinaryData){sizeof bucket, (uint8_t *)bucket};
+	model->first_token->count = 2 + (uint64_t)UINT32_MAX;
+	ck_assert(valid(e, 0, WIRE_ROUTER));
+	model->first_token->count--;
+	ck_assert(!valid(e, 0, WIRE_ROUTER));
+	model->first_token = NULL;
+	ck_assert(valid(e, 0, WIRE_ROUTER));
+	Caravan__StreamState *stream = model->streams[0];
+	stream->prompt = stream->prompt_done = stream->cached = stream->drafted = stream->accepted = 7;
+	ck_assert(valid(e, 0, WIRE_ROUTER));
+	uint32_t *const wholes[] = {&stream->prompt, &stream->prompt_done, &stream->drafted};
+	for (size_t i = 0; i < sizeof wholes / sizeof *wholes; i++) {
+		*wholes[i] = 6;
+		ck_assert(!valid(e, 0, WIRE_ROUTER));
+		*wholes[i] = 7;
+	}
 	e = envelope_make(protobuf_c_message_descriptor_get_field_by_name(env, "ctl_chat"));
 	ck_assert(valid(e, 10, WIRE_CONTROL));
 	e->ctl_chat->run->special = true; /* what is in a message is text */

@@ -1,5 +1,7 @@
 /* A coordinator alone: the test is its only stage (node 1) and its gateways (nodes 2 and 3), and says to it whatever it likes.
  * Only a sequence's own gateway and the model's own stages have a say; bounds hold; whatever a sequence had is free again. */
+#include "daemon/core/quantile.h"
+#include "daemon/serve/coordinator/serving_stats.h"
 #include "tests/unit/serve/serving.h"
 
 #include <check.h>
@@ -432,6 +434,201 @@ START_TEST(a_gateway_that_cannot_be_told) {
 }
 END_TEST
 
+/* ---- how fast it is served, and whom ------------------------------------------------------------- */
+
+#define MS 1000000ull
+
+/* As percentiles are: within so much of what is right. */
+static void expect_time(double seconds, double right) {
+	ck_assert_double_le(seconds, right * (1 + QUANTILE_ERROR));
+	ck_assert_double_ge(seconds, right * (1 - QUANTILE_ERROR));
+}
+
+static uint32_t counted(const Caravan__Histogram *h, size_t i) {
+	uint32_t n;
+	ck_assert_uint_eq(h->buckets.len, WIRE_BOUNDS * sizeof n);
+	memcpy(&n, h->buckets.data + i * sizeof n, sizeof n);
+	return n;
+}
+
+/* A prompt of 9 tokens is in the queue for 400 ms and computed for 100; 20 tokens follow, 80 ms apart.  All of it is seen in the
+ * minute and the hour, and leaves them. */
+START_TEST(rates_and_times) {
+	begin(1);
+	Caravan__ModelState s = serving_state("m");
+	ck_assert(s.minute->tokens_per_second == 0 && s.hour->prompt_tokens_per_second == 0);
+	ck_assert(!s.minute->first_token && !s.hour->inter_token && !s.first_token && !s.inter_token);
+	uint64_t first = bare_submit(OTHER, COORDINATOR, "m", ids, 9, 20);
+	const struct received *step = next_step();
+	sim_for(1000); /* the first one is never answered */
+	bare_submit(GATEWAY, COORDINATOR, "m", ids, 9, 21);
+	serving_settle();
+	sim_for(400);
+	bare_cancel(OTHER, COORDINATOR, first);
+	do_step(step);
+	for (int i = 0; i <= 20; i++) {
+		ck_assert_ptr_nonnull(step = next_step());
+		sim_for(i ? 80 : 100);
+		do_step(step);
+	}
+	expect_idle();
+	s = serving_state("m");
+	double age = s.seconds;
+	ck_assert_double_ge(age, 3.1);
+	ck_assert_double_le(age, 3.2);
+	ck_assert_double_eq_tol(s.minute->seconds, age, 0.001);
+	ck_assert_double_eq_tol(s.hour->seconds, age, 0.001);
+	ck_assert_double_eq_tol(s.minute->tokens_per_second, 21 / age, 0.001);
+	ck_assert_double_eq_tol(s.hour->tokens_per_second, 21 / age, 0.001);
+	ck_assert_double_eq_tol(
+	        s.minute->prompt_tokens_per_second, 9 / age, 0.001); /* the other's step was cancelled */
+	ck_assert_double_gt(s.tokens_per_second, 21 / age / 2);
+	ck_assert_double_gt(s.prompt_tokens_per_second, 0);
+	const Caravan__ServingStats *spans[] = {s.minute, s.hour};
+	for (int i = 0; i < 2; i++) {
+		ck_assert_uint_eq(spans[i]->first_token->count, 1);
+		expect_time(spans[i]->first_token->p50, 0.5);
+		expect_time(spans[i]->first_token->p99, 0.5);
+		ck_assert_uint_eq(spans[i]->inter_token->count, 20);
+		expect_time(spans[i]->inter_token->p50, 0.08);
+		expect_time(spans[i]->inter_token->p90, 0.08);
+	}
+	ck_assert_uint_eq(s.first_token->count, 1);
+	ck_assert_uint_eq(s.inter_token->count, 20);
+	ck_assert_uint_eq(counted(s.inter_token, 4), 20); /* above 50 ms, not above 100 */
+	ck_assert_double_eq_tol(s.inter_token->sum, 1.6, 0.01);
+	/* it leaves the minute, and then the hour */
+	sim_for(70 * 1000);
+	s = serving_state("m");
+	ck_assert(s.tokens_per_second == 0 && s.minute->tokens_per_second == 0);
+	ck_assert(!s.minute->first_token && !s.minute->inter_token);
+	ck_assert_double_ge(s.minute->seconds, 59);
+	ck_assert_double_le(s.minute->seconds, 60);
+	ck_assert_double_eq_tol(s.hour->tokens_per_second, 21 / s.seconds, 0.001);
+	expect_time(s.hour->inter_token->p50, 0.08);
+	sim_for(3600 * 1000);
+	s = serving_state("m");
+	ck_assert(s.hour->tokens_per_second == 0 && !s.hour->first_token && !s.hour->inter_token);
+	ck_assert_uint_eq(s.inter_token->count, 20);
+	serving_end();
+}
+END_TEST
+
+/* Tokens that come together share their time; a long one of another kind is seen in the percentiles above it. */
+START_TEST(times_of_several_tokens) {
+	struct serving_stats *stats;
+	Caravan__ModelState s = CARAVAN__MODEL_STATE__INIT;
+	ck_assert_int_eq(serving_stats_create(&stats, 0), 0);
+	for (unsigned i = 0; i < 24; i++)
+		serving_stats_inter_token(stats, 1000 * MS, 4, 200 * MS);
+	serving_stats_inter_token(stats, 1000 * MS, 4, 4000 * MS);
+	serving_stats_state(stats, 2000 * MS, &s);
+	ck_assert_uint_eq(s.minute->inter_token->count, 100);
+	expect_time(s.minute->inter_token->p50, 0.05);
+	expect_time(s.minute->inter_token->p90, 0.05);
+	expect_time(s.minute->inter_token->p99, 1);
+	ck_assert_ptr_null(s.minute->first_token);
+	ck_assert_double_eq_tol(s.inter_token->sum, 24 * 0.2 + 4, 1e-6);
+	/* longer than every bound: only in the count */
+	serving_stats_first_token(stats, 1000 * MS, 301000 * MS);
+	serving_stats_first_token(stats, 1000 * MS, 300000 * MS);
+	serving_stats_state(stats, 2000 * MS, &s);
+	ck_assert_uint_eq(s.first_token->count, 2);
+	ck_assert_uint_eq(counted(s.first_token, WIRE_BOUNDS - 1), 1);
+	/* a model that is younger than a second has no rate of thousands */
+	serving_stats_generated(stats, 1000 * MS, 5);
+	serving_stats_state(stats, 2000 * MS, &s);
+	ck_assert_double_eq_tol(s.minute->tokens_per_second, 2.5, 1e-6);
+	serving_stats_destroy(stats);
+	ck_assert_int_eq(serving_stats_create(&stats, 5000 * MS), 0);
+	serving_stats_generated(stats, 5001 * MS, 5);
+	serving_stats_state(stats, 5002 * MS, &s);
+	ck_assert_double_eq_tol(s.minute->tokens_per_second, 5, 1e-6);
+	serving_stats_destroy(stats);
+}
+END_TEST
+
+/* What is known of a sequence, from its arrival to its end. */
+START_TEST(streams_of_a_model) {
+	begin(1);
+	Caravan__ModelState s = serving_state("m");
+	ck_assert_uint_eq(s.n_streams + s.streams_total, 0);
+	bare_submit(GATEWAY, COORDINATOR, "m", ids, 100, 5);
+	uint64_t waits = bare_submit(OTHER, COORDINATOR, "m", ids, 9, 7);
+	const struct received *step = next_step(); /* 64 rows of the prompt, then the rest */
+	sim_for(2000);
+	s = serving_state("m");
+	ck_assert_uint_eq(s.n_streams, 2);
+	ck_assert_uint_eq(s.streams_total, 2);
+	const Caravan__StreamState *one = s.streams[0], *two = s.streams[1];
+	ck_assert_uint_ne(one->id, two->id);
+	ck_assert_int_eq(one->phase, CARAVAN__STREAM_PHASE__STREAM_PROMPT);
+	ck_assert_int_eq(two->phase, CARAVAN__STREAM_PHASE__STREAM_QUEUED);
+	ck_assert_mem_eq(one->gateway.data, &serving[GATEWAY].keys.public, 32);
+	ck_assert_mem_eq(two->gateway.data, &serving[OTHER].keys.public, 32);
+	ck_assert_double_eq_tol(one->age, 2, 0.1);
+	ck_assert(one->prompt == 100 && one->prompt_done == 0 && one->generated == 0 && one->limit == 5);
+	ck_assert(one->place == 0 && one->first_token == 0 && one->blocks == 2);
+	ck_assert(two->place == 1 && two->prompt == 9 && two->limit == 7 && two->blocks == 0);
+	do_step(step);
+	s = serving_state("m");
+	ck_assert_uint_eq(s.streams[0]->prompt_done, 64);
+	ck_assert_int_eq(s.streams[0]->phase, CARAVAN__STREAM_PHASE__STREAM_PROMPT);
+	do_steps(3);
+	s = serving_state("m");
+	one = s.streams[0];
+	ck_assert_int_eq(one->phase, CARAVAN__STREAM_PHASE__STREAM_GENERATING);
+	ck_assert(one->prompt_done == 100 && one->generated == 3 && one->cached == 0);
+	ck_assert_double_gt(one->tokens_per_second, 0);
+	ck_assert_double_eq_tol(one->first_token, 2, 0.1);
+	bare_cancel(OTHER, COORDINATOR, waits);
+	do_steps(2);
+	s = serving_state("m");
+	ck_assert_uint_eq(s.n_streams + s.streams_total, 0);
+	/* the same beginning again: in the cache, and not computed */
+	bare_submit(OTHER, COORDINATOR, "m", ids, 101, 5);
+	next_step();
+	s = serving_state("m");
+	ck_assert_uint_eq(s.streams[0]->cached, 64);
+	ck_assert_uint_eq(s.streams[0]->prompt_done, 64);
+	serving_end();
+}
+END_TEST
+
+/* Of very many, some are listed and all are counted; of all models of a node together, too. */
+START_TEST(very_many_streams) {
+	serving_begin(1, 4, 0);
+	serving_load(&(struct serving_spec){
+	        .coordinator = COORDINATOR, .stages = 1, .stage = {STAGE}, .parallel = 2});
+	serving_load(&(struct serving_spec){
+	        .name = "n", .coordinator = COORDINATOR, .stages = 1, .stage = {STAGE}, .parallel = 2});
+	for (unsigned i = 0; i < 100; i++) {
+		bare_submit(i % 2 ? GATEWAY : OTHER, COORDINATOR, "m", ids, 9, 7);
+		if (i < 63)
+			bare_submit(GATEWAY, COORDINATOR, "n", ids, 9, 7);
+	}
+	serving_settle();
+	Caravan__ModelState m = serving_state("m"), n = serving_state("n");
+	ck_assert_uint_eq(m.n_streams, WIRE_STREAMS_MAX);
+	ck_assert_uint_eq(m.streams_total, 100);
+	ck_assert_uint_eq(n.n_streams, 63);
+	ck_assert_uint_eq(n.streams_total, 63);
+	for (size_t i = 0; i < m.n_streams; i++)
+		ck_assert_int_eq(m.streams[i]->phase == CARAVAN__STREAM_PHASE__STREAM_QUEUED, i >= 2);
+	/* all of it is what the others accept */
+	Caravan__NodeState state = CARAVAN__NODE_STATE__INIT;
+	Caravan__Ping ping = CARAVAN__PING__INIT;
+	Caravan__Envelope e = WIRE_ENVELOPE(PING, ping, &ping);
+	char err[300];
+	serve_state(serving[COORDINATOR].serve, &state);
+	state.cpu = state.version = (char *)"";
+	ping.state = &state;
+	ck_assert_msg(wire_valid(&e, 0, WIRE_ROUTER, err, sizeof err), "%s", err);
+	ck_assert_uint_lt(caravan__envelope__get_packed_size(&e), 12u << 10);
+	serving_end();
+}
+END_TEST
+
 static Suite *suite(void) {
 	Suite *s = suite_create("coordinator");
 	TCase *t = tcase_create("submissions");
@@ -462,6 +659,14 @@ static Suite *suite(void) {
 	tcase_add_test(t, the_queue_is_bounded);
 	tcase_add_test(t, logits_wait_for_the_client);
 	tcase_add_test(t, a_gateway_that_cannot_be_told);
+	suite_add_tcase(s, t);
+	t = tcase_create("figures");
+	tcase_set_timeout(t, 120);
+	tcase_add_checked_fixture(t, setup, NULL);
+	tcase_add_test(t, rates_and_times);
+	tcase_add_test(t, times_of_several_tokens);
+	tcase_add_test(t, streams_of_a_model);
+	tcase_add_test(t, very_many_streams);
 	suite_add_tcase(s, t);
 	return s;
 }

@@ -580,8 +580,17 @@ START_TEST(drafts_change_nothing) {
 		ck_assert_uint_lt(s.steps, s.tokens);
 	}
 	expect_idle("m");
+	/* tokens that a step brings together share its time: none comes after nothing; drafts are nobody's answers */
+	uint64_t asked = 1 + 2 + 3 + (biased && smaller ? 3 : 0);
+	ck_assert_uint_eq(s.first_token->count, asked);
+	ck_assert_uint_eq(s.inter_token->count, s.tokens - asked);
+	ck_assert_double_gt(s.hour->inter_token->p50, 0.001);
 	if (smaller) {
-		ck_assert_uint_gt(serving_state("m-draft").steps, 50);
+		s = serving_state("m-draft");
+		ck_assert_uint_gt(s.steps, 50);
+		ck_assert_ptr_null(s.first_token);
+		ck_assert_ptr_null(s.inter_token);
+		ck_assert(s.hour->tokens_per_second == 0 && s.hour->prompt_tokens_per_second == 0);
 		expect_idle("m-draft");
 	}
 }
