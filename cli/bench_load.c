@@ -16,11 +16,11 @@
 
 struct stream {
 	struct client client;
-	char *text; /* of its prompt, from bench_prepare to bench_send */
+	char *text; /* of its prompt */
 	size_t len;
 	bool running;
 	double sent, first, ended;
-	uint32_t prompt, generated, asked;
+	uint32_t prompt, cached, generated, asked;
 };
 
 struct bench_load {
@@ -176,10 +176,13 @@ static int bench_take(struct stream *s) {
 		return fail("%s", env->ctl_error->message);
 	case CARAVAN__ENVELOPE__BODY_CTL_END:
 		s->ended = bench_now();
+		if (s->first == 0) /* no token had a text */
+			s->first = s->ended;
 		s->running = false;
 		if (!env->ctl_end->finished)
 			return fail("the daemon sent no result");
 		s->prompt = env->ctl_end->finished->prompt;
+		s->cached = env->ctl_end->finished->cached;
 		s->generated = env->ctl_end->finished->generated;
 		if (s->generated != s->asked)
 			return fail("an answer ended after %u of %u tokens%s%s", s->generated, s->asked,
@@ -221,22 +224,21 @@ double bench_sort(double *v, size_t n) {
 	return n ? (v[(n - 1) / 2] + v[n / 2]) / 2 : 0;
 }
 
-/* A stream whose answer had no text, or one token, has no rate. */
+/* A stream whose answer had no text before its end, or one token, has no rate. */
 static void bench_figure(const struct bench_load *l, unsigned streams, struct bench_figures *out) {
 	double first[BENCH_STREAMS_MAX], rate[BENCH_STREAMS_MAX];
 	double begun = 0, computed = 0, begin = 0, end = 0;
 	uint64_t later = 0;
-	size_t firsts = 0, rates = 0;
+	size_t rates = 0;
 	*out = (struct bench_figures){0};
 	for (unsigned i = 0; i < streams; i++) {
 		const struct stream *s = &l->stream[i];
 		out->prompt += s->prompt;
 		out->generated += s->generated;
+		out->cached += s->cached;
 		if (begun == 0 || s->sent < begun)
 			begun = s->sent;
-		if (s->first == 0)
-			continue;
-		first[firsts++] = s->first - s->sent;
+		first[i] = s->first - s->sent;
 		computed = s->first > computed ? s->first : computed;
 		if (s->generated < 2 || s->ended <= s->first)
 			continue;
@@ -245,7 +247,7 @@ static void bench_figure(const struct bench_load *l, unsigned streams, struct be
 		begin = begin == 0 || s->first < begin ? s->first : begin;
 		end = s->ended > end ? s->ended : end;
 	}
-	out->first = bench_sort(first, firsts);
+	out->first = bench_sort(first, streams);
 	out->stream_rate = bench_sort(rate, rates);
 	if (computed > begun)
 		out->prompt_rate = (double)out->prompt / (computed - begun);
@@ -253,16 +255,17 @@ static void bench_figure(const struct bench_load *l, unsigned streams, struct be
 		out->rate = (double)later / (end - begin);
 }
 
-int bench_load_run(struct bench_load *l, unsigned prompt, unsigned generate, unsigned streams,
-        struct bench_figures *out) {
-	for (; l->streams < streams; l->streams++) {
-		int rc = client_open(&l->stream[l->streams].client, l->control);
-		if (rc != 0)
-			return rc;
-	}
+int bench_load_prompts(struct bench_load *l, unsigned prompt, unsigned streams) {
 	int rc = 0;
+	for (; rc == 0 && l->streams < streams; l->streams += rc == 0)
+		rc = client_open(&l->stream[l->streams].client, l->control);
 	for (unsigned i = 0; rc == 0 && i < streams; i++)
 		rc = bench_prepare(l, &l->stream[i], prompt);
+	return rc;
+}
+
+int bench_load_run(struct bench_load *l, unsigned generate, unsigned streams, struct bench_figures *out) {
+	int rc = 0;
 	for (unsigned i = 0; rc == 0 && i < streams; i++)
 		rc = bench_send(l, &l->stream[i], generate);
 	if (rc == 0)

@@ -63,22 +63,38 @@ shared_step() { asked alpha 'models[0].step_sequences_max' '>=' 2; }
 check "steps carried rows of several of them" wait_for 3 shared_step
 
 # ---- measured --------------------------------------------------------------------------------------------
-on gamma bench --json --prompt 40,200 --streams 1,5 --generate 24 --runs 3 >"$dir/bench"
+began=$(date -u +%FT%TZ)
+on gamma bench --json --prompt 40,200 --streams 5 --generate 24 --runs 2 --svg "$dir/bench.svg" >"$dir/bench"
 bench_has() { json "$1" <"$dir/bench"; }
-check "bench has a result for each length and number of streams" bench_has "[(r['prompt'], r['streams']) for r in j['results']] == [(40, 1), (40, 5), (200, 1), (200, 5)]"
+check "bench has a result for each length of prompts" bench_has "[(r['prompt'], r['streams']) for r in j['results']] == [(40, 5), (200, 5)]"
 check "its prompts are as long as asked for, or a little shorter" bench_has "all(.9 * r['prompt'] <= r['prompt_tokens'] / r['streams'] <= r['prompt'] for r in j['results'])"
 check "its answers have as many tokens as were asked for" bench_has "all(r['generated_tokens'] == r['streams'] * 24 for r in j['results'])"
 check "medians lie within their ranges" bench_has "all(0 <= r[f]['low'] <= r[f]['median'] <= r[f]['high'] > 0 for r in j['results']
 	for f in ('first_token_seconds', 'prompt_tokens_per_second', 'stream_tokens_per_second', 'tokens_per_second'))"
-check "the time of steps is told for each stage" bench_has "all([s.get('node', 'ends') for s in r['stages']] == ['ends'] + [s['node'] for s in stages] and
-	all(s['computed_seconds'] > 0 for s in r['stages']) for stages in [$(on alpha status --json | json "j['models'][0]['stages']")] for r in j['results'])"
-on beta bench --prompt 8 --generate 4 --streams 20 --runs 1 >"$dir/bench.table"
-check "it prints a table of 80 columns" sh -c 'test "$(wc -L <"$0")" -le 80 && grep -Eq "^  8 +20 +[0-9.]+ ms +[0-9]" "$0" && grep -q "embedding, output .*%" "$0"' "$dir/bench.table"
+check "answers are made to prompts that were computed before" bench_has "all(r['cached_tokens'] >= r['prompt_tokens'] / 2 for r in j['results'] if r['prompt'] == 200)"
+check "the time of steps is told for each stage, of prompts and of answers" bench_has "all([s.get('node', 'ends') for s in r['stages']] == ['ends'] + [s['node'] for s in stages] and
+	all(s[p]['computed_seconds'] > 0 for s in r['stages'] for p in ('prefill', 'decode')) for stages in [$(on alpha status --json | json "j['models'][0]['stages']")] for r in j['results'])"
+check "it says which nodes, and when" bench_has "j['nodes'] == ['alpha', 'beta', 'gamma'] and '$began' <= j['date'] <= '$(date -u +%FT%TZ)'"
+drawn() { # TEXT: the picture is one, with a dot for each of four rates, the nodes, and that text
+	python3 -c 'import sys, xml.dom.minidom as x
+d = x.parse(sys.argv[1])
+t = [e.firstChild.data for e in d.getElementsByTagName("text")]
+sys.exit(not (d.documentElement.tagName == "svg" and len(d.getElementsByTagName("circle")) == 4 and {"3 nodes: alpha, beta, gamma", "beta", sys.argv[2]} <= set(t)))' "$dir/bench.svg" "$1"
+}
+check "its picture has a dot for each rate, and the nodes" drawn "prompts of 40 tokens"
+on beta bench --prompt 8 --generate 4 --streams 2,20 --runs 1 --svg "$dir/bench.svg" >"$dir/bench.table"
+check "a smaller picture takes the place of it" drawn "Decode, prompts of 8 tokens, 20 streams"
+check "it prints a table of 80 columns" sh -c 'test "$(wc -L <"$0")" -le 80 && grep -Eq "^  8 +2 +[0-9.]+ ms +[0-9]" "$0" && grep -Eq "^  8 +20 +[0-9.]+ ms +[0-9]" "$0" && test "$(grep -c "embedding, output .*%" "$0")" = 4' "$dir/bench.table"
 refused() { # PATTERN COMMAND...
 	pattern=$1
 	shift
 	says 1 "$pattern" "$@"
 }
+steps() { on alpha status --json | json "sum(m['steps'] for m in j['models'])"; }
+before=$(steps)
+check "a picture that cannot be written is refused" refused "cannot write $dir/nowhere/a.svg: No such file or directory" on beta bench --prompt 8 --svg "$dir/nowhere/a.svg"
+sleep 1.2
+check "before anything is measured" test "$(steps)" = "$before"
 check "what does not fit the context is refused" refused "512 tokens of a prompt and 64 of an answer do not fit the context of stories, 512 tokens" on beta bench --prompt 512 --generate 64
 check "a file is not measured before it is loaded" refused "load the file first" on beta bench -m "$demo"
 check "so is a model that there is not" refused "there is no model ghost" on beta bench -m ghost
