@@ -158,6 +158,8 @@ void http_api_reload(struct http_api *a) {
 }
 
 void http_api_models_changed(struct http_api *a) {
-	if (a)
-		completions_models_changed(a->routes->completions);
+	if (!a)
+		return;
+	completions_models_changed(a->routes->completions);
+	live_changed(a->routes->live);
 }

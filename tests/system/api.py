@@ -632,6 +632,46 @@ def agents():
     case("and its tools count", a.json["input_tokens"] > b.json["input_tokens"] > 1, a, b)
 
 
+# ---- the cluster ----------------------------------------------------------------------------------------------------
+
+# what is another moment's another time
+PASSING = ("_seconds", "_hz", "_celsius", "_free", "rate", "_per_second", "_bandwidth", "_used", "_bytes", "rows")
+
+
+def lasting(o):
+    if isinstance(o, dict):
+        return {k: lasting(v) for k, v in o.items() if not k.endswith(PASSING)}
+    return [lasting(v) for v in o] if isinstance(o, list) else o
+
+
+def shape(o):
+    return {k: shape(v) for k, v in o.items()} if isinstance(o, dict) else [shape(v) for v in o] if isinstance(o, list) else type(o).__name__
+
+
+def cluster():
+    a = beta.get("/v1/cluster")
+    status = json.loads(subprocess.run(["caravan", "status", "--control", where + "/beta/control.sock", "--json"], capture_output=True).stdout)
+    case("the cluster is what caravan status --json says there", a.status == 200 and a.type == "application/json" and lasting(a.json) == lasting(status) and len(a.json["nodes"]) == 3, a, status)
+    layers = [(s["node"], s["first"], s["last"]) for m in a.json["models"] for s in m["stages"] if m["name"] == "stories"]
+    case("with who has which layers, and the links between them", [x[0] for x in layers] == ["alpha", "beta", "gamma"] and all(s["link"]["up"] and s["link"]["round_trip_seconds"] > 0 for m in a.json["models"] for s in m["stages"]), layers, a)
+    s = Stream(beta, "GET", "/v1/cluster/live").read(until=1)
+    head, first = s.bytes.decode().split("data: ", 1)
+    case("live, it comes as an event", s.r.getheader("Content-Type") == "text/event-stream" and head == "event: cluster\n" and shape(lasting(json.loads(first))) == shape(lasting(a.json)), s.bytes)
+    tokens = lambda text: [m["tokens"] for m in json.loads(text.split("data: ", 1)[1])["models"] if m["name"] == "stories"][0]
+    before = tokens(s.bytes.decode())
+    beta.post("/v1/completions", dict(SAMPLED, model="stories", prompt=PROMPT, max_tokens=7))
+    seen = []
+    while len(seen) < 20 and not any(n >= before + 7 for n in seen):
+        seen.append(tokens(s.read(until=s.bytes.count(b"\n\n") + 1).bytes.decode().split("\n\n")[-2]))
+    case("and again when it has changed", seen[-1] >= before + 7, before, seen)
+    s.cut()
+    watchers = [Stream(beta, "GET", "/v1/cluster/live") for _ in range(64)]
+    one_more = beta.get("/v1/cluster/live")
+    case("no more than 64 may watch", [w.r.status for w in watchers] == [200] * 64 and one_more.status == 429, one_more)
+    for w in watchers:
+        w.cut()
+
+
 # ---- metrics --------------------------------------------------------------------------------------------------------
 
 
@@ -898,6 +938,8 @@ def keys():
     case("typed from the document: keys", p.returncode == 0 and p.stdout.count('"object":"list"') + p.stdout.count('"object": "list"') == 2 and "every request over HTTP needs a key" in p.stderr, p)
     a = beta.get("/v1/models")
     case("from then on others are refused", a.status == 401, a)
+    a = [beta.get("/v1/cluster"), beta.get("/v1/cluster/live")]
+    case("and the cluster shows itself to nobody else", [b.status for b in a] == [401, 401], *a)
 
 
 def named(model="named", want="<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"):

@@ -39,7 +39,7 @@ on alpha run --temp 0.8 --seed 7 -n 40 "Once upon a time" >"$dir/run.7"
 on beta run --temp 0.8 --seed 8 -n 40 "Once upon a time" >"$dir/run.8"
 on gamma run --temp 0 -n 60 "Lily and Tom went to the" >"$dir/run.greedy"
 on alpha tokenize "Once upon a time" >"$dir/run.tokens"
-requests models openai chat responses llama biases constrained ollama anthropic errors clients metrics
+requests models openai chat responses llama biases constrained ollama anthropic errors clients cluster metrics
 
 # ---- a template with control tokens and tools ------------------------------------------------------------------
 require python3 "$top_srcdir/tests/system/api.py" template "$demo" "$dir/chatty.gguf"

@@ -1,6 +1,7 @@
 /* routes: see routes.h. */
 #include "daemon/api/routes/routes.h"
 #include "daemon/api/routes/anthropic.h"
+#include "daemon/api/routes/cluster.h"
 #include "daemon/api/routes/llama.h"
 #include "daemon/api/routes/ollama.h"
 #include "daemon/api/routes/openai.h"
@@ -22,7 +23,8 @@ const struct http_route *routes_table(size_t *n) {
 		size_t n;
 	} parts[] = {{openai_routes, openai_nroutes}, {responses_routes, responses_nroutes},
 	        {anthropic_routes, anthropic_nroutes}, {ollama_routes, ollama_nroutes},
-	        {llama_routes, llama_nroutes}, {streams_routes, streams_nroutes}, {web_routes, web_nroutes}};
+	        {llama_routes, llama_nroutes}, {streams_routes, streams_nroutes},
+	        {cluster_routes, cluster_nroutes}, {web_routes, web_nroutes}};
 	*n = 0;
 	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
 		for (size_t k = 0; k < parts[i].n; k++) {
@@ -50,7 +52,7 @@ int routes_create(struct routes **out, struct loop *loop, struct serve *s, const
 	char hex[NODE_ID_HEX];
 	if (!r || kept_create(&r->kept, &(struct kept_limits){0}) != 0 ||
 	        stream_relays_create(&r->relays, loop, serve_members(s)) != 0 ||
-	        completions_create(&r->completions, loop, s) != 0) {
+	        completions_create(&r->completions, loop, s) != 0 || live_create(&r->live, loop, s) != 0) {
 		routes_destroy(r);
 		return -ENOMEM;
 	}
@@ -66,6 +68,8 @@ int routes_attach(struct routes *r, struct loop *loop, struct loop *http, struct
 	int rc = completions_attach(r->completions, http);
 	if (rc == 0)
 		rc = stream_relays_attach(r->relays, http);
+	if (rc == 0)
+		rc = live_attach(r->live, http);
 	if (rc == 0)
 		rc = lend_create(&r->lend, loop, http, serve_members(s), r->kept);
 	return rc;
@@ -87,6 +91,7 @@ void routes_destroy(struct routes *r) {
 	lend_destroy(r->lend);
 	stream_relays_destroy(r->relays);
 	completions_destroy(r->completions);
+	live_destroy(r->live);
 	kept_destroy(r->kept);
 	free(r);
 }

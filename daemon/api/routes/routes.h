@@ -8,6 +8,7 @@
 #define DAEMON_API_ROUTES_ROUTES_H
 #include "daemon/api/completion.h"
 #include "daemon/api/http/http.h"
+#include "daemon/api/live.h"
 #include "daemon/api/metrics.h"
 #include "daemon/api/streams/lend.h"
 #include "daemon/api/streams/relay.h"
@@ -15,6 +16,7 @@
 /* The handlers' arg. */
 struct routes {
 	struct completions *completions;
+	struct live *live;
 	const struct model_alias *alias;
 	size_t naliases;
 	struct metrics metrics;

@@ -3,6 +3,7 @@
 #include "daemon/api/routes/fields.h"
 #include "tests/unit/api/exchange.h"
 #include <check.h>
+#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -1122,6 +1123,60 @@ START_TEST(no_infill) {
 }
 END_TEST
 
+/* ---- the cluster ---------------------------------------------------------------------------------- */
+
+static void look(const char *path) {
+	fake_ask(&x, HTTP_GET, path, "", 0);
+}
+
+START_TEST(cluster_once) {
+	look("/v1/cluster");
+	ck_assert(!x.ended && fake_looks == 1);
+	fake_report("{\"healthy\":true}");
+	ck_assert(fake_looks == 0);
+	expect_whole(200, "{\"healthy\":true}");
+	/* one who goes before */
+	fake_done(&x);
+	look("/v1/cluster");
+	fake_done(&x);
+	ck_assert(fake_looks == 0);
+	x = (struct http_exchange){0};
+}
+END_TEST
+
+START_TEST(cluster_live) {
+	look("/v1/cluster/live");
+	ck_assert(x.streaming && strcmp(x.type, "text/event-stream") == 0);
+	x.slow = true;
+	fake_report("{\"healthy\":true}");
+	fake_report("{\"healthy\":false}"); /* what it has not read is not added to */
+	x.unwritten = 0;
+	fake_report("{}");
+	ck_assert_str_eq(x.out, "event: cluster\ndata: {\"healthy\":true}\n\nevent: cluster\ndata: {}\n\n");
+	ck_assert(!x.ended && fake_looks == 1);
+	fake_report(NULL); /* it has watched long enough */
+	ck_assert(x.ended && !x.cut && fake_looks == 0);
+	fake_done(&x);
+	look("/v1/cluster/live"); /* one who goes */
+	fake_done(&x);
+	ck_assert(fake_looks == 0);
+	x = (struct http_exchange){0};
+}
+END_TEST
+
+START_TEST(cluster_refused) {
+	static const struct {
+		int rc, status;
+		const char *retry;
+	} rows[] = {{-EBUSY, 429, "5"}, {-ENOMEM, 500, ""}};
+	fake_look_refused = rows[_i].rc;
+	look("/v1/cluster/live");
+	fake_look_refused = 0;
+	ck_assert(x.ended && x.status == rows[_i].status);
+	ck_assert_str_eq(x.retry_after, rows[_i].retry);
+}
+END_TEST
+
 static Suite *suite(void) {
 	Suite *s = suite_create("routes");
 	TCase *t = tcase_create("tools");
@@ -1188,6 +1243,12 @@ static Suite *suite(void) {
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_loop_test(t, infill, 0, (int)(sizeof infills / sizeof *infills));
 	tcase_add_loop_test(t, no_infill, 0, (int)(sizeof no_infills / sizeof *no_infills));
+	suite_add_tcase(s, t);
+	t = tcase_create("cluster");
+	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_add_test(t, cluster_once);
+	tcase_add_test(t, cluster_live);
+	tcase_add_loop_test(t, cluster_refused, 0, 2);
 	suite_add_tcase(s, t);
 	return s;
 }

@@ -98,6 +98,60 @@ void completion_convert_drop(struct conversion *v) {
 	fake.released++;
 }
 
+/* ---- those who look at the cluster ---------------------------------------------------------------- */
+
+struct live_watcher {
+	live_fn *report;
+	void *arg;
+};
+
+unsigned fake_looks;
+int fake_look_refused;
+static struct live_watcher watcher; /* one at a time */
+
+int live_create(struct live **out, struct loop *loop, struct serve *s) {
+	(void)loop;
+	(void)s;
+	*out = NULL;
+	return 0;
+}
+
+int live_attach(struct live *l, struct loop *http) {
+	(void)l;
+	(void)http;
+	return 0;
+}
+
+void live_changed(struct live *l) {
+	(void)l;
+}
+
+void live_destroy(struct live *l) {
+	(void)l;
+}
+
+int live_watch(struct live_watcher **out, struct live *l, live_fn *report, void *arg) {
+	(void)l;
+	*out = NULL;
+	if (fake_look_refused)
+		return fake_look_refused;
+	FAKE_MUST(fake_looks == 0);
+	watcher = (struct live_watcher){report, arg};
+	fake_looks++;
+	*out = &watcher;
+	return 0;
+}
+
+void live_release(struct live_watcher *w) {
+	FAKE_MUST(w == &watcher && fake_looks == 1);
+	fake_looks = 0;
+}
+
+void fake_report(const char *json) {
+	if (fake_looks)
+		(void)watcher.report(watcher.arg, json, json ? strlen(json) : 0);
+}
+
 /* ---- the server ---------------------------------------------------------------------------------- */
 
 const char *http_path(const struct http_exchange *x) {
@@ -268,7 +322,7 @@ void fake_end(void) {
 	free(fake.grammar);
 	fake.text = NULL;
 	fake.grammar = NULL;
-	FAKE_MUST(fake.started == fake.released);
+	FAKE_MUST(fake.started == fake.released && fake_looks == 0);
 }
 
 void fake_ask(

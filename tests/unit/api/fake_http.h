@@ -58,6 +58,10 @@ void fake_ask(
 void fake_ask_again(struct http_exchange *x);
 void fake_written(struct http_exchange *x); /* its client has read everything */
 void fake_done(struct http_exchange *x);
+/* Those who look at the cluster are told this; NULL: that it has been long enough. */
+void fake_report(const char *json);
+extern unsigned fake_looks;   /* of them now */
+extern int fake_look_refused; /* what live_watch says; 0: it begins */
 /* Events of choice 0. */
 void fake_text(const char *text);
 void fake_finish(Caravan__Reason reason);
