@@ -1,8 +1,9 @@
-/* caravan status: health and throughput of the cluster, once or again and again: the verdict, what is wrong and what to do, then
- * tables. */
+/* caravan status: health and throughput of the cluster, once or again and again: the verdict, what is wrong and what to do, what
+ * is served and how fast, then tables of nodes. */
 #include "cli/advice.h"
 #include "cli/command.h"
 #include "cli/report.h"
+#include "cli/speed.h"
 #include "cli/table.h"
 #include "common/size.h"
 #include "daemon/plan/advice.h"
@@ -22,13 +23,14 @@ enum { OPT_JSON = OPT_OWN, OPT_WATCH };
 static const struct option longs[] = {
         {"json", no_argument, NULL, OPT_JSON}, {"watch", no_argument, NULL, OPT_WATCH}, ARGS_COMMON};
 
-static const char help[] = "Prints whether the cluster is healthy, then any problems and what to do about\n"
-                           "them, then the nodes, their machines and the models.  Exit status 0 only when\n"
-                           "the cluster is healthy: every node is up, and every model serves or is being\n"
-                           "loaded.\n"
-                           "\n"
-                           "  --watch                print it every second, until Ctrl-C\n"
-                           "  --json                 print the same facts as JSON\n";
+static const char help[] =
+        "Prints whether the cluster is healthy, then any problems and what to do about\n"
+        "them, what is served and how fast, and the nodes with their machines and layers.\n"
+        "Exit status 0 only when the cluster is healthy: every node is up, and every model\n"
+        "serves or is being loaded.\n"
+        "\n"
+        "  --watch                print it every second, until Ctrl-C\n"
+        "  --json                 print the same facts as JSON\n";
 
 /* ---- the verdict ---- */
 
@@ -186,12 +188,15 @@ static void status_print_stages(const struct report *r, const Caravan__ReportMod
 static void status_print_copies(const Caravan__ModelState *s) {
 	if (!s->copies)
 		return;
+	uint32_t disks = s->disks ? s->disks : s->copies;
 	if (s->copy_missing)
 		table_say(4, "copies on disk: %.0f%% of %u copies done, %s to go",
 		        100 * (1 - (double)s->copy_missing / (double)s->copy_bytes), s->copies,
 		        size_text((double)s->copy_missing).s);
+	else if (disks != s->copies)
+		table_say(4, "copies on disk: %u of each part (%u wanted)", disks, s->copies);
 	else
-		table_say(4, "copies on disk: %u of each part", s->copies);
+		table_say(4, "copies on disk: %u of each part", disks);
 	if (*s->at_risk)
 		table_say(4, "%s: %s",
 		        s->copy_missing ? "at risk until copied" : "at risk with a single copy", s->at_risk);
@@ -222,11 +227,14 @@ static void status_print_times(const struct report *r, const Caravan__ReportMode
 
 /* Current work, reported by the coordinator: only valid while that is up and the model serves. */
 static void status_print_work(const Caravan__ModelState *s) {
-	char now[64] = "idle";
+	char now[48] = "idle";
 	if (s->sequences || s->queued)
-		snprintf(now, sizeof now, "%.1f tokens/s now, %u running, %u waiting", s->tokens_per_second,
-		        s->sequences, s->queued);
+		snprintf(now, sizeof now, "%u running, %u waiting", s->sequences, s->queued);
 	table_say(4, "%s; %llu tokens since it was loaded", now, (unsigned long long)s->tokens);
+	if (s->sequences || s->queued || speed_is_any(s))
+		table_say(4, "%s", speed_rates(s).s);
+	if (*speed_waits(s).s)
+		table_say(4, "%s", speed_waits(s).s);
 	if (s->drafted)
 		table_say(4, "drafted: %llu tokens, of which %llu were accepted",
 		        (unsigned long long)s->drafted, (unsigned long long)s->accepted);
@@ -242,18 +250,26 @@ static void status_print_model(const struct report *r, const Caravan__ReportMode
 	        p->kv ? kern_kv_name(p->kv) : "");
 	if (*p->draft)
 		table_say(4, "drafts by model %s", p->draft);
-	status_print_stages(r, m);
-	for (size_t i = 0; serves && i < p->n_stages; i++)
-		status_print_reading(r, m, i);
+	if (serves && m->state)
+		status_print_work(m->state);
 	if (p->seconds > 0)
 		table_say(4, "predicted: %s for one stream, %s for %u",
 		        advice_speed(p->seconds, p->seconds_low, p->seconds_high).s,
 		        size_rate(advice_rate(p->seconds, p->slowest, p->parallel)).s, p->parallel);
-	if (!serves || !m->state)
-		return;
-	status_print_work(m->state);
-	status_print_copies(m->state);
-	status_print_times(r, m);
+	if (serves && m->state)
+		status_print_copies(m->state);
+}
+
+/* Its way through the nodes. */
+static void status_print_slices(const struct report *r, const Caravan__ReportModel *m) {
+	bool serves = m->phase == CARAVAN__MODEL_PHASE__SERVING;
+	printf("\n");
+	table_say(0, "Stages of %s:", m->plan->model);
+	status_print_stages(r, m);
+	for (size_t i = 0; serves && i < m->plan->n_stages; i++)
+		status_print_reading(r, m, i);
+	if (serves && m->state)
+		status_print_times(r, m);
 }
 
 static int status_print(const struct report *r, bool json, bool brief) {
@@ -261,10 +277,12 @@ static int status_print(const struct report *r, bool json, bool brief) {
 		return report_print_json(r);
 	status_print_verdict(r);
 	status_print_problems(r, brief);
+	for (size_t i = 0; i < r->models; i++)
+		status_print_model(r, r->model[i]);
 	status_print_nodes(r);
 	status_print_machines(r);
 	for (size_t i = 0; i < r->models; i++)
-		status_print_model(r, r->model[i]);
+		status_print_slices(r, r->model[i]);
 	return EXIT_OK;
 }
 

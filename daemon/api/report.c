@@ -282,6 +282,7 @@ void report_collect(struct serve *s, report_emit_fn *emit, void *arg) {
 	struct deploy *d = serve_deploy(s);
 	const struct member *m;
 	const struct deploy_model *dm;
+	members_refresh(o->members);
 	for (size_t i = 0; (m = members_at(o->members, i)); i++)
 		out.healthy = out.healthy && (m->up || m->expelled);
 	for (size_t i = 0; (dm = deploy_at(d, i)); i++)

@@ -328,6 +328,12 @@ static void members_send_ping(struct members *m, const struct member *who, const
 	}
 }
 
+void members_refresh(struct members *m) {
+	Caravan__NodeState state;
+	members_fill_state(m, &state);
+	members_store_state(members_own(m), &state);
+}
+
 void members_heartbeat(struct members *m) {
 	Caravan__NodeState state;
 	members_fill_state(m, &state);

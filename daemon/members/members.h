@@ -83,6 +83,8 @@ const char *members_name(const struct members *m, const struct node_id *id);
 const struct member *members_named(const struct members *m, const char *name_or_id);
 const struct member *members_self(const struct members *m);
 
+/* Makes our own state anew, as the next heartbeat would: for who looks at it now. */
+void members_refresh(struct members *m);
 /* Sends our state to all nodes now: something has changed that others wait for. */
 void members_heartbeat(struct members *m);
 

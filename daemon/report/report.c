@@ -102,6 +102,11 @@ const char *report_phase(Caravan__ModelPhase p) {
 	return (unsigned)p < sizeof names / sizeof *names ? names[p] : "?";
 }
 
+const char *report_stream_phase(Caravan__StreamPhase p) {
+	static const char *const names[] = {"queued", "prompt", "generating"};
+	return (unsigned)p < sizeof names / sizeof *names ? names[p] : "?";
+}
+
 const Caravan__StageState *report_stage(const struct report *r, const Caravan__ReportModel *m, size_t stage) {
 	const Caravan__Stage *s = m->plan->stages[stage];
 	const Caravan__ReportNode *n = report_find_node(r, s->node);

@@ -30,6 +30,7 @@ const Caravan__ReportNode *report_find_node(
 /* The name of a node, or the beginning of its id. */
 const char *report_node_name(const struct report *r, ProtobufCBinaryData id);
 const char *report_phase(Caravan__ModelPhase p);
+const char *report_stream_phase(Caravan__StreamPhase p);
 
 /* The first sentence about a cluster: whether it is healthy, and how much of it works. */
 #define REPORT_VERDICT 160

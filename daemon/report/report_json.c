@@ -154,6 +154,50 @@ static json_t *report_stage_json(const struct report *r, const Caravan__ReportMo
 	return o;
 }
 
+static json_t *report_percentiles_json(const Caravan__Percentiles *p) {
+	return json_pack("{s:f, s:f, s:f, s:I}", "p50_seconds", p->p50, "p90_seconds", p->p90, "p99_seconds",
+	        p->p99, "count", (json_int_t)p->count);
+}
+
+static json_t *report_stats_json(const Caravan__ServingStats *s) {
+	json_t *o = json_pack("{s:f, s:f, s:f}", "covered_seconds", s->seconds, "tokens_per_second",
+	        s->tokens_per_second, "prompt_tokens_per_second", s->prompt_tokens_per_second);
+	if (o && s->first_token)
+		json_object_set_new(o, "first_token", report_percentiles_json(s->first_token));
+	if (o && s->inter_token)
+		json_object_set_new(o, "inter_token", report_percentiles_json(s->inter_token));
+	return o;
+}
+
+static json_t *report_stream_json(const struct report *r, const Caravan__StreamState *s) {
+	json_t *o = json_pack("{s:I, s:s, s:s, s:f, s:I, s:I, s:I, s:I, s:I, s:f, s:I, s:I, s:I}", "id",
+	        (json_int_t)s->id, "state", report_stream_phase(s->phase), "gateway",
+	        report_node_name(r, s->gateway), "age_seconds", s->age, "prompt_tokens",
+	        (json_int_t)s->prompt, "prompt_done", (json_int_t)s->prompt_done, "cached_tokens",
+	        (json_int_t)s->cached, "generated_tokens", (json_int_t)s->generated, "limit",
+	        (json_int_t)s->limit, "tokens_per_second", s->tokens_per_second, "drafted",
+	        (json_int_t)s->drafted, "accepted", (json_int_t)s->accepted, "blocks", (json_int_t)s->blocks);
+	if (o && s->place)
+		json_object_set_new(o, "place", json_integer(s->place));
+	if (o && s->first_token > 0)
+		json_object_set_new(o, "first_token_seconds", json_real(s->first_token));
+	return o;
+}
+
+/* What a coordinator before 1.5 does not report is left out. */
+static void report_add_serving(json_t *o, const struct report *r, const Caravan__ModelState *s) {
+	if (!s->minute || !s->hour)
+		return;
+	json_object_set_new(o, "prompt_tokens_per_second", json_real(s->prompt_tokens_per_second));
+	json_object_set_new(o, "last_minute", report_stats_json(s->minute));
+	json_object_set_new(o, "last_hour", report_stats_json(s->hour));
+	json_t *streams = json_array();
+	for (size_t i = 0; i < s->n_streams; i++)
+		json_array_append_new(streams, report_stream_json(r, s->streams[i]));
+	json_object_set_new(o, "streams", streams);
+	json_object_set_new(o, "streams_total", json_integer(s->streams_total));
+}
+
 static json_t *report_model_json(const struct report *r, const Caravan__ReportModel *m) {
 	json_t *stages = json_array();
 	for (size_t i = 0; i < m->plan->n_stages; i++)
@@ -188,6 +232,9 @@ static json_t *report_model_json(const struct report *r, const Caravan__ReportMo
 		                m->state->copy_missing == 0, "bytes", (json_int_t)m->state->copy_bytes,
 		                "missing_bytes", (json_int_t)m->state->copy_missing, "at_risk",
 		                m->state->at_risk));
+		if (m->state->disks)
+			json_object_set_new(
+			        json_object_get(o, "copies"), "disks", json_integer(m->state->disks));
 	}
 	if (m->state) {
 		json_object_set_new(o, "tokens_per_second", json_real(m->state->tokens_per_second));
@@ -208,6 +255,7 @@ static json_t *report_model_json(const struct report *r, const Caravan__ReportMo
 		json_object_set_new(o, "blocks_free", json_integer(m->state->blocks_free));
 		if (m->state->n_times)
 			json_object_set_new(o, "ends_times", report_time_json(m->state->times[0]));
+		report_add_serving(o, r, m->state);
 	}
 	return o;
 }
@@ -230,7 +278,8 @@ json_t *report_json(const struct report *r) {
 static bool report_drifts(const char *key) {
 	static const char *const drifting[] = {"since_seconds", "last_heard_seconds", "uptime_seconds",
 	        "serving_seconds", "clock_ahead_seconds", "clock_hz", "temperature_celsius",
-	        "machine_memory_free", "round_trip_seconds", "disk_free"};
+	        "machine_memory_free", "round_trip_seconds", "disk_free", "last_minute", "last_hour",
+	        "age_seconds"};
 	for (size_t i = 0; i < sizeof drifting / sizeof *drifting; i++)
 		if (strcmp(key, drifting[i]) == 0)
 			return true;

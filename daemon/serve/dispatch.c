@@ -144,6 +144,14 @@ static bool dispatch_coordinates(const struct model_node *n, const char *name, c
 	return strcmp(plan->model, name) == 0 && (!epoch || wire_epoch_compare(plan->epoch, epoch) == 0);
 }
 
+static struct coordinator *dispatch_find_epoch(
+        struct serve *s, const char *name, const Caravan__Epoch *epoch) {
+	for (struct model_node *n = LIST_FIRST(&s->models); n; n = LIST_NEXT(n, next))
+		if (dispatch_coordinates(n, name, epoch))
+			return n->model;
+	return NULL;
+}
+
 static void dispatch_remove_model(struct serve *s, struct model_node *n, const char *why) {
 	LIST_REMOVE(n, next);
 	dispatch_pair_drafts(s);
@@ -163,8 +171,12 @@ static void dispatch_model_close(void *arg, const struct deploy_model *m, const 
 static void dispatch_model_changed(void *arg, const struct deploy_model *m) {
 	struct serve *s = arg;
 	char why[WIRE_TEXT_MAX];
-	if (m->phase == CARAVAN__MODEL_PHASE__SERVING)
+	if (m->phase == CARAVAN__MODEL_PHASE__SERVING) {
+		/* if it is ours: the others have its figures before they hear that it serves */
+		if (dispatch_find_epoch(s, m->plan->model, m->plan->epoch))
+			members_heartbeat(s->members);
 		return;
+	}
 	snprintf(why, sizeof why, "model %s %s%s%s", m->plan->model,
 	        m->phase == CARAVAN__MODEL_PHASE__UNLOADED ? "was unloaded" : "no longer serves",
 	        *m->reason ? ": " : "", m->reason);
@@ -235,14 +247,6 @@ static void dispatch_on_step_ack(
 	for (struct stage_node *n = LIST_FIRST(&s->stages); n; n = LIST_NEXT(n, next))
 		if (stage_ack(n->stage, &from->node, from->ref, waited))
 			return;
-}
-
-static struct coordinator *dispatch_find_epoch(
-        struct serve *s, const char *name, const Caravan__Epoch *epoch) {
-	for (struct model_node *n = LIST_FIRST(&s->models); n; n = LIST_NEXT(n, next))
-		if (dispatch_coordinates(n, name, epoch))
-			return n->model;
-	return NULL;
 }
 
 static void dispatch_on_step_done(

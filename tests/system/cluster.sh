@@ -21,6 +21,7 @@ split() { # the stages are on three nodes and cover all layers without a gap
 for n in alpha beta gamma; do
 	check "$n knows the plan as soon as load returns" serves "$n" stories
 	check "$n shows layers on all three" split "$n"
+	check "$n has the figures of the model, too" asked "$n" 'models[0].streams_total' = 0
 done
 check "status has what scripts rely on" sh -c 'caravan status --control "$0/beta/control.sock" --json | python3 -c "
 import json, sys

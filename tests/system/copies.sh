@@ -84,6 +84,13 @@ require tell c one before
 check "what is generated while copies are made is the same" wait_for 60 copied c one
 require tell c one after
 check "as afterwards" same "$dir/before" "$dir/after"
+require on b unload one
+require on b load --copies 2 --nodes b "$dir/one.gguf"
+agree() {
+	caravan models --json --control "$dir/d/control.sock" | query 'models[name=one].copies' = 3 &&
+		asked c 'models[name=one].copies.disks' = 3 && on c status | grep "copies on disk: 3 of each part (2 wanted)"
+}
+check "status and models agree on how many there are, more than were asked for" wait_for 20 agree
 for n in b c d; do require stop "$n"; done
 
 # ---- a node that has the file itself --------------------------------------------------------------------------

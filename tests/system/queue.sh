@@ -27,6 +27,14 @@ for i in 1 2 3 4 5 6; do
 done
 for i in 1 2 3 4 5; do ask alpha "$i" --temp 0.9 --seed "$i" -n 400 "abc"; done
 require becomes sequences = 2 queued '>=' 2
+# what is known of them on the other node, and nothing of their text
+listed() {
+	on beta status --json | json "(lambda s: len(s) == j['models'][0]['streams_total'] >= 4 and
+	sum(x['state'] == 'queued' for x in s) >= 2 and sorted(x['place'] for x in s if x['state'] == 'queued') == list(range(1, len(s) - 1)) and
+	all(x['gateway'] == 'alpha' and x['limit'] == 400 and 0 <= x['prompt_done'] <= x['prompt_tokens'] and x['age_seconds'] >= 0 and
+	'abc' not in str(x) and (x['blocks'] > 0) == (x['state'] != 'queued') for x in s))(j['models'][0]['streams'])"
+}
+check "the other node lists who runs and who waits" wait_for 10 listed
 ask beta 6 --temp 0.9 --seed 6 -n 400 "abc"
 wait_all() { for i in 1 2 3 4 5 6; do test -s "$dir/done.$i" || return 1; done; }
 check "six prompts are answered, two at a time" wait_for 120 wait_all
@@ -38,6 +46,24 @@ before() { # how many were answered before the other node's
 	[ "$n" -le 4 ]
 }
 check "the one of another node, which came last, did not wait for all of the first node's" before
+check "no stream is left" wait_for 10 asked beta 'models[0].streams_total' = 0
+check "what clients waited for is told" sh -c 'caravan status --json --control "$0/beta/control.sock" | python3 -c "
+import json, sys
+m = json.load(sys.stdin)[\"models\"][0]
+for w in m[\"last_minute\"], m[\"last_hour\"]:
+    first, inter = w.get(\"first_token\"), w.get(\"inter_token\")
+    assert 0 < w[\"covered_seconds\"]
+    assert w is m[\"last_minute\"] or first[\"count\"] == 6 and inter[\"count\"] == m[\"tokens\"] - 6
+    for p in first, inter:
+        assert p is None or 0 < p[\"p50_seconds\"] <= p[\"p90_seconds\"] <= p[\"p99_seconds\"]
+assert m[\"last_hour\"][\"tokens_per_second\"] > 0 and m[\"last_hour\"][\"prompt_tokens_per_second\"] > 0
+# who waited has waited for answers of 400 tokens
+assert m[\"last_hour\"][\"first_token\"][\"p99_seconds\"] > 100 * m[\"last_hour\"][\"inter_token\"][\"p50_seconds\"]
+"' "$dir"
+check "and to people, in this order" sh -c 'caravan status --control "$0/beta/control.sock" >"$0/text"; cat "$0/text"
+	grep -Eq "^    [0-9.]+ tokens/s now, [0-9.]+ the last " "$0/text" &&
+	tr "\n" " " <"$0/text" | tr -s " " | grep -Eq "first token after [0-9.]+ m?s \(p50\), [0-9.]+ m?s \(p99\); between tokens [0-9.]+ m?s \(p50\), [0-9.]+ m?s \(p99\), the last " &&
+	test "$(grep -Eo "^(The cluster|Model|  node  .*state|  node  .*version|Stages)" "$0/text" | tr -s " " | tr "\n" ,)" = "The cluster,Model, node state, node version,Stages,"' "$dir"
 
 # ---- one too many ---------------------------------------------------------------------------------------------------
 clients=

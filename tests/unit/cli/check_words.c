@@ -1,5 +1,6 @@
 /* What the command says: suggestions, the text of a progress bar, where the control socket is looked for. */
 #include "cli/progress.h"
+#include "cli/speed.h"
 #include "cli/table.h"
 #include "common/paths.h"
 #include "common/size.h"
@@ -52,6 +53,51 @@ START_TEST(times_are_told_in_words) {
 	ck_assert_str_eq(size_time(8.5 * 86400).s, "9 days");
 	ck_assert_str_eq(size_time(1e30).s, "more than 100 days");
 	ck_assert_str_eq(size_time(0.0 / 0.0).s, "more than 100 days");
+}
+END_TEST
+
+START_TEST(how_fast_a_model_is) {
+	Caravan__ModelState s = CARAVAN__MODEL_STATE__INIT;
+	Caravan__ServingStats minute = CARAVAN__SERVING_STATS__INIT, hour = CARAVAN__SERVING_STATS__INIT;
+	Caravan__Percentiles first = CARAVAN__PERCENTILES__INIT, inter = CARAVAN__PERCENTILES__INIT;
+	s.tokens_per_second = 12.34;
+	/* of an older coordinator */
+	ck_assert_str_eq(speed_rates(&s).s, "12.3 tokens/s now");
+	ck_assert_str_eq(speed_waits(&s).s, "");
+	ck_assert(speed_is_any(&s));
+	s.tokens_per_second = 0;
+	ck_assert(!speed_is_any(&s));
+	/* young, without an answer */
+	s.minute = &minute;
+	s.hour = &hour;
+	minute.seconds = hour.seconds = 19.5;
+	ck_assert_str_eq(speed_rates(&s).s, "0 tokens/s now, 0 the last 20 s");
+	ck_assert_str_eq(speed_waits(&s).s, "");
+	ck_assert(!speed_is_any(&s));
+	minute.seconds = 59.5;
+	minute.tokens_per_second = 11.8;
+	hour.seconds = 719;
+	hour.tokens_per_second = 4.1;
+	ck_assert(speed_is_any(&s));
+	ck_assert_str_eq(speed_rates(&s).s, "0 tokens/s now, 11.8 the last minute, 4.10 the last 12 min");
+	hour.seconds = 3541;
+	ck_assert_str_eq(speed_rates(&s).s, "0 tokens/s now, 11.8 the last minute, 4.10 the last hour");
+	/* times of the minute before those of the hour */
+	first.p50 = 0.41;
+	first.p99 = 1.9;
+	inter.p50 = 0.082;
+	inter.p99 = 0.095;
+	hour.first_token = &first;
+	hour.inter_token = &inter;
+	ck_assert_str_eq(speed_waits(&s).s,
+	        "first token after 410 ms (p50), 1.90 s (p99); between tokens 82.0 ms (p50), 95.0 ms (p99), the last hour");
+	minute.inter_token = &inter;
+	ck_assert_str_eq(speed_waits(&s).s, "between tokens 82.0 ms (p50), 95.0 ms (p99), the last minute");
+	ck_assert_ptr_eq(speed_of_answers(&s), &minute);
+	/* the longest that there is fits */
+	first.p50 = first.p99 = inter.p50 = inter.p99 = 1e9;
+	minute.first_token = &first;
+	ck_assert_ptr_nonnull(strstr(speed_waits(&s).s, "1000000000 s (p99), the last minute"));
 }
 END_TEST
 
@@ -260,6 +306,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, distances_count_edits);
 	tcase_add_test(t, what_is_near_is_suggested);
 	tcase_add_test(t, times_are_told_in_words);
+	tcase_add_test(t, how_fast_a_model_is);
 	tcase_add_test(t, a_bar_says_who_does_what_how_fast_and_how_long);
 	tcase_add_test(t, a_bar_fits_every_terminal);
 	tcase_add_test(t, tables_are_as_wide_as_they_need_to_be);

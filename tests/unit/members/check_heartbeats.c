@@ -16,6 +16,7 @@ static struct node {
 	struct members *members;
 	unsigned up, down;
 	bool done;
+	uint64_t sent;
 	char error[300];
 } nodes[NODES];
 
@@ -36,6 +37,11 @@ static bool is_done(void *arg) {
 	return ((struct node *)arg)->done;
 }
 
+/* A figure of its state that changes. */
+static void on_state(void *arg, Caravan__NodeState *out) {
+	out->content_sent = ((struct node *)arg)->sent;
+}
+
 static void start(int i, uint32_t silent_ms) {
 	static const char *const names[] = {"ada", "bob", "cleo"};
 	struct node *n = &nodes[i];
@@ -43,6 +49,8 @@ static void start(int i, uint32_t silent_ms) {
 	ck_assert_int_eq(keys_generate(&n->keys), 0);
 	ck_assert_int_eq(loop_create(&n->loop), 0);
 	const struct members_config c = {.loop = n->loop,
+	        .state = on_state,
+	        .arg = n,
 	        .keys = &n->keys,
 	        .name = names[i],
 	        .listen = "tcp://127.0.0.1:*",
@@ -215,6 +223,24 @@ START_TEST(answers_to_nothing_say_nothing) {
 }
 END_TEST
 
+/* Its own state is that of the last heartbeat, until somebody looks. */
+START_TEST(who_looks_sees_what_is_now) {
+	cluster(2);
+	nodes[ADA].sent = 7;
+	sim_for(1000);
+	nodes[ADA].sent = 8;
+	ck_assert_uint_eq(seen(ADA, ADA)->state->content_sent, 7);
+	members_refresh(nodes[ADA].members);
+	ck_assert_uint_eq(seen(ADA, ADA)->state->content_sent, 8);
+	ck_assert_uint_eq(seen(ADA, ADA)->state->n_peers, 1);
+	ck_assert_uint_eq(seen(BOB, ADA)->state->content_sent, 7); /* nobody else is told */
+	members_heartbeat(nodes[ADA].members);
+	sim_for(10);
+	ck_assert_uint_eq(seen(BOB, ADA)->state->content_sent, 8);
+	end();
+}
+END_TEST
+
 static Suite *suite(void) {
 	Suite *s = suite_create("heartbeats");
 	TCase *t = tcase_create("silence");
@@ -226,6 +252,7 @@ static Suite *suite(void) {
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, nobody_moves_a_node_that_is_connected);
 	tcase_add_test(t, answers_to_nothing_say_nothing);
+	tcase_add_test(t, who_looks_sees_what_is_now);
 	suite_add_tcase(s, t);
 	return s;
 }

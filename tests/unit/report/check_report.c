@@ -72,6 +72,8 @@ static void two_nodes(double round_trip, uint64_t copied) {
 	add_node("beta", &beta, false, &b);
 }
 
+static Caravan__ModelState *reported; /* by the coordinator of the model; NULL: nothing */
+
 static void add_model(const struct node_id *second) {
 	Caravan__CtlReport message = CARAVAN__CTL_REPORT__INIT;
 	Caravan__ReportModel model = CARAVAN__REPORT_MODEL__INIT, *models[] = {&model};
@@ -91,6 +93,7 @@ static void add_model(const struct node_id *second) {
 	plan.context = plan.parallel = plan.blocks = plan.max_rows = 16;
 	model.plan = &plan;
 	model.phase = CARAVAN__MODEL_PHASE__SERVING;
+	model.state = reported;
 	message.models = models;
 	message.n_models = 1;
 	message.healthy = true;
@@ -149,6 +152,93 @@ START_TEST(links_on_the_way) {
 }
 END_TEST
 
+START_TEST(how_fast_and_whom) {
+	Caravan__ModelState s = CARAVAN__MODEL_STATE__INIT;
+	Caravan__ServingStats minute = CARAVAN__SERVING_STATS__INIT, hour = CARAVAN__SERVING_STATS__INIT;
+	Caravan__Percentiles p = CARAVAN__PERCENTILES__INIT;
+	Caravan__StreamState one = CARAVAN__STREAM_STATE__INIT, two = CARAVAN__STREAM_STATE__INIT;
+	Caravan__StreamState *streams[] = {&one, &two};
+	s.name = wire_string("m");
+	s.copies = 2;
+	s.disks = 3;
+	s.at_risk = wire_string("");
+	reported = &s;
+	/* from a coordinator before 1.5: unknown, which is not nothing */
+	two_nodes(0.5, 250);
+	add_model(&beta);
+	json_t *o = finish();
+	const json_t *m = json_array_get(json_object_get(o, "models"), 0);
+	ck_assert(!json_object_get(m, "last_minute") && !json_object_get(m, "streams"));
+	same_text(json_object_get(json_object_get(m, "copies"), "disks"), "3");
+	json_decref(o);
+	minute.seconds = 59.5;
+	minute.tokens_per_second = 12.5;
+	minute.prompt_tokens_per_second = 100.5;
+	minute.first_token = &p;
+	hour.seconds = 100.5;
+	p.p50 = 0.25;
+	p.p90 = 0.5;
+	p.p99 = 0.75;
+	p.count = 7;
+	one.id = 11;
+	one.phase = CARAVAN__STREAM_PHASE__STREAM_GENERATING;
+	one.gateway = wire_node(&beta);
+	one.age = 1.5;
+	one.prompt = one.prompt_done = 9;
+	one.cached = 8;
+	one.generated = 5;
+	one.limit = 20;
+	one.tokens_per_second = 2.5;
+	one.drafted = 4;
+	one.accepted = 3;
+	one.blocks = 1;
+	one.first_token = 0.5;
+	two.id = 12;
+	two.gateway = wire_node(&unknown);
+	two.prompt = 1;
+	two.place = 3;
+	s.minute = &minute;
+	s.hour = &hour;
+	s.streams = streams;
+	s.n_streams = 2;
+	s.streams_total = 70;
+	two_nodes(0.5, 250);
+	add_model(&beta);
+	o = finish();
+	same_text(at(o, "models", 0, "last_minute"),
+	        "{\"covered_seconds\": 59.5, \"tokens_per_second\": 12.5, \"prompt_tokens_per_second\": 100.5,"
+	        " \"first_token\": {\"p50_seconds\": 0.25, \"p90_seconds\": 0.5, \"p99_seconds\": 0.75, \"count\": 7}}");
+	same_text(at(o, "models", 0, "last_hour"),
+	        "{\"covered_seconds\": 100.5, \"tokens_per_second\": 0.0, \"prompt_tokens_per_second\": 0.0}");
+	same_text(at(o, "models", 0, "streams"),
+	        "[{\"id\": 11, \"state\": \"generating\", \"gateway\": \"beta\", \"age_seconds\": 1.5,"
+	        " \"prompt_tokens\": 9, \"prompt_done\": 9, \"cached_tokens\": 8, \"generated_tokens\": 5,"
+	        " \"limit\": 20, \"tokens_per_second\": 2.5, \"drafted\": 4, \"accepted\": 3, \"blocks\": 1,"
+	        " \"first_token_seconds\": 0.5},"
+	        " {\"id\": 12, \"state\": \"queued\", \"gateway\": \"abcdef000000\", \"age_seconds\": 0.0,"
+	        " \"prompt_tokens\": 1, \"prompt_done\": 0, \"cached_tokens\": 0, \"generated_tokens\": 0,"
+	        " \"limit\": 0, \"tokens_per_second\": 0.0, \"drafted\": 0, \"accepted\": 0, \"blocks\": 0,"
+	        " \"place\": 3}]");
+	same_text(at(o, "models", 0, "streams_total"), "70");
+	/* what ages is no news; a token is */
+	minute.tokens_per_second = 12.25;
+	one.age = 2.5;
+	two_nodes(0.5, 250);
+	add_model(&beta);
+	json_t *older = finish();
+	ck_assert(report_json_same(o, older));
+	one.generated++;
+	two_nodes(0.5, 250);
+	add_model(&beta);
+	json_t *further = finish();
+	ck_assert(!report_json_same(o, further));
+	json_decref(o);
+	json_decref(older);
+	json_decref(further);
+	reported = NULL;
+}
+END_TEST
+
 START_TEST(an_unknown_node) {
 	two_nodes(0.5, 250);
 	add_model(&unknown);
@@ -192,6 +282,7 @@ static Suite *suite(void) {
 	TCase *t = tcase_create("json");
 	tcase_add_test(t, stages_by_name);
 	tcase_add_test(t, links_on_the_way);
+	tcase_add_test(t, how_fast_and_whom);
 	tcase_add_test(t, an_unknown_node);
 	tcase_add_test(t, what_counts_as_a_change);
 	suite_add_tcase(s, t);
