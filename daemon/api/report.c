@@ -147,6 +147,44 @@ static void report_fill_model(const struct report_out *o, const struct deploy_mo
 	}
 }
 
+#define NAMES_MAX 200 /* bytes of a list of names in a sentence */
+
+/* Adds to a list, which is cut when it becomes too long. */
+__attribute__((format(printf, 3, 4))) static void report_list(
+        char list[NAMES_MAX], const char *comma, const char *fmt, ...) {
+	va_list ap;
+	snprintf(list + strlen(list), NAMES_MAX - strlen(list), "%s", *list ? comma : "");
+	va_start(ap, fmt);
+	vsnprintf(list + strlen(list), NAMES_MAX - strlen(list), fmt, ap);
+	va_end(ap);
+}
+
+/* Reports a model that goes on with fewer nodes than it was loaded over. */
+static void report_fill_fewer(const struct report_out *o, const struct deploy_model *dm) {
+	const Caravan__Plan *p = dm->plan;
+	char down[NAMES_MAX] = "", all[NAMES_MAX] = "";
+	struct health_problem problem;
+	struct node_id id;
+	size_t was = 0;
+	for (size_t i = 0; dm->phase == CARAVAN__MODEL_PHASE__SERVING && i < p->n_placed; i++) {
+		const struct member *m =
+		        node_id_from_bytes(&id, p->placed[i]) == 0 ? members_find(o->members, &id) : NULL;
+		size_t k = 0;
+		if (!m || m->expelled) /* it is not missed any more */
+			continue;
+		while (k < p->n_stages && memcmp(p->stages[k]->node.data, id.b, sizeof id.b) != 0)
+			k++;
+		was++;
+		report_list(all, ",", "%s", m->name);
+		if (k == p->n_stages && !m->up)
+			report_list(down, ", ", "%s is down", m->name);
+	}
+	if (strlen(all) == NAMES_MAX - 1)
+		*all = '\0';
+	if (health_fewer_nodes(&problem, p->model, was, p->n_stages, down, all))
+		report_problem(o, problem.kind, p->model, problem.advice, "%s", problem.what);
+}
+
 /* Reports a disk without space for more weights. */
 static void report_fill_disk(const struct report_out *o, const struct member *m) {
 	const Caravan__NodeState *s = m->state;
@@ -298,6 +336,8 @@ void report_collect(struct serve *s, report_emit_fn *emit, void *arg) {
 		report_fill_disk(o, m);
 	for (size_t i = 0; (dm = deploy_at(d, i)); i++)
 		report_fill_model(o, dm);
+	for (size_t i = 0; (dm = deploy_at(d, i)); i++)
+		report_fill_fewer(o, dm);
 	report_send_machines(o);
 	report_send_versions(o);
 	report_send_clocks(o);

@@ -109,3 +109,16 @@ bool health_clock(struct health_problem *out, const double *ahead, size_t n, dou
 	        "Set it, for example with 'timedatectl set-ntp true': invitations and API keys expire by it.");
 	return true;
 }
+
+bool health_fewer_nodes(struct health_problem *out, const char *model, size_t was, size_t now,
+        const char *down, const char *all) {
+	*out = (struct health_problem){.kind = "fewer-nodes"};
+	if (now >= was)
+		return false;
+	snprintf(out->what, sizeof out->what, "%s was loaded over %zu nodes and now runs on %zu%s%s.", model,
+	        was, now, *down ? ": " : ", although the others are up again", down);
+	snprintf(out->advice, sizeof out->advice,
+	        "It serves, and stays there. %s'caravan unload %s' and then 'caravan load%s%s %s' spread it over all of them again.",
+	        *down ? "When they are all up, " : "", model, *all ? " --nodes " : "", all, model);
+	return true;
+}

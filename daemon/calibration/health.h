@@ -31,4 +31,9 @@ bool health_version(struct health_problem *out, const Caravan__NodeState *node, 
  * It is compared with the median, since most clocks are right. */
 bool health_clock(struct health_problem *out, const double *ahead, size_t n, double own, const char *name);
 
+/* A model that was loaded over more nodes than it runs on now.  down: those that are, such as "gamma is down", or empty; all: the
+ * nodes that it was loaded over, with commas between; empty: too many to list. */
+bool health_fewer_nodes(struct health_problem *out, const char *model, size_t was, size_t now,
+        const char *down, const char *all);
+
 #endif

@@ -373,12 +373,35 @@ static void plan_search_run(void *arg) {
 		l->rc = advice_of_plan(&l->advice, &in, &l->found, l->name);
 }
 
+static bool plan_has_stage(const Caravan__Plan *p, ProtobufCBinaryData node) {
+	for (size_t i = 0; i < p->n_stages; i++)
+		if (memcmp(p->stages[i]->node.data, node.data, sizeof(struct node_id)) == 0)
+			return true;
+	return false;
+}
+
+/* The nodes on which the user's load placed a model that is planned again, if the new plan leaves one of them out.  placed: for
+ * WIRE_NODES_MAX of them; borrowed from the old plan. */
+static void plan_add_placed(const struct load *l, Caravan__Plan *p, ProtobufCBinaryData *placed) {
+	const Caravan__Plan *old = l->replan && l->m ? l->m->plan : NULL;
+	bool whole = true;
+	size_t n = 0;
+	for (size_t i = 0; old && i < old->n_placed; i++)
+		placed[n++] = old->placed[i];
+	for (size_t i = 0; old && old->n_placed == 0 && i < old->n_stages && n < WIRE_NODES_MAX; i++)
+		placed[n++] = old->stages[i]->node;
+	for (size_t i = 0; i < n && whole; i++)
+		whole = plan_has_stage(p, placed[i]);
+	p->placed = placed;
+	p->n_placed = whole ? 0 : n;
+}
+
 static int plan_make(struct load *l) {
 	const struct manifest *m = l->manifest;
 	Caravan__Plan p = CARAVAN__PLAN__INIT;
 	Caravan__Epoch epoch = CARAVAN__EPOCH__INIT;
 	Caravan__Stage stage[WIRE_STAGES_MAX], *stages[WIRE_STAGES_MAX];
-	ProtobufCBinaryData self = wire_node(&l->d->self);
+	ProtobufCBinaryData self = wire_node(&l->d->self), placed[WIRE_NODES_MAX];
 	if (l->found.stages > WIRE_STAGES_MAX)
 		return -E2BIG;
 	epoch.node = self;
@@ -400,6 +423,7 @@ static int plan_make(struct load *l) {
 	}
 	p.stages = stages;
 	p.n_stages = l->found.stages;
+	plan_add_placed(l, &p, placed);
 	p.context = l->context;
 	p.parallel = l->parallel;
 	p.kv = l->kv;

@@ -211,6 +211,12 @@ static json_t *report_model_json(const struct report *r, const Caravan__ReportMo
 	json_object_set_new(o, "link", report_link_json(r, m->plan->coordinator, m->plan->stages[0]->node));
 	if (*m->reason)
 		json_object_set_new(o, "reason", json_string(m->reason));
+	if (m->plan->n_placed) {
+		json_t *placed = json_array();
+		for (size_t i = 0; i < m->plan->n_placed; i++)
+			json_array_append_new(placed, json_string(report_node_name(r, m->plan->placed[i])));
+		json_object_set_new(o, "loaded_over", placed);
+	}
 	if (*m->plan->draft)
 		json_object_set_new(o, "draft", json_string(m->plan->draft));
 	if (m->plan->seconds > 0) {

@@ -41,9 +41,25 @@ without() { # NODE: it says that the model serves, and not on gamma
 check "alpha and beta make a plan without it" wait_for 40 without alpha
 check "beta knows" wait_for 10 without beta
 check "and they generate the same" wait_for 15 text beta
+fewer() { # NODE WHY: that it runs on fewer nodes than it was loaded over, for programs and for people
+	on "$1" status --json | json "[p['what'] + ' ' + p['advice'] for p in j['problems'] if p['kind'] == 'fewer-nodes' and p['subject'] == 'slow' and
+		sorted(j['models'][0]['loaded_over']) == ['alpha', 'beta', 'gamma']][0]" >"$dir/fewer" &&
+		grep -q "^slow was loaded over 3 nodes and now runs on [12]$2. .*'caravan unload slow' and then 'caravan load --nodes [a-z,]* slow'" "$dir/fewer" &&
+		on "$1" status | tr -s ' \n' ' ' | grep -qF "$(tr -s ' ' <"$dir/fewer")"
+}
+check "status says that it runs on fewer, and since whom" wait_for 10 fewer beta ": gamma is down"
 require node gamma
 check "it comes back and knows the plan" wait_for 20 without gamma
+check "which has not changed with its coming, as status says" wait_for 10 fewer alpha ", although the others are up again"
 check "from which it generates the same" wait_for 15 text gamma
+again() { # what status advises
+	sed "s/.*'caravan unload slow' and then 'caravan \(load [^']*\)'.*/\1/" "$dir/fewer" >"$dir/advice"
+	# shellcheck disable=SC2046
+	on alpha unload slow && on alpha $(cat "$dir/advice")
+}
+check "what status advises spreads it again" again
+check "and is said no more" asked alpha 'problems[kind=fewer-nodes]#' = 0
+check "over all three" asked alpha 'models[0].stages[last>0]#' = 3
 
 # ---- the coordinator sleeps for long: the others go on without it, and it gives way when it wakes ----------
 require wait_for 60 copied
@@ -62,5 +78,6 @@ stop beta KILL
 stop gamma KILL
 alone() { on alpha status --json | json "[[s['node'] for s in m['stages']] for m in j['models'] if m['state'] == 'serving'] == [['alpha']]"; }
 check "alpha alone goes on: it has all of it" wait_for 60 alone
+check "and knows over how many it was loaded, plans ago" fewer alpha ": beta is down, gamma is down"
 check "and generates the same" wait_for 15 text alpha
 finish

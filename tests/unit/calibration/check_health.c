@@ -119,6 +119,20 @@ START_TEST(clocks) {
 }
 END_TEST
 
+START_TEST(fewer_nodes) {
+	ck_assert(!health_fewer_nodes(&p, "m", 0, 2, "", ""));
+	ck_assert(!health_fewer_nodes(&p, "m", 2, 2, "gamma is down", "alpha,gamma"));
+	told(health_fewer_nodes(&p, "m", 3, 2, "gamma is down", "alpha,beta,gamma"), "fewer-nodes",
+	        "m was loaded over 3 nodes and now runs on 2: gamma is down.");
+	ck_assert_str_eq(p.advice,
+	        "It serves, and stays there. When they are all up, 'caravan unload m' and then 'caravan load --nodes alpha,beta,gamma m' spread it over all of them again.");
+	told(health_fewer_nodes(&p, "m", 3, 2, "", ""), "fewer-nodes",
+	        "m was loaded over 3 nodes and now runs on 2, although the others are up again.");
+	ck_assert_str_eq(p.advice,
+	        "It serves, and stays there. 'caravan unload m' and then 'caravan load m' spread it over all of them again.");
+}
+END_TEST
+
 static Suite *suite(void) {
 	Suite *s = suite_create("health");
 	TCase *c = tcase_create("health");
@@ -129,6 +143,7 @@ static Suite *suite(void) {
 	tcase_add_test(c, memory);
 	tcase_add_test(c, versions);
 	tcase_add_test(c, clocks);
+	tcase_add_test(c, fewer_nodes);
 	suite_add_tcase(s, c);
 	return s;
 }

@@ -199,6 +199,10 @@ START_TEST(the_others_go_on_without_a_node) {
 		ck_assert_int_ne(memcmp(plan->stages[i]->node.data, nodes[1].keys.public.b, 32), 0);
 	ck_assert_uint_eq(plan->stages[plan->n_stages - 1]->last, 6);
 	ck_assert_ptr_nonnull(deploys[0].io);
+	/* everybody knows over which it was loaded */
+	ck_assert_uint_eq(plan->n_placed, 3);
+	ck_assert_uint_eq(deploys_model(2, "m")->plan->n_placed, 3);
+	ck_assert_mem_eq(deploys_model(2, "m")->plan->placed[1].data, plan->placed[1].data, 32);
 	/* the node that comes back hears of the plan that it is not in */
 	epoch = plan->epoch->counter;
 	nodes_start(1);
@@ -207,6 +211,18 @@ START_TEST(the_others_go_on_without_a_node) {
 	ck_assert(nodes_wait(serves_after, &g, 30000));
 	ck_assert_ptr_null(deploys[1].stage);
 	ck_assert_uint_eq(deploys_model(0, "m")->plan->epoch->counter, epoch);
+	/* also after a restart */
+	nodes_stop(0);
+	nodes_start(0);
+	deploys_start(0);
+	ck_assert_uint_eq(deploys_model(0, "m")->plan->n_placed, 3);
+	struct epoch_after h = {0, epoch};
+	ck_assert(nodes_wait(serves_after, &h, 30000));
+	ck_assert_uint_eq(deploys_model(0, "m")->plan->n_placed, 3);
+	/* until it is loaded again */
+	ck_assert_str_eq(deploys_unload(0, "m"), "");
+	ck_assert_str_eq(deploys_load(0, path, all, &o), "");
+	ck_assert_uint_eq(deploys_model(0, "m")->plan->n_placed, 0);
 }
 END_TEST
 
