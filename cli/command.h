@@ -15,6 +15,7 @@ struct command {
 
 extern const struct command command_chat, command_run, command_logits, command_tokenize, command_invite,
         command_join, command_expel, command_leave, command_plan, command_load, command_unload,
-        command_models, command_rm, command_status, command_measure, command_key, command_bench, command_top;
+        command_models, command_rm, command_status, command_measure, command_key, command_bench, command_top,
+        command_events;
 
 #endif

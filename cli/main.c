@@ -19,8 +19,8 @@ static const struct {
 } groups[] = {
         {"Prompts", {&command_chat, &command_run, &command_tokenize, &command_logits}},
         {"Models", {&command_plan, &command_load, &command_unload, &command_models, &command_rm}},
-        {"The cluster", {&command_status, &command_top, &command_measure, &command_bench, &command_invite,
-                                &command_join, &command_leave, &command_expel}},
+        {"The cluster", {&command_status, &command_top, &command_events, &command_measure, &command_bench,
+                                &command_invite, &command_join, &command_leave, &command_expel}},
         {"The HTTP API", {&command_key}},
 };
 

@@ -9,6 +9,7 @@
 #include "daemon/calibration/calibrate_request.h"
 #include "daemon/core/log.h"
 #include "daemon/core/machine.h"
+#include "daemon/members/cluster_events.h"
 #include "daemon/members/link_probe.h"
 #include "daemon/options.h"
 #include "daemon/scrub/scrub.h"
@@ -41,7 +42,9 @@ struct node {
 	int lock;     /* of the state folder; -1: none */
 	bool restart; /* with another key, when everything has been destroyed */
 	struct loop *loop;
+	struct journal *journal;
 	struct members *members;
+	struct cluster_events *events;
 	struct executor *executor;
 	struct store *store;
 	struct compute *compute;
@@ -61,7 +64,8 @@ struct node {
 static void node_on_signal(evutil_socket_t sig, short what, void *arg) {
 	struct node *n = arg;
 	(void)what;
-	log_line(LOG_LINE_INFO, "ending on %s", sig == SIGTERM ? "SIGTERM" : "SIGINT");
+	journal_say(n->journal, &(struct journal_event){.kind = EVENT_NODE_STOPPED, .level = LOG_LINE_INFO},
+	        "this node ends on %s", sig == SIGTERM ? "SIGTERM" : "SIGINT");
 	loop_stop(n->loop);
 }
 
@@ -231,7 +235,7 @@ static void node_restart(void *arg) {
 
 /* Removes what belongs to the previous node: its roster, plans and keys. */
 static void node_forget_cluster(const struct node *n) {
-	static const char *const names[] = {"roster", "plans", "api-keys"};
+	static const char *const names[] = {"roster", "plans", "api-keys", JOURNAL_FILE};
 	char path[PATH_MAX + 8];
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
 		snprintf(path, sizeof path, "%s/%s", n->options.state, names[i]);
@@ -287,7 +291,9 @@ static int node_open_state(struct node *n, char *err, size_t errlen) {
 	}
 	if ((rc = loop_create(&n->loop)) != 0)
 		return fail_with(rc, err, errlen, "cannot create an event loop: %s", strerror(-rc));
-	return 0;
+	return journal_create(&n->journal,
+	        &(struct journal_config){.loop = n->loop, .state_dir = o->private ? NULL : o->state}, err,
+	        errlen);
 }
 
 static int node_open_store(struct node *n, char *err, size_t errlen) {
@@ -349,6 +355,7 @@ static int node_start_members(struct node *n, char *err, size_t errlen) {
 	                .name = o->name,
 	                .listen = o->listen,
 	                .advertise = o->advertise,
+	                .journal = n->journal,
 	                .state = node_fill_state,
 	                .arg = n},
 	        err, errlen);
@@ -356,6 +363,8 @@ static int node_start_members(struct node *n, char *err, size_t errlen) {
 		return rc;
 	if ((rc = link_probe_create(&n->links, n->loop, n->members, 0, node_is_computing, n)) != 0)
 		return fail_with(rc, err, errlen, "cannot measure links: %s", strerror(-rc));
+	if ((rc = cluster_events_create(&n->events, n->loop, n->members, n->journal)) != 0)
+		return fail_with(rc, err, errlen, "cannot gather events: %s", strerror(-rc));
 	if ((rc = calibrate_requests_create(&n->calibrate_requests, n->loop, n->members, n->calibration)) !=
 	        0)
 		return fail_with(rc, err, errlen, "cannot measure on request: %s", strerror(-rc));
@@ -402,6 +411,7 @@ static int node_start_control(struct node *n, char *err, size_t errlen) {
 	                .serve = n->serve,
 	                .executor = n->executor,
 	                .calibrate_requests = n->calibrate_requests,
+	                .events = n->events,
 	                .restart = node_restart,
 	                .arg = n,
 	                .path = n->options.control},
@@ -442,6 +452,7 @@ static void node_end(struct node *n) {
 	n->deploy = NULL;
 	calibrate_requests_destroy(n->calibrate_requests);
 	link_probe_destroy(n->links);
+	cluster_events_destroy(n->events);
 	members_destroy(n->members);
 	commands_end();
 	store_close(n->store);
@@ -453,6 +464,8 @@ static void node_end(struct node *n) {
 		event_free(n->hangup);
 	machine_unwatch(n->machine);
 	n->machine = NULL;
+	journal_destroy(n->journal);
+	n->journal = NULL;
 	loop_destroy(n->loop);
 	keys_wipe(&n->keys);
 	if (n->lock >= 0)
@@ -484,9 +497,12 @@ int main(int argc, char **argv) {
 		if (!n.options.private) {
 			const struct member *self = members_self(n.members);
 			unsigned threads = compute_threads(n.compute);
-			log_line(LOG_LINE_INFO, "node %s is up, version %s, %u thread%s, kernels %s",
-			        self->name, PACKAGE_VERSION, threads, threads == 1 ? "" : "s",
-			        kern_ops()->name);
+			journal_say(n.journal,
+			        &(struct journal_event){.kind = EVENT_NODE_STARTED,
+			                .level = LOG_LINE_INFO,
+			                .node = self->name},
+			        "node %s is up, version %s, %u thread%s, kernels %s", self->name,
+			        PACKAGE_VERSION, threads, threads == 1 ? "" : "s", kern_ops()->name);
 			log_line(LOG_LINE_INFO, "its control socket is %s", n.options.control);
 			if (n.http)
 				log_line(LOG_LINE_INFO, "its HTTP API is at %s", http_api_url(n.http));

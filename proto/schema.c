@@ -91,6 +91,16 @@ static bool schema_check_tokens(const void *message, char *err, size_t errlen) {
 	return false;
 }
 
+static bool schema_check_event_list(const void *message, char *err, size_t errlen) {
+	const Caravan__EventList *l = message;
+	for (size_t i = 1; i < l->n_events; i++)
+		if (l->events[i]->serial <= l->events[i - 1]->serial) {
+			snprintf(err, errlen, "EventList: event %zu is not after the one before it", i);
+			return false;
+		}
+	return true;
+}
+
 static bool schema_check_range(uint32_t first, uint32_t last, const char *what, char *err, size_t errlen) {
 	if (first < last)
 		return true;
@@ -333,6 +343,13 @@ const struct message_schema schema_messages[] = {
 	{MESSAGE(stream_taken), {{1, FIELD_NUM, 1, BIG}}, NULL},
 	{MESSAGE(cancel_stream), {{1, FIELD_LINE, 1, WIRE_STREAM_ID_MAX}, {2, FIELD_ANY}}, NULL},
 	/* the control socket */
+	{MESSAGE(event_part), {{1, FIELD_LINE, 1, WIRE_EVENT_KIND_MAX}, {2, FIELD_REAL, 0, SECONDS}}, NULL},
+	{MESSAGE(event), {
+		{1, FIELD_NUM, 1, BIG}, {2, FIELD_REAL, 0, UNIX_SECONDS}, {3, FIELD_LINE, 1, WIRE_EVENT_KIND_MAX},
+		{4, FIELD_NUM, 0, 2}, {5, FIELD_NAME_OR_EMPTY}, {6, FIELD_NAME_OR_EMPTY}, {7, FIELD_LINE, 1, WIRE_EVENT_TEXT_MAX},
+		{8, FIELD_MESSAGE, 0, WIRE_EVENT_PARTS_MAX}, {9, FIELD_REAL, 0, SECONDS}, {10, FIELD_NUM, 0, BIG}}, NULL},
+	{MESSAGE(list_events), {{1, FIELD_ANY}, {2, FIELD_NUM, 0, BIG}, {3, FIELD_ANY}}, NULL},
+	{MESSAGE(event_list), {{1, FIELD_ANY}, {2, FIELD_MESSAGE, 0, WIRE_EVENTS_MAX}, {3, FIELD_ANY}}, schema_check_event_list},
 	{MESSAGE(ctl_invite), {{1, FIELD_NUM, 1, 31 * 86400}}, NULL},
 	{MESSAGE(ctl_join), {{1, FIELD_LINE, 1, WIRE_TOKEN_MAX}}, NULL},
 	{MESSAGE(ctl_expel), {{1, FIELD_LINE, 1, WIRE_NAME_MAX}}, NULL},
@@ -379,6 +396,14 @@ const struct message_schema schema_messages[] = {
 	{MESSAGE(ctl_progress), {
 		{1, FIELD_LINE, 0, TEXT}, {2, FIELD_LINE, 0, WIRE_NAME_MAX}, {3, FIELD_ANY}, {4, FIELD_ANY},
 		{100, FIELD_ANY}}, NULL},
+	{MESSAGE(ctl_events), {
+		{1, FIELD_NUM, 0, U32}, {2, FIELD_REAL, 0, UNIX_SECONDS}, {3, FIELD_ANY}, {4, FIELD_NAME_OR_EMPTY},
+		{5, FIELD_NAME_OR_EMPTY}}, NULL},
+	{MESSAGE(ctl_event), {
+		{1, FIELD_MESSAGE, 1, 1}, {2, FIELD_REAL, 0, UNIX_SECONDS}, {3, FIELD_LINE, 1, WIRE_NAME_MAX},
+		{4, FIELD_LINE, 1, WIRE_NODES_MAX}}, NULL},
+	{MESSAGE(ctl_events_missing), {{1, FIELD_MESSAGE, 0, WIRE_NODES_MAX}}, NULL},
+	{MESSAGE(ctl_events_of), {{1, FIELD_LINE, 1, WIRE_NAME_MAX}, {2, FIELD_LINE, 1, TEXT}}, NULL},
 	{MESSAGE(ctl_text), {{1, FIELD_ANY}}, NULL},
 	{MESSAGE(ctl_tokens), {{0}}, NULL},
 	{MESSAGE(ctl_end), {{1, FIELD_MESSAGE, 0, 1}}, NULL},

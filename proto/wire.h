@@ -26,10 +26,11 @@
 /* WIRE_1_2: the minor version since which nodes compare plans and take them over, list and remove models on disks, measure
  * when asked, and say in pongs whom they reach.  WIRE_1_3: since which they know the keys of the HTTP API, grammars,
  * biases and embeddings.  WIRE_1_4: since which they know log-probabilities, reasoning before a grammar, and pass on
- * streams that they keep. */
+ * streams that they keep.  WIRE_1_5: since which they list events. */
 #define WIRE_1_2 2
 #define WIRE_1_3 3
 #define WIRE_1_4 4
+#define WIRE_1_5 5
 #define WIRE_MAJOR 1
 #define WIRE_MINOR 5 /* what each minor version brought: doc/protocol.md */
 #define WIRE_ENVELOPE_MAX (64u << 10)
@@ -64,6 +65,13 @@
 #define WIRE_RISK_MAX 512             /* bytes of the sentence that says what would not survive a loss */
 #define WIRE_TOKEN_MAX 2048           /* bytes of an invitation */
 #define WIRE_UNPACKED_MAX (1u << 20)  /* memory that one envelope may take */
+
+/* Of events: bytes of their text, of the name of a kind or part, and of one packed; parts of an event; events in a list. */
+#define WIRE_EVENT_TEXT_MAX 500
+#define WIRE_EVENT_KIND_MAX 32
+#define WIRE_EVENT_MAX 2048
+#define WIRE_EVENT_PARTS_MAX 12
+#define WIRE_EVENTS_MAX 128
 
 /* Of streams of the HTTP API: bytes of an id, of what a message has of one, and of what may be in flight. */
 #define WIRE_STREAM_ID_MAX 80

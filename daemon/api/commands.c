@@ -1,6 +1,7 @@
 /* commands: see commands.h. */
 #include "daemon/api/commands.h"
 #include "daemon/api/chat_templates.h"
+#include "daemon/api/events.h"
 #include "daemon/api/prompts.h"
 #include "daemon/api/report.h"
 #include "daemon/calibration/calibrate_request.h"
@@ -581,6 +582,7 @@ static const struct {
         {CARAVAN__ENVELOPE__BODY_CTL_MODELS, commands_models},
         {CARAVAN__ENVELOPE__BODY_CTL_REMOVE, commands_remove_model},
         {CARAVAN__ENVELOPE__BODY_CTL_MEASURE, commands_measure},
+        {CARAVAN__ENVELOPE__BODY_CTL_EVENTS, events_run},
         {CARAVAN__ENVELOPE__BODY_CTL_RUN, prompts_run},
         {CARAVAN__ENVELOPE__BODY_CTL_CHAT, prompts_chat},
         {CARAVAN__ENVELOPE__BODY_CTL_LOGITS, prompts_logits},

@@ -49,6 +49,7 @@ struct control {
 	struct serve *serve;
 	struct executor *executor;
 	struct calibrate_requests *calibrate_requests;
+	struct cluster_events *events;
 	struct prompts *prompts;
 	void (*restart)(void *arg);
 	void *restart_arg;
@@ -270,6 +271,10 @@ struct serve *control_serve(struct control_conn *c) {
 
 struct executor *control_loader(struct control_conn *c) {
 	return c->control->executor;
+}
+
+struct cluster_events *control_events(struct control_conn *c) {
+	return c->control->events;
 }
 
 struct calibrate_requests *control_measures(struct control_conn *c) {
@@ -537,6 +542,7 @@ int control_create(struct control **out, const struct control_config *cfg, char 
 	ctl->serve = cfg->serve;
 	ctl->executor = cfg->executor;
 	ctl->calibrate_requests = cfg->calibrate_requests;
+	ctl->events = cfg->events;
 	ctl->restart = cfg->restart;
 	ctl->restart_arg = cfg->arg;
 	ctl->fd = -1;

@@ -23,12 +23,14 @@ struct control;
 struct control_conn;
 
 struct calibrate_requests;
+struct cluster_events;
 
 struct control_config {
 	struct loop *loop; /* borrowed, like all pointers here */
 	struct serve *serve;
 	struct executor *executor;
 	struct calibrate_requests *calibrate_requests;
+	struct cluster_events *events;
 	void (*restart)(void *arg); /* end the daemon, and restart it with its directory's new content */
 	void *arg;
 	const char *
@@ -43,6 +45,7 @@ void control_destroy(struct control *c); /* NULL allowed */
 struct serve *control_serve(struct control_conn *c);
 struct executor *control_loader(struct control_conn *c);
 struct calibrate_requests *control_measures(struct control_conn *c);
+struct cluster_events *control_events(struct control_conn *c);
 struct prompts *control_prompts(struct control_conn *c);
 /* Identifies the client: the same for all connections of one user of this machine, never 0. */
 uint64_t control_client(const struct control_conn *c);

@@ -9,7 +9,6 @@
 #include <string.h>
 #include <time.h>
 
-#define DISK_LOW (64u << 20) /* bytes: less is practically full */
 #define COPIES_S 300         /* missing copies are a problem only after this time */
 
 /* A report that is being collected. */
@@ -188,7 +187,7 @@ static void report_fill_fewer(const struct report_out *o, const struct deploy_mo
 /* Reports a disk without space for more weights. */
 static void report_fill_disk(const struct report_out *o, const struct member *m) {
 	const Caravan__NodeState *s = m->state;
-	if (m->expelled || !s || !(m->up || m->self) || !s->disk_size || s->disk_free >= DISK_LOW)
+	if (m->expelled || !s || !(m->up || m->self) || !s->disk_size || s->disk_free >= DEPLOY_DISK_LOW)
 		return;
 	report_problem(o, "disk-full", m->name,
 	        "Delete a model that is not needed with caravan rm, or other files there.",

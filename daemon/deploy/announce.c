@@ -175,8 +175,9 @@ static void announce_give_way(struct model *m, const Caravan__PlanAnnounce *msg)
 	if (announce_taken_over(m, msg)) {
 		struct node_id by;
 		node_id_from_bytes(&by, plan->coordinator);
-		log_line(LOG_LINE_WARN, "model %s: %s has taken it over: this node was believed to be gone",
-		        plan->model, deploy_node_name(m->d, &by));
+		deploy_say(m->d, EVENT_MODEL_TAKEN_OVER, LOG_LINE_WARN, plan->model,
+		        "model %s: %s has taken it over: this node was believed to be gone", plan->model,
+		        deploy_node_name(m->d, &by));
 		model_remove(m, CARAVAN__MODEL_PHASE__UNLOADED, "another node has taken it over");
 		return;
 	}

@@ -216,7 +216,8 @@ static void deploy_unavailable_now(void *arg) {
 	if (!m->listed || m->pub.phase != CARAVAN__MODEL_PHASE__UNAVAILABLE)
 		return;
 	model_ref(m);
-	log_line(LOG_LINE_WARN, "model %s: %s", m->plan->model, m->reason);
+	deploy_say(m->d, EVENT_MODEL_UNAVAILABLE, LOG_LINE_WARN, m->plan->model,
+	        "model %s is unavailable: %s", m->plan->model, m->reason);
 	model_shut(m, m->reason);
 	model_changed(m);
 	announce_send(m, NULL, NULL, NULL);
@@ -224,11 +225,14 @@ static void deploy_unavailable_now(void *arg) {
 }
 
 /* The phase changes at once.  Hooks are called later, because the caller may be working on the model. */
-static void deploy_set_unavailable(struct model *m, uint64_t patience_ms, const char *reason) {
+static void deploy_set_unavailable(
+        struct model *m, double noticed, uint64_t patience_ms, const char *reason) {
 	uint64_t now = loop_now_ns();
 	m->pub.phase = CARAVAN__MODEL_PHASE__UNAVAILABLE;
 	snprintf(m->reason, sizeof m->reason, "%s", reason);
 	snprintf(m->loss, sizeof m->loss, "%s", reason);
+	m->lost_ns = now;
+	m->noticed = noticed;
 	m->again_ns = now;
 	m->replan_ns = now + patience_ms * 1000000ull;
 	m->tries = 0;
@@ -240,7 +244,7 @@ static void deploy_set_unavailable(struct model *m, uint64_t patience_ms, const 
 void deploy_unavailable(struct deploy *d, const struct deploy_model *pub, const char *reason) {
 	struct model *m = deploy_model_named(d, pub->plan->model);
 	if (m && &m->pub == pub && model_ours(m) && pub->phase == CARAVAN__MODEL_PHASE__SERVING)
-		deploy_set_unavailable(m, m->d->c.replan_ms, reason);
+		deploy_set_unavailable(m, 0, m->d->c.replan_ms, reason);
 }
 
 /* "its coordinator study has been down since 14:02" */
@@ -257,10 +261,20 @@ static void deploy_describe_gone(char *why, size_t len, const char *role, const 
 }
 
 /* Marks a model of another coordinator that is gone. */
-static void deploy_orphan(struct model *m, const char *why) {
+static void deploy_orphan(struct model *m, double noticed, const char *why) {
+	bool served = m->pub.phase == CARAVAN__MODEL_PHASE__SERVING;
 	m->was_draft = m->was_draft || deploy_is_draft(m);
 	m->tries = 0;
+	m->lost_ns = loop_now_ns();
+	m->noticed = noticed;
 	snprintf(m->loss, sizeof m->loss, "%s", why);
+	if (served) /* limited: another node decides how many models it coordinates */
+		journal_say(members_journal(m->d->c.members),
+		        &(struct journal_event){.kind = EVENT_MODEL_UNAVAILABLE,
+		                .level = LOG_LINE_WARN,
+		                .others = true,
+		                .model = m->plan->model},
+		        "model %s is unavailable: %s", m->plan->model, why);
 	model_set(m, CARAVAN__MODEL_PHASE__UNAVAILABLE, why);
 }
 
@@ -278,13 +292,14 @@ static void deploy_node_down(struct deploy *d, const struct member *who, bool ex
 			if (m->pub.phase != CARAVAN__MODEL_PHASE__SERVING || !model_has_stage(m, &id))
 				continue;
 			deploy_describe_gone(why, sizeof why, "node", who->name, expelled);
-			deploy_set_unavailable(m, expelled ? 0 : d->c.replan_ms, why);
+			deploy_set_unavailable(
+			        m, expelled ? 0 : who->silent, expelled ? 0 : d->c.replan_ms, why);
 		} else if (node_id_equal(&m->coordinator, &id)) {
 			deploy_describe_gone(why, sizeof why, "its coordinator", who->name, expelled);
 			if (m->pub.phase == CARAVAN__MODEL_PHASE__LOADING && !m->returns)
 				model_remove(m, CARAVAN__MODEL_PHASE__FAILED, why);
 			else
-				deploy_orphan(m, why);
+				deploy_orphan(m, expelled ? 0 : who->silent, why);
 		}
 		if (i > d->models)
 			i = d->models; /* hooks may have removed models */
@@ -365,7 +380,7 @@ static void deploy_watch_links(struct model *m, uint64_t now) {
 		return;
 	snprintf(why, sizeof why, "node %s cannot reach %s", deploy_node_name(m->d, &from),
 	        deploy_node_name(m->d, &to));
-	deploy_set_unavailable(m, m->d->c.replan_ms, why);
+	deploy_set_unavailable(m, (double)(now - m->cut_ns) * 1e-9, m->d->c.replan_ms, why);
 }
 
 /* Brings a model of ours back: by the same plan if its nodes are up, by a new one if they have been away for long enough or the

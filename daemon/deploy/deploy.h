@@ -15,6 +15,7 @@ struct deploy;
 struct transfer;
 
 #define DEPLOY_COPIES 2
+#define DEPLOY_DISK_LOW (64u << 20) /* bytes free for weights: less is practically full */
 
 /* A plan as this node knows it.  Immutable except phase and reason; pointers are valid until a hook reports that it is gone. */
 struct deploy_model {

@@ -84,6 +84,8 @@ struct model {
 	bool was_draft; /* it was a draft model when its coordinator was lost */
 	/* while it does not serve; at its coordinator, and everywhere when that is gone: */
 	char loss[WIRE_NAME_MAX + 200]; /* the first cause */
+	uint64_t lost_ns;               /* when it was lost; 0: it was not */
+	double noticed;                 /* seconds from the last sign of what was lost until then */
 	uint64_t again_ns;              /* no attempt before this, */
 	uint64_t replan_ns;             /* and none without its missing nodes before this */
 	bool restarted;                 /* has not served since this coordinator started */
@@ -204,6 +206,10 @@ bool reconcile_loading(const struct deploy *d, const char *name, char *out, size
 void reconcile_count(const struct model *m, const struct node_id *but, size_t *believe, size_t *doubt);
 const char *reconcile_load_at(
         const struct deploy *d, size_t i); /* names of models loaded elsewhere; NULL past the end */
+
+/* deploy_events.c: an event of a model (NULL: of none). */
+void deploy_say(const struct deploy *d, enum journal_kind kind, enum log_level level, const char *model,
+        const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 
 /* load.c */
 int load_init(struct deploy *d);

@@ -20,11 +20,19 @@ static void disk_space_run(void *arg) {
 	r->rc = store_space(r->d->c.store, NULL, 0, &r->space);
 }
 
+static void disk_space_take(struct deploy *d, const struct store_space *now) {
+	bool full = now->free < DEPLOY_DISK_LOW, was = d->disk_space.free < DEPLOY_DISK_LOW;
+	d->disk_space = *now;
+	if (full && !was)
+		deploy_say(d, EVENT_DISK_FULL, LOG_LINE_WARN, NULL, "%s has no space left for more weights",
+		        members_self(d->c.members)->name);
+}
+
 static void disk_space_done(void *arg, bool cancelled) {
 	struct disk_space_job *r = arg;
 	r->d->disk_space_pending = false;
 	if (!cancelled && r->rc == 0)
-		r->d->disk_space = r->space;
+		disk_space_take(r->d, &r->space);
 	free(r);
 }
 

@@ -49,6 +49,9 @@ static const struct load_transition {
 
 void load_step(struct load *l, enum load_event ev) {
 	const struct load_transition *row = &load_table[l->state][ev];
+	uint64_t now = loop_now_ns();
+	l->spent_ns[l->state] += now - l->entered_ns;
+	l->entered_ns = now;
 	if (!row->act && row->next == LOAD_READING)
 		return;
 	l->state = row->next;
@@ -163,7 +166,7 @@ static void load_failed(struct load *l) {
 	struct model *m = l->m;
 	atomic_store(&l->stop, true);
 	if (!l->advises)
-		log_line(LOG_LINE_WARN, "model %s: %s", l->name, l->error);
+		load_say_failed(l);
 	if (m && m->listed && l->revival && m->pub.phase != CARAVAN__MODEL_PHASE__SERVING) {
 		/* it may work when nodes are back: the model keeps its name and waits, with this reason */
 		char why[WIRE_TEXT_MAX + 1];
@@ -188,8 +191,12 @@ static void load_failed(struct load *l) {
 
 static void load_served(struct load *l) {
 	persist_save_plans(l->d);
-	if (l->m)
+	if (l->opened)
+		load_say_served(l);
+	if (l->m) {
 		l->m->tries = 0;
+		l->m->lost_ns = 0;
+	}
 	load_finish(l, NULL);
 }
 
@@ -282,8 +289,8 @@ static void load_io_done(void *arg, bool cancelled) {
 
 static void load_io_fetched(void *arg, const char *error, uint64_t moved) {
 	struct load *l = arg;
-	(void)moved;
 	l->fetch = NULL;
+	l->moved += moved;
 	if (error) {
 		load_fail(l, "%s: %s", deploy_node_name(l->d, &l->d->self), error);
 		return;
@@ -343,7 +350,8 @@ static void load_prepare(struct load *l) {
 	struct model *old = deploy_model_named(d, l->name), *m, *mine = l->m;
 	char loss[sizeof old->loss] = "";
 	unsigned tries = 0;
-	uint64_t replan_ns = 0;
+	uint64_t replan_ns = 0, lost_ns = 0;
+	double noticed = 0;
 	if (l->revival && (old != mine || mine->pub.phase != CARAVAN__MODEL_PHASE__UNAVAILABLE)) {
 		load_fail(l, "another plan has replaced it");
 		return;
@@ -363,6 +371,8 @@ static void load_prepare(struct load *l) {
 		memcpy(loss, old->loss, sizeof loss);
 		tries = old->tries;
 		replan_ns = old->replan_ns;
+		lost_ns = old->lost_ns;
+		noticed = old->noticed;
 		model_drop_draft(old);
 		model_remove(old, CARAVAN__MODEL_PHASE__UNLOADED, "a newer plan has replaced it");
 	}
@@ -376,6 +386,8 @@ static void load_prepare(struct load *l) {
 	memcpy(m->loss, loss, sizeof loss);
 	m->tries = tries;
 	m->replan_ns = replan_ns;
+	m->lost_ns = lost_ns;
+	m->noticed = noticed;
 	m->returns = l->revival;
 	l->nparts = m->plan->n_stages;
 	l->part = calloc(l->nparts, sizeof *l->part);
@@ -385,6 +397,8 @@ static void load_prepare(struct load *l) {
 	}
 	for (size_t i = 0; i < l->nparts; i++)
 		memcpy(l->part[i].node.b, m->plan->stages[i]->node.data, sizeof l->part[i].node.b);
+	if (l->replan)
+		load_say_plan(l);
 	load_hold(l); /* the load may end below */
 	for (size_t i = 0; i < l->nparts && l->state == LOAD_PREPARING; i++) {
 		int rc = load_send_prepare(l, &l->part[i]);
@@ -414,11 +428,9 @@ static void load_open_if_ready(struct load *l) {
 		load_fail(l, "%s", l->err);
 		return;
 	}
-	m->open = true;
+	m->open = l->opened = true;
 	load_step(l, EV_OPEN);
 	model_set(m, CARAVAN__MODEL_PHASE__SERVING, "");
-	log_line(LOG_LINE_INFO, "model %s serves on %zu node%s", l->name, l->nparts,
-	        l->nparts == 1 ? "" : "s");
 	load_hold(l);
 	if (announce_send(m, NULL, load_announced, l)) {
 		load_release(l);
@@ -460,6 +472,7 @@ static void load_on_ready(
 	if (!p)
 		return;
 	p->ready = true;
+	l->moved += env->ready->moved_bytes;
 	log_line(LOG_LINE_INFO, "model %s: %s is ready with %s of weights, %s of them moved", l->name,
 	        deploy_node_name(l->d, &p->node), size_text((double)env->ready->weight_bytes).s,
 	        size_text((double)env->ready->moved_bytes).s);
@@ -514,6 +527,7 @@ struct load *load_create(struct deploy *d, const char *name) {
 		return NULL;
 	l->d = d;
 	l->refs = 1;
+	l->began_ns = l->entered_ns = loop_now_ns();
 	snprintf(l->name, sizeof l->name, "%s", name);
 	snprintf(l->at, sizeof l->at, "starting");
 	TAILQ_INSERT_TAIL(&d->loads, l, next);
@@ -530,7 +544,8 @@ int load_revive(struct model *m) {
 		load_release(l);
 		return -ENOMEM;
 	}
-	log_line(LOG_LINE_INFO, "model %s: its nodes are up again, bringing it back", l->name);
+	deploy_say(l->d, EVENT_RECOVERY_STARTED, LOG_LINE_INFO, l->name,
+	        "model %s: its nodes are up, bringing it back", l->name);
 	l->m = model_ref(m);
 	m->load = l;
 	l->state = LOAD_NUMBERING;
@@ -570,7 +585,9 @@ int load_replan(struct model *m) {
 		load_release(l);
 		return rc;
 	}
-	log_line(LOG_LINE_INFO, "model %s: %s: making a plan with the other nodes", l->name, m->loss);
+	deploy_say(l->d, model_ours(m) ? EVENT_RECOVERY_STARTED : EVENT_MODEL_TAKEN_OVER, LOG_LINE_INFO,
+	        l->name, "model %s: %s: %s", l->name, m->loss,
+	        model_ours(m) ? "making a plan with the nodes that are up" : "this node takes it over");
 	l->m = model_ref(m);
 	m->load = l;
 	return 0;

@@ -59,6 +59,10 @@ struct load {
 	char error[DEPLOY_ERROR];
 	char at[33]; /* the current activity and its progress */
 	uint32_t permille;
+	uint64_t began_ns, entered_ns;  /* when it began, and entered its state */
+	uint64_t spent_ns[LOAD_STATES]; /* in each state before */
+	uint64_t moved;                 /* bytes of weights over the network */
+	bool opened;                    /* the layer above has opened the model */
 	void (*progress)(void *arg, const char *what, const char *node, uint64_t done, uint64_t total);
 	void (*note)(void *arg, const char *text);
 	void (*done)(void *arg, const char *error);
@@ -124,6 +128,12 @@ void load_step(struct load *l, enum load_event ev);
 void load_fail(struct load *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Records and reports the progress. */
 void load_report(struct load *l, const char *what, const char *node, uint64_t done, uint64_t total);
+
+/* deploy_events.c: events. */
+void load_say_started(const struct load *l);
+void load_say_plan(const struct load *l);
+void load_say_served(const struct load *l);
+void load_say_failed(const struct load *l);
 
 /* load_import.c */
 void load_hash(struct load *l);

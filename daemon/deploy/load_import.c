@@ -353,6 +353,8 @@ int deploy_load(struct deploy *d, const struct deploy_load *r, char *err, size_t
 			return fail_with(-EEXIST, err, errlen, "model %s is already being loaded", name);
 	struct load *l = load_create(d, name);
 	int rc = l ? load_copy_request(l, r) : -ENOMEM;
+	if (rc == 0 && !l->advises)
+		load_say_started(l);
 	if (rc == 0)
 		rc = load_begin(l);
 	if (rc) {

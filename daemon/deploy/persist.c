@@ -130,6 +130,7 @@ static void persist_restore_plan(struct deploy *d, const uint8_t *frame, size_t 
 		        model_create(d, plan, CARAVAN__MODEL_PHASE__UNAVAILABLE, why, err, sizeof err);
 		if (m && model_ours(m)) {
 			m->restarted = true;
+			m->lost_ns = d->born_ns;
 			m->replan_ns = d->born_ns + DEPLOY_REBOOT_MS * 1000000ull;
 		}
 		if (m)

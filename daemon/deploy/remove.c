@@ -7,7 +7,7 @@
  * content is reported as in use.
  * Threads: the loop, except where a comment says reader. */
 #include "common/fail.h"
-#include "daemon/core/log.h"
+#include "common/size.h"
 #include "daemon/deploy/catalog.h"
 #include "daemon/deploy/load.h"
 
@@ -110,8 +110,9 @@ static void removing_finish(struct removing *k) {
 	if (k->rc == 0 && !k->sum.in_use)
 		catalog_drop(k->d, k->name);
 	if (k->rc == 0)
-		log_line(LOG_LINE_INFO, "model %s was removed from this disk: %llu bytes freed", k->name,
-		        (unsigned long long)msg.freed);
+		deploy_say(k->d, EVENT_MODEL_REMOVED, LOG_LINE_INFO, k->name,
+		        "model %s was removed from the disk of %s: %s freed", k->name,
+		        members_self(k->d->c.members)->name, size_text((double)msg.freed).s);
 	if (k->ours && k->of)
 		removal_answered(k->of, k->index, k->rc ? NULL : &msg, k->rc ? strerror(-k->rc) : NULL);
 	else if (!k->ours && k->rc)

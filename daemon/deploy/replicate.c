@@ -420,7 +420,8 @@ static void replicate_inventory_done(struct replication *c) {
 	replicate_summarize(c);
 	c->known = true;
 	if (c->missing == 0 && !c->complete && c->nodes > 1)
-		log_line(LOG_LINE_INFO, "model %s: every part is on the disks of %u nodes", c->m->plan->model,
+		deploy_say(c->m->d, EVENT_COPIES_COMPLETE, LOG_LINE_INFO, c->m->plan->model,
+		        "model %s: every part is on the disks of %u nodes", c->m->plan->model,
 		        replicate_target(c, false));
 	c->complete = c->missing == 0;
 	if (replicate_at_work(c))

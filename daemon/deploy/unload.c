@@ -15,6 +15,7 @@ static void unload_own_draft(struct deploy *d, const char *name) {
 	if (!m || !model_ours(m) || m->load || deploy_is_draft(m))
 		return;
 	model_ref(m);
+	deploy_say(d, EVENT_MODEL_UNLOADED, LOG_LINE_INFO, name, "model %s was unloaded", name);
 	model_remove(m, CARAVAN__MODEL_PHASE__UNLOADED, "");
 	(void)announce_send(m, NULL, NULL, NULL);
 	model_unref(m);
@@ -29,8 +30,10 @@ static int unload_own(struct deploy *d, const char *name, void (*done)(void *arg
 	model_ref(m);
 	if (m->load)
 		load_stop(m->load, "it was unloaded while it was being loaded");
-	if (m->listed)
+	if (m->listed) {
+		deploy_say(d, EVENT_MODEL_UNLOADED, LOG_LINE_INFO, name, "model %s was unloaded", name);
 		model_remove(m, CARAVAN__MODEL_PHASE__UNLOADED, "");
+	}
 	unload_own_draft(d, m->plan->draft);
 	persist_save_plans(d);
 	int rc = announce_send(m, NULL, done, arg);

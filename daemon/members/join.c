@@ -154,7 +154,11 @@ static void join_on_request(
 		return;
 	}
 	invites_use(&m->invites, &from->node);
-	log_line(LOG_LINE_INFO, "%s (%.12s) joined by an invitation", who->name, node_id_hex(&who->id, hex));
+	snprintf(text, sizeof text, " by an invitation (%.12s)", node_id_hex(&who->id, hex));
+	if (change == ROSTER_NEW) {
+		who->since_ns = loop_now_ns();
+		member_say_joined(m, who, text);
+	}
 	/* others will reach this node where the guest did */
 	snprintf(m->preferred, sizeof m->preferred, "%s", j->dialed);
 	members_readdress(m);
@@ -214,7 +218,10 @@ static void join_done(
 		join_say(m, error);
 		return;
 	}
+	bool new = roster_others(&m->roster) == 0;
 	members_take_roster(m, NULL, entries, count);
+	if (new)
+		member_say_joined(m, members_own(m), " a cluster");
 	peers_hint(m->peers, &m->join.inviter, endpoint);
 	m->join.until_ns = loop_now_ns() + BACK_MS * (uint64_t)1000000;
 	m->join.back = loop_timer_start(m->config.loop, BACK_CHECK_MS, true, join_check_back, m);

@@ -36,8 +36,7 @@ struct member *members_own(const struct members *m) {
 
 void members_notify(struct members *m, const struct member *who, enum member_change change) {
 	struct listener *l;
-	/* limited, since other nodes determine how often this happens */
-	log_others(LOG_LINE_INFO, "node %s %s", who->name, member_change_text(change));
+	member_say_change(m, who, change);
 	STAILQ_FOREACH(l, &m->listeners, next)
 	l->fn(l->arg, who, change);
 }
@@ -66,7 +65,10 @@ void members_connect(struct members *m, const struct member *who) {
 		endpoints[i] = who->endpoints[i];
 	int rc = peers_connect(m->peers, &who->id, endpoints, who->nendpoints);
 	if (rc)
-		log_line(LOG_LINE_ERROR, "no link to %s: %s", who->name, strerror(-rc));
+		journal_say(m->config.journal,
+		        &(struct journal_event){
+		                .kind = EVENT_ERROR, .level = LOG_LINE_ERROR, .node = who->name},
+		        "no link to %s: %s", who->name, strerror(-rc));
 }
 
 static void members_update_up(struct members *m, struct member *who);
@@ -74,7 +76,11 @@ static void members_update_up(struct members *m, struct member *who);
 /* We no longer belong to this cluster. */
 static void members_close_links(struct members *m) {
 	if (!m->leave.done)
-		log_line(LOG_LINE_ERROR, "this node was expelled from its cluster: all links are closed");
+		journal_say(m->config.journal,
+		        &(struct journal_event){.kind = EVENT_NODE_EXPELLED,
+		                .level = LOG_LINE_ERROR,
+		                .node = members_own(m)->name},
+		        "this node was expelled from its cluster: all links are closed");
 	for (size_t i = 0; i < m->roster.n; i++) {
 		struct member *who = m->roster.at[i];
 		if (who->self)
@@ -169,10 +175,13 @@ void members_take_roster(
 				log_others(LOG_LINE_WARN,
 				        "two nodes are called %s: use their ids, or restart one with another name",
 				        who->name);
+			who->since_ns = change == ROSTER_NEW ? loop_now_ns() : who->since_ns;
 			members_connect(m, who);
 			members_notify(m, who, change == ROSTER_NEW ? MEMBER_JOINED : MEMBER_CHANGED);
 			break;
 		case ROSTER_EXPELLED:
+			if (from && node_id_equal(from, &who->id)) /* who expels a node says so itself */
+				member_say_gone(m, who, true);
 			members_on_expelled(m, who);
 			break;
 		case ROSTER_AHEAD: /* our state directory was restored from an older copy */
@@ -221,9 +230,11 @@ static void members_update_up(struct members *m, struct member *who) {
 	bool up = who->linked && !who->blind[0] && !who->expelled;
 	if (who->up == up)
 		return;
+	who->away = up ? members_since(m, who) : 0;
 	who->up = up;
 	who->since_ns = loop_now_ns();
 	members_notify(m, who, up ? MEMBER_UP : MEMBER_DOWN);
+	who->met = true;
 }
 
 static void members_on_link(void *arg, const struct node_id *node, bool up, const char *why) {
@@ -234,6 +245,7 @@ static void members_on_link(void *arg, const struct node_id *node, bool up, cons
 	who->linked = up;
 	who->proven |= up;
 	who->blind[0] = 0; /* until it says so again */
+	who->silent = up || !who->heard_ns ? 0 : (double)(loop_now_ns() - who->heard_ns) * 1e-9;
 	who->heard_ns = loop_now_ns();
 	if (up) {
 		members_send_roster(m, who); /* what has changed since our Hello */
@@ -476,6 +488,7 @@ int members_expel(struct members *m, const char *name_or_id, members_done_fn *do
 	roster_edit(&m->roster, &who->id, who->name, NULL, 0, true, 0);
 	members_save(m);
 	members_send_roster(m, NULL); /* the expelled node gets it too: its link stays open for a moment */
+	member_say_gone(m, who, false);
 	members_on_expelled(m, who);
 	if (done)
 		members_saved(m, done, arg);
@@ -521,6 +534,10 @@ const struct member *members_named(const struct members *m, const char *name_or_
 
 struct peers *members_peers(struct members *m) {
 	return m->peers;
+}
+
+struct journal *members_journal(const struct members *m) {
+	return m->config.journal;
 }
 
 int members_on_change(struct members *m, members_change_fn *fn, void *arg) {

@@ -6,6 +6,7 @@
  * Threads: the loop. */
 #ifndef DAEMON_MEMBERS_MEMBERS_H
 #define DAEMON_MEMBERS_MEMBERS_H
+#include "daemon/core/journal.h"
 #include "daemon/members/api_keys.h"
 #include "daemon/net/peers.h"
 
@@ -27,7 +28,8 @@ struct members_config {
 	const char *listen; /* NULL: no network */
 	const char *
 	        advertise; /* tcp://host:port; NULL: what we are bound to (for a wildcard: this machine's addresses) */
-	uint32_t silent_ms; /* 0: MEMBERS_SILENT_MS */
+	uint32_t silent_ms;      /* 0: MEMBERS_SILENT_MS */
+	struct journal *journal; /* NULL: events are only logged */
 	/* fills in the state for pings; pointers valid until the next call; its peers are filled in here */
 	void (*state)(void *arg, Caravan__NodeState *out);
 	void *arg;
@@ -51,6 +53,9 @@ struct member {
 	uint64_t left;        /* of a tombstone: when it was made, Unix time */
 	uint64_t agreed;      /* private: when it last sent a roster that agrees with our tombstones */
 	uint64_t since_ns;    /* private: since when it has been up, or down */
+	double silent;        /* private: for how many seconds it had sent nothing when it was lost */
+	double away;          /* private: for how many seconds it was down before it came up */
+	bool met;             /* private: it was up before, since our start */
 	char lost[240];       /* private: why the last link to it was lost */
 	char conflict[300];   /* private: two machines have its key: where */
 	uint64_t conflict_ns; /* private: when that was last seen */
@@ -73,6 +78,8 @@ static inline const char *member_endpoint(const struct member *m) {
 int members_create(struct members **out, const struct members_config *c, char *err, size_t errlen);
 void members_destroy(struct members *m); /* NULL allowed */
 struct peers *members_peers(struct members *m);
+/* Where this node says its events; NULL: they are only logged (journal_say). */
+struct journal *members_journal(const struct members *m);
 
 /* The i-th member by name, this node included; NULL past the end. */
 const struct member *members_at(const struct members *m, size_t i);

@@ -112,6 +112,11 @@ const char *member_conflict(const struct member *who); /* empty: none was seen r
 void members_describe_duplicate(
         void *arg, const struct node_id *node, const char *first, const char *second, char *text, size_t len);
 
+/* member_events.c: events. */
+void member_say_change(struct members *m, const struct member *who, enum member_change change);
+void member_say_joined(struct members *m, const struct member *who, const char *how);
+void member_say_gone(struct members *m, const struct member *who, bool left); /* or it was expelled */
+
 /* join.c */
 void members_join_init(struct members *m);
 void members_join_end(struct members *m);

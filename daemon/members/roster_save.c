@@ -84,7 +84,8 @@ static void members_save_failed(struct members *m, uint64_t version, const char 
 	char error[PATH_MAX + 200];
 	snprintf(error, sizeof error, "%s/%s could not be written (%s); retrying", m->state_dir, what,
 	        strerror(-rc));
-	log_line(LOG_LINE_ERROR, "%s", error);
+	journal_say(m->config.journal, &(struct journal_event){.kind = EVENT_ERROR, .level = LOG_LINE_ERROR},
+	        "%s", error);
 	if (!m->save.again)
 		m->save.again = loop_timer_start(m->config.loop, AGAIN_MS, false, members_save_again, m);
 	members_save_notify(m, version, error);

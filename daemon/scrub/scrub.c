@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,6 +60,18 @@ struct scrub {
 	struct content_id *wanted; /* ascending */
 	size_t nwanted;
 };
+
+/* Any thread. */
+__attribute__((format(printf, 4, 5))) static void scrub_say(
+        struct scrub *s, enum journal_kind kind, enum log_level level, const char *fmt, ...) {
+	char text[WIRE_TEXT_MAX];
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof text, fmt, ap);
+	va_end(ap);
+	journal_say(members_journal(s->c.members), &(struct journal_event){.kind = kind, .level = level},
+	        "%s", text);
+}
 
 /* ---- the thread ---- */
 
@@ -220,10 +233,9 @@ static bool scrub_is_wanted(void *arg, const struct content_id *id) {
 
 static void scrub_on_evicted(void *arg, const struct content_id *id, uint64_t bytes, bool wanted) {
 	char hex[CONTENT_HEX];
-	(void)arg;
 	content_hex(id, hex);
 	if (wanted)
-		log_line(LOG_LINE_WARN,
+		scrub_say(arg, EVENT_CONTENT_EVICTED, LOG_LINE_WARN,
 		        "the store is full: evicted tensor %.16s (%s), which a model of this cluster needs; it may have been the last copy",
 		        hex, size_text((double)bytes).s);
 	else
@@ -279,7 +291,8 @@ static void repair_renew_done(void *arg, bool cancelled) {
 		return;
 	content_hex(&r->id, hex);
 	if (r->rc == 0) {
-		log_line(LOG_LINE_INFO, "tensor %.16s has been fetched again", hex);
+		scrub_say(r->scrub, EVENT_CONTENT_REPAIRED, LOG_LINE_INFO,
+		        "tensor %.16s has been fetched again", hex);
 		r->whole_ns = loop_now_ns();
 		return;
 	}
@@ -335,10 +348,11 @@ static void scrub_take_finding(struct scrub *s, const struct finding *f) {
 	while (l && !content_equal(&l->id, &f->id))
 		l = LIST_NEXT(l, next);
 	if (*f->what)
-		log_line(LOG_LINE_WARN, "the store's %s %.16s %s; it is dropped", f->blob ? "blob" : "tensor",
-		        hex, f->what);
+		scrub_say(s, EVENT_CONTENT_DAMAGED, LOG_LINE_WARN, "the store's %s %.16s %s; it is dropped",
+		        f->blob ? "blob" : "tensor", hex, f->what);
 	else if (!l)
-		log_line(LOG_LINE_WARN, "the store's tensor %.16s is corrupt while it is in use", hex);
+		scrub_say(s, EVENT_CONTENT_DAMAGED, LOG_LINE_WARN,
+		        "the store's tensor %.16s is corrupt while it is in use", hex);
 	if (f->blob) /* blobs are small; whoever needs one fetches it */
 		return;
 	if (!l && (l = calloc(1, sizeof *l))) {
