@@ -249,6 +249,7 @@ static int node_start_http(struct node *n, char *err, size_t errlen) {
 	        &(struct http_api_config){.loop = n->loop,
 	                .serve = n->serve,
 	                .members = n->members,
+	                .events = n->events,
 	                .address = h->address,
 	                .required = h->required,
 	                .open = h->open,

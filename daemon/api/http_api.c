@@ -97,7 +97,8 @@ int http_api_create(struct http_api **out, const struct http_api_config *c, char
 		free(a);
 		return -EPERM;
 	}
-	if (!a || routes_create(&a->routes, c->loop, c->serve, c->aliases, c->naliases, c->resume) != 0) {
+	if (!a || routes_create(&a->routes, c->loop, c->serve, c->events, c->aliases, c->naliases,
+	                  c->resume) != 0) {
 		free(a);
 		return fail_memory(err, errlen, "the HTTP API");
 	}

@@ -13,6 +13,7 @@ struct http_api_config {
 	struct loop *loop;
 	struct serve *serve;
 	struct members *members;
+	struct cluster_events *events;
 	const char *address;
 	bool required;                        /* false: if the port is taken, run without HTTP and log that */
 	bool open;                            /* even without keys, serves other machines too */

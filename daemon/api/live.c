@@ -1,6 +1,7 @@
 /* live: see live.h. */
 #include "daemon/api/live.h"
 #include "daemon/api/crossing.h"
+#include "daemon/api/event_json.h"
 #include "daemon/api/report.h"
 #include "daemon/core/log.h"
 #include "daemon/report/report.h"
@@ -12,8 +13,10 @@
 struct live {
 	struct crossings crossings; /* must be first */
 	struct serve *serve;
+	struct cluster_events *events;
 	/* the loop's */
-	unsigned watched;
+	unsigned watched, following;
+	struct cluster_watch *watch;
 	struct loop_timer *timer, *soon;
 	uint64_t collected_ns;
 	atomic_bool on_its_way; /* a report, from the loop to the HTTP thread */
@@ -22,13 +25,16 @@ struct live {
 	unsigned watching;
 	json_t *last; /* the report that was passed on last */
 	uint64_t passed_ns;
+	char *event[LIVE_EVENTS]; /* the latest, as JSON: number n at n % LIVE_EVENTS */
+	uint64_t happened, first; /* the number of the next one, of the first that is there */
 };
 
 struct live_watcher {
 	struct crossing x; /* must be first */
 	/* the HTTP thread's */
-	live_fn *report;
+	live_fn *report, *event;
 	void *arg;
+	uint64_t next_event;
 	uint64_t since_ns;
 	bool behind; /* it has none, or did not take the last one */
 	LIST_ENTRY(live_watcher) next;
@@ -73,6 +79,18 @@ static json_t *snapshot_json(const struct live_snapshot *s) {
 	return o;
 }
 
+static void live_offer_events(struct live *l, struct live_watcher *w) {
+	if (!w->event)
+		return;
+	if (w->next_event < l->first)
+		w->next_event = l->first;
+	for (; w->next_event < l->happened; w->next_event++) {
+		const char *text = l->event[w->next_event % LIVE_EVENTS];
+		if (!w->event(w->arg, text, strlen(text)))
+			return;
+	}
+}
+
 /* text NULL: there is nothing new. */
 static void live_offer(struct live *l, const char *text, bool news) {
 	uint64_t now = loop_now_ns();
@@ -82,6 +100,7 @@ static void live_offer(struct live *l, const char *text, bool news) {
 			(void)w->report(w->arg, NULL, 0);
 			continue;
 		}
+		live_offer_events(l, w);
 		if (!text || (!news && !w->behind))
 			continue;
 		w->behind = true;
@@ -121,6 +140,64 @@ static void live_deliver(void *arg) {
 		live_take(l, o);
 	json_decref(o);
 	snapshot_free(s);
+}
+
+/* An event, on its way to the HTTP thread; text NULL: what was there before is forgotten. */
+struct live_event {
+	struct live *live;
+	char *text;
+};
+
+static void live_forget_events(struct live *l) {
+	for (; l->first < l->happened; l->first++) {
+		free(l->event[l->first % LIVE_EVENTS]);
+		l->event[l->first % LIVE_EVENTS] = NULL;
+	}
+}
+
+static void live_deliver_event(void *arg) {
+	struct live_event *e = arg;
+	struct live *l = e->live;
+	if (!e->text) {
+		live_forget_events(l);
+	} else {
+		if (l->happened - l->first == LIVE_EVENTS)
+			free(l->event[l->first++ % LIVE_EVENTS]);
+		l->event[l->happened++ % LIVE_EVENTS] = e->text;
+		for (struct live_watcher *w = LIST_FIRST(&l->watchers); w; w = LIST_NEXT(w, next))
+			live_offer_events(l, w);
+	}
+	free(e);
+}
+
+/* ---- the loop: following events ---------------------------------------------------------------------- */
+
+static void live_post_event(struct live *l, char *text) {
+	struct live_event *e = malloc(sizeof *e);
+	if (e) {
+		*e = (struct live_event){l, text};
+		if (loop_post(l->crossings.http, live_deliver_event, e) == 0)
+			return;
+	}
+	free(e);
+	free(text); /* out of memory: it is left out */
+}
+
+static void live_on_event(void *arg, const Caravan__CtlEvent *e) {
+	json_t *o = event_json(e);
+	char *text = o ? json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(13)) : NULL;
+	json_decref(o);
+	if (text)
+		live_post_event(arg, text);
+}
+
+static void live_follow(struct live *l) {
+	const struct cluster_events_filter f = {.last = LIVE_EVENTS};
+	if (!l->events)
+		return;
+	live_post_event(l, NULL);
+	(void)cluster_events_list(l->events, &f, live_on_event, l); /* out of memory: only those to come */
+	l->watch = cluster_events_watch(l->events, &f, live_on_event, l);
 }
 
 /* ---- the loop: collecting ------------------------------------------------------------------------------ */
@@ -182,6 +259,8 @@ static void live_on_member(void *arg, const struct member *who, enum member_chan
 
 static void live_watcher_begin(struct crossing *x) {
 	struct live *l = live_of(x);
+	if (((struct live_watcher *)x)->event && l->following++ == 0)
+		live_follow(l);
 	if (l->watched++ == 0)
 		l->timer = loop_timer_start(l->crossings.loop, LIVE_MS, true, live_tick, l);
 	if (loop_now_ns() - l->collected_ns >= LIVE_CHANGE_MS * 1000000ull)
@@ -192,7 +271,11 @@ static void live_watcher_begin(struct crossing *x) {
 
 static void live_watcher_cancel(struct crossing *x) {
 	struct live *l = live_of(x);
-	if (!l->watched || --l->watched)
+	if (((struct live_watcher *)x)->event && --l->following == 0) {
+		cluster_events_unwatch(l->watch);
+		l->watch = NULL;
+	}
+	if (--l->watched)
 		return;
 	loop_timer_stop(l->timer);
 	loop_timer_stop(l->soon);
@@ -205,7 +288,7 @@ static void live_watcher_destroy(struct crossing *x) {
 
 /* ---- watchers ---------------------------------------------------------------------------------------------- */
 
-int live_watch(struct live_watcher **out, struct live *l, live_fn *report, void *arg) {
+int live_watch(struct live_watcher **out, struct live *l, live_fn *report, live_fn *event, void *arg) {
 	*out = NULL;
 	if (l->watching >= LIVE_WATCHERS_MAX)
 		return -EBUSY;
@@ -216,6 +299,7 @@ int live_watch(struct live_watcher **out, struct live *l, live_fn *report, void 
 	                                   .cancel = live_watcher_cancel,
 	                                   .destroy = live_watcher_destroy},
 	        .report = report,
+	        .event = event,
 	        .arg = arg,
 	        .since_ns = loop_now_ns(),
 	        .behind = true};
@@ -238,7 +322,7 @@ void live_release(struct live_watcher *w) {
 
 /* ---- life ---------------------------------------------------------------------------------------------------- */
 
-int live_create(struct live **out, struct loop *loop, struct serve *s) {
+int live_create(struct live **out, struct loop *loop, struct serve *s, struct cluster_events *events) {
 	struct live *l = calloc(1, sizeof *l);
 	if (!l)
 		return -ENOMEM;
@@ -246,6 +330,7 @@ int live_create(struct live **out, struct loop *loop, struct serve *s) {
 	LIST_INIT(&l->watchers);
 	atomic_init(&l->on_its_way, false);
 	l->serve = s;
+	l->events = events;
 	*out = l;
 	return 0;
 }
@@ -267,6 +352,7 @@ void live_destroy(struct live *l) {
 	loop_timer_stop(l->soon);
 	l->timer = l->soon = NULL;
 	json_decref(l->last);
+	live_forget_events(l);
 	/* the HTTP thread has posted its last message: after it, nothing refers to l */
 	if (loop_post(l->crossings.loop, live_free, l) != 0)
 		log_line(LOG_LINE_ERROR, "out of memory while ending");

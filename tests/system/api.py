@@ -654,16 +654,27 @@ def cluster():
     case("the cluster is what caravan status --json says there", a.status == 200 and a.type == "application/json" and lasting(a.json) == lasting(status) and len(a.json["nodes"]) == 3, a, status)
     layers = [(s["node"], s["first"], s["last"]) for m in a.json["models"] for s in m["stages"] if m["name"] == "stories"]
     case("with who has which layers, and the links between them", [x[0] for x in layers] == ["alpha", "beta", "gamma"] and all(s["link"]["up"] and s["link"]["round_trip_seconds"] > 0 for m in a.json["models"] for s in m["stages"]), layers, a)
-    s = Stream(beta, "GET", "/v1/cluster/live").read(until=1)
-    head, first = s.bytes.decode().split("data: ", 1)
-    case("live, it comes as an event", s.r.getheader("Content-Type") == "text/event-stream" and head == "event: cluster\n" and shape(lasting(json.loads(first))) == shape(lasting(a.json)), s.bytes)
-    tokens = lambda text: [m["tokens"] for m in json.loads(text.split("data: ", 1)[1])["models"] if m["name"] == "stories"][0]
-    before = tokens(s.bytes.decode())
+    s = Stream(beta, "GET", "/v1/cluster/live")
+
+    def until(kind, good):
+        """The data of the next event of this kind that is good, of so many."""
+        for _ in range(200):
+            block = s.read(until=s.bytes.count(b"\n\n") + 1).bytes.decode().split("\n\n")[-2]
+            head, data = block.split("\ndata: ", 1)
+            if head == "event: " + kind and good(json.loads(data)):
+                return json.loads(data)
+
+    def tokens(state):
+        return [m["tokens"] for m in state["models"] if m["name"] == "stories"][0]
+
+    known = [json.loads(x) for x in subprocess.run(["caravan", "events", "--control", where + "/beta/control.sock", "--json"], capture_output=True).stdout.splitlines()]
+    known = [e for e in known if e["kind"] != "events-missing"]
+    first = until("event", lambda e: True)
+    case("live, the events that the node knows come first", first["node"] in ("alpha", "beta", "gamma") and len(known) > 5 and {k: first[k] for k in ("kind", "text", "serial", "node")} in [{k: e[k] for k in ("kind", "text", "serial", "node")} for e in known], first, known)
+    state = until("cluster", lambda c: True)
+    case("and the cluster as it is", s.r.getheader("Content-Type") == "text/event-stream" and shape(lasting(state)) == shape(lasting(a.json)), s.bytes)
     beta.post("/v1/completions", dict(SAMPLED, model="stories", prompt=PROMPT, max_tokens=7))
-    seen = []
-    while len(seen) < 20 and not any(n >= before + 7 for n in seen):
-        seen.append(tokens(s.read(until=s.bytes.count(b"\n\n") + 1).bytes.decode().split("\n\n")[-2]))
-    case("and again when it has changed", seen[-1] >= before + 7, before, seen)
+    case("and again when it has changed", until("cluster", lambda c: tokens(c) >= tokens(state) + 7), s.bytes)
     s.cut()
     watchers = [Stream(beta, "GET", "/v1/cluster/live") for _ in range(64)]
     one_more = beta.get("/v1/cluster/live")

@@ -2,8 +2,10 @@
 #include "daemon/api/routes/cluster.h"
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define RETRY_S "5"
+#define UNWRITTEN_MAX 16384 /* bytes: events come close after each other */
 
 struct look {
 	struct http_exchange *x;
@@ -28,26 +30,33 @@ static bool look_reply(void *arg, const char *json, size_t len) {
 }
 
 /* What waits for a client who reads slowly is not added to. */
-static bool look_send(void *arg, const char *json, size_t len) {
-	struct look *k = arg;
-	if (!json) {
-		http_on_closed(k->x, NULL, NULL);
-		http_stream_end(k->x);
-		look_on_closed(k);
-		return true;
-	}
-	if (http_stream_unwritten(k->x))
+static bool look_send(struct look *k, const char *head, const char *json, size_t len) {
+	if (http_stream_unwritten(k->x) > UNWRITTEN_MAX)
 		return false;
-	http_stream_send(k->x, "event: cluster\ndata: ", 21);
+	http_stream_send(k->x, head, strlen(head));
 	http_stream_send(k->x, json, len);
 	http_stream_send(k->x, "\n\n", 2);
 	return true;
 }
 
+static bool look_send_report(void *arg, const char *json, size_t len) {
+	struct look *k = arg;
+	if (json)
+		return look_send(k, "event: cluster\ndata: ", json, len);
+	http_on_closed(k->x, NULL, NULL);
+	http_stream_end(k->x);
+	look_on_closed(k);
+	return true;
+}
+
+static bool look_send_event(void *arg, const char *json, size_t len) {
+	return look_send(arg, "event: event\ndata: ", json, len);
+}
+
 /* NULL: it has been refused. */
-static struct look *look_start(struct http_exchange *x, struct routes *r, live_fn *report) {
+static struct look *look_start(struct http_exchange *x, struct routes *r, live_fn *report, live_fn *event) {
 	struct look *k = calloc(1, sizeof *k);
-	int rc = k ? live_watch(&k->watcher, r->live, report, k) : -ENOMEM;
+	int rc = k ? live_watch(&k->watcher, r->live, report, event, k) : -ENOMEM;
 	if (rc == 0) {
 		k->x = x;
 		http_on_closed(x, look_on_closed, k);
@@ -65,11 +74,11 @@ static struct look *look_start(struct http_exchange *x, struct routes *r, live_f
 }
 
 static void cluster_reply(struct http_exchange *x, void *arg) {
-	(void)look_start(x, arg, look_reply);
+	(void)look_start(x, arg, look_reply, NULL);
 }
 
 static void cluster_stream(struct http_exchange *x, void *arg) {
-	if (look_start(x, arg, look_send))
+	if (look_start(x, arg, look_send_report, look_send_event))
 		http_stream_begin(x, 200, "text/event-stream");
 }
 

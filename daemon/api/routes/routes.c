@@ -46,13 +46,14 @@ json_t *routes_error(const char *path, int status, const char *message) {
 	return path_is_below(path, "/v1/messages") ? anthropic_error(&e) : NULL;
 }
 
-int routes_create(struct routes **out, struct loop *loop, struct serve *s, const struct model_alias *alias,
-        size_t naliases, unsigned resume) {
+int routes_create(struct routes **out, struct loop *loop, struct serve *s, struct cluster_events *events,
+        const struct model_alias *alias, size_t naliases, unsigned resume) {
 	struct routes *r = calloc(1, sizeof *r);
 	char hex[NODE_ID_HEX];
 	if (!r || kept_create(&r->kept, &(struct kept_limits){0}) != 0 ||
 	        stream_relays_create(&r->relays, loop, serve_members(s)) != 0 ||
-	        completions_create(&r->completions, loop, s) != 0 || live_create(&r->live, loop, s) != 0) {
+	        completions_create(&r->completions, loop, s) != 0 ||
+	        live_create(&r->live, loop, s, events) != 0) {
 		routes_destroy(r);
 		return -ENOMEM;
 	}

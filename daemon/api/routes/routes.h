@@ -32,8 +32,8 @@ const struct http_route *routes_table(size_t *n);
 json_t *routes_error(const char *path, int status, const char *message);
 
 /* All borrowed.  0 or -ENOMEM. */
-int routes_create(struct routes **out, struct loop *loop, struct serve *s, const struct model_alias *alias,
-        size_t naliases, unsigned resume);
+int routes_create(struct routes **out, struct loop *loop, struct serve *s, struct cluster_events *events,
+        const struct model_alias *alias, size_t naliases, unsigned resume);
 /* The HTTP server has started; handlers may run before that. */
 int routes_attach(struct routes *r, struct loop *loop, struct loop *http, struct serve *s);
 /* For struct http_config. */

@@ -47,6 +47,53 @@ void report_collect(struct serve *s, report_emit_fn *emit, void *arg) {
 	emit(arg, &env);
 }
 
+/* Events: those that are known, and those who follow. */
+static const char *known[LIVE_EVENTS + 8];
+static size_t nknown;
+static unsigned followers;
+static cluster_events_fn *follow_fn;
+static void *follow_arg;
+
+static void tell(cluster_events_fn *fn, void *arg, const char *text) {
+	Caravan__CtlEvent e = CARAVAN__CTL_EVENT__INIT;
+	Caravan__Event event = CARAVAN__EVENT__INIT;
+	event.kind = wire_string("node-lost");
+	event.text = wire_string(text);
+	e.event = &event;
+	e.node = wire_string("attic");
+	fn(arg, &e);
+}
+
+int cluster_events_list(
+        struct cluster_events *c, const struct cluster_events_filter *f, cluster_events_fn *fn, void *arg) {
+	(void)c;
+	ck_assert_uint_eq(f->last, LIVE_EVENTS);
+	for (size_t i = nknown > f->last ? nknown - f->last : 0; i < nknown; i++)
+		tell(fn, arg, known[i]);
+	return 0;
+}
+
+struct cluster_watch *cluster_events_watch(
+        struct cluster_events *c, const struct cluster_events_filter *f, cluster_events_fn *fn, void *arg) {
+	(void)c;
+	(void)f;
+	ck_assert_uint_eq(followers++, 0); /* once for all */
+	follow_fn = fn;
+	follow_arg = arg;
+	return (struct cluster_watch *)&followers;
+}
+
+void cluster_events_unwatch(struct cluster_watch *w) {
+	ck_assert(!w || w == (struct cluster_watch *)&followers);
+	followers = 0;
+}
+
+static void happens(const char *text) {
+	known[nknown++] = text;
+	if (followers)
+		tell(follow_fn, follow_arg, text);
+}
+
 /* ---- watchers -------------------------------------------------------------------------------------------- */
 
 static struct loop *loop, *http;
@@ -55,7 +102,7 @@ static struct live *live;
 struct watcher {
 	struct live_watcher *w;
 	unsigned reports;
-	char state[16];
+	char state[16], events[LIVE_EVENTS + 16];
 	bool once, slow;
 };
 
@@ -84,8 +131,19 @@ static bool on_report(void *arg, const char *text, size_t len) {
 	return true;
 }
 
+static bool on_event(void *arg, const char *text, size_t len) {
+	struct watcher *w = arg;
+	ck_assert_ptr_nonnull(w->w);
+	if (w->slow)
+		return false;
+	json_t *o = json_loadb(text, len, 0, NULL);
+	strcat(w->events, json_string_value(json_object_get(o, "text")));
+	json_decref(o);
+	return true;
+}
+
 static void watch(struct watcher *w) {
-	ck_assert_int_eq(live_watch(&w->w, live, on_report, w), 0);
+	ck_assert_int_eq(live_watch(&w->w, live, on_report, w->once ? NULL : on_event, w), 0);
 	ck_assert_uint_eq(w->reports, 0); /* nothing within the call */
 }
 
@@ -97,11 +155,12 @@ static void leave(struct watcher *w) {
 static void begin(uint64_t seed) {
 	sim_begin(seed);
 	collected = 0;
+	nknown = followers = 0;
 	state = "up";
 	since = 0;
 	ck_assert_int_eq(loop_create(&loop), 0);
 	ck_assert_int_eq(loop_create(&http), 0);
-	ck_assert_int_eq(live_create(&live, loop, NULL), 0);
+	ck_assert_int_eq(live_create(&live, loop, NULL, (struct cluster_events *)&followers), 0);
 	ck_assert_int_eq(live_attach(live, http), 0);
 }
 
@@ -109,6 +168,7 @@ static void begin(uint64_t seed) {
 static void end(void) {
 	loop_destroy(http);
 	live_destroy(live);
+	ck_assert_uint_eq(followers, 0);
 	sim_for(0);
 	loop_destroy(loop);
 	sim_end();
@@ -233,7 +293,8 @@ START_TEST(too_many) {
 	begin(0);
 	for (unsigned i = 0; i < LIVE_WATCHERS_MAX; i++)
 		watch(&w[i]);
-	ck_assert_int_eq(live_watch(&w[LIVE_WATCHERS_MAX].w, live, on_report, &w[LIVE_WATCHERS_MAX]), -EBUSY);
+	ck_assert_int_eq(
+	        live_watch(&w[LIVE_WATCHERS_MAX].w, live, on_report, NULL, &w[LIVE_WATCHERS_MAX]), -EBUSY);
 	sim_for(100);
 	leave(&w[3]);
 	watch(&w[LIVE_WATCHERS_MAX]);
@@ -266,6 +327,66 @@ START_TEST(not_for_ever) {
 }
 END_TEST
 
+START_TEST(events) {
+	struct watcher a = {0}, b = {.slow = true}, c = {.once = true};
+	begin((uint64_t)_i);
+	happens("a");
+	happens("b");
+	watch(&c); /* it wants none */
+	sim_for(1000);
+	ck_assert_uint_eq(followers, 0);
+	watch(&a);
+	watch(&b);
+	sim_for(10);
+	happens("c");
+	sim_for(LIVE_MS + 10);
+	ck_assert_str_eq(a.events, "abc");
+	ck_assert_str_eq(b.events, "");
+	b.slow = false;
+	sim_for(LIVE_MS + 10);
+	ck_assert_str_eq(b.events, "abc");
+	leave(&a);
+	happens("d");
+	sim_for(10);
+	ck_assert_str_eq(b.events, "abcd");
+	/* what happens while nobody looks is told to the next one, once */
+	leave(&b);
+	sim_for(10);
+	ck_assert_uint_eq(followers, 0);
+	happens("e");
+	b.events[0] = 0;
+	b.reports = 0;
+	watch(&b);
+	sim_for(LIVE_MS);
+	ck_assert_str_eq(b.events, "abcde");
+	leave(&b);
+	end();
+}
+END_TEST
+
+START_TEST(many_events) {
+	struct watcher a = {.slow = true}, b = {0};
+	char want[LIVE_EVENTS + 1] = "";
+	begin(0);
+	for (int i = 0; i < 3; i++)
+		happens("x");
+	watch(&a);
+	watch(&b);
+	sim_for(10);
+	for (int i = 0; i < LIVE_EVENTS; i++)
+		happens("y");
+	sim_for(10);
+	a.slow = false;
+	sim_for(LIVE_MS);
+	memset(want, 'y', LIVE_EVENTS);
+	ck_assert_str_eq(a.events, want); /* the latest */
+	ck_assert_uint_eq(strlen(b.events), LIVE_EVENTS + 3);
+	leave(&a);
+	leave(&b);
+	end();
+}
+END_TEST
+
 /* It ends while some watch, and while a report is on its way. */
 START_TEST(the_daemon_ends) {
 	struct watcher a = {0}, b = {.once = true};
@@ -292,6 +413,8 @@ static Suite *suite(void) {
 	tcase_add_loop_test(t, a_busy_server, 0, 5);
 	tcase_add_test(t, too_many);
 	tcase_add_test(t, not_for_ever);
+	tcase_add_loop_test(t, events, 0, 5);
+	tcase_add_test(t, many_events);
 	tcase_add_loop_test(t, the_daemon_ends, 0, 20);
 	suite_add_tcase(s, t);
 	return s;

@@ -1147,12 +1147,18 @@ END_TEST
 START_TEST(cluster_live) {
 	look("/v1/cluster/live");
 	ck_assert(x.streaming && strcmp(x.type, "text/event-stream") == 0);
-	x.slow = true;
+	fake_event("{\"text\":\"a\"}");
 	fake_report("{\"healthy\":true}");
-	fake_report("{\"healthy\":false}"); /* what it has not read is not added to */
+	ck_assert_str_eq(x.out,
+	        "event: event\ndata: {\"text\":\"a\"}\n\nevent: cluster\ndata: {\"healthy\":true}\n\n");
+	size_t before = x.outlen;
+	x.unwritten = 1 << 20; /* what a slow client has not read is not added to */
+	fake_report("{\"healthy\":false}");
+	fake_event("{}");
+	ck_assert_uint_eq(x.outlen, before);
 	x.unwritten = 0;
 	fake_report("{}");
-	ck_assert_str_eq(x.out, "event: cluster\ndata: {\"healthy\":true}\n\nevent: cluster\ndata: {}\n\n");
+	ck_assert_str_eq(x.out + before, "event: cluster\ndata: {}\n\n");
 	ck_assert(!x.ended && fake_looks == 1);
 	fake_report(NULL); /* it has watched long enough */
 	ck_assert(x.ended && !x.cut && fake_looks == 0);

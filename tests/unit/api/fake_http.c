@@ -101,7 +101,7 @@ void completion_convert_drop(struct conversion *v) {
 /* ---- those who look at the cluster ---------------------------------------------------------------- */
 
 struct live_watcher {
-	live_fn *report;
+	live_fn *report, *event;
 	void *arg;
 };
 
@@ -109,7 +109,8 @@ unsigned fake_looks;
 int fake_look_refused;
 static struct live_watcher watcher; /* one at a time */
 
-int live_create(struct live **out, struct loop *loop, struct serve *s) {
+int live_create(struct live **out, struct loop *loop, struct serve *s, struct cluster_events *events) {
+	(void)events;
 	(void)loop;
 	(void)s;
 	*out = NULL;
@@ -130,13 +131,13 @@ void live_destroy(struct live *l) {
 	(void)l;
 }
 
-int live_watch(struct live_watcher **out, struct live *l, live_fn *report, void *arg) {
+int live_watch(struct live_watcher **out, struct live *l, live_fn *report, live_fn *event, void *arg) {
 	(void)l;
 	*out = NULL;
 	if (fake_look_refused)
 		return fake_look_refused;
 	FAKE_MUST(fake_looks == 0);
-	watcher = (struct live_watcher){report, arg};
+	watcher = (struct live_watcher){report, event, arg};
 	fake_looks++;
 	*out = &watcher;
 	return 0;
@@ -150,6 +151,11 @@ void live_release(struct live_watcher *w) {
 void fake_report(const char *json) {
 	if (fake_looks)
 		(void)watcher.report(watcher.arg, json, json ? strlen(json) : 0);
+}
+
+void fake_event(const char *json) {
+	if (fake_looks && watcher.event)
+		(void)watcher.event(watcher.arg, json, strlen(json));
 }
 
 /* ---- the server ---------------------------------------------------------------------------------- */

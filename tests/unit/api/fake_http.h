@@ -60,6 +60,7 @@ void fake_written(struct http_exchange *x); /* its client has read everything */
 void fake_done(struct http_exchange *x);
 /* Those who look at the cluster are told this; NULL: that it has been long enough. */
 void fake_report(const char *json);
+void fake_event(const char *json);
 extern unsigned fake_looks;   /* of them now */
 extern int fake_look_refused; /* what live_watch says; 0: it begins */
 /* Events of choice 0. */
