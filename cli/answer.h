@@ -1,5 +1,6 @@
 /* answer: a prompt or a conversation that is sent, and its answer as it comes.
- * Shows on a terminal, on standard error, the place in the queue and how much of a long prompt is computed.
+ * Shows on a terminal, on standard error, the place in the queue, how much of a long prompt is computed, and after a while without
+ * text what is waited for.
  * Owns nothing. */
 #ifndef CLI_ANSWER_H
 #define CLI_ANSWER_H
@@ -8,8 +9,8 @@
 /* Text of the answer, or of the reasoning before it.  0, or what ends the answer. */
 typedef int answer_text_fn(void *arg, bool reasoning, const uint8_t *text, size_t len);
 
-/* Whether standard output is a terminal on which text can be dimmed, and nobody objects (NO_COLOR). */
-bool answer_may_dim(void);
+/* Whether this descriptor is a terminal on which text can be dimmed, and nobody objects (NO_COLOR). */
+bool answer_may_dim(int fd);
 #define ANSWER_DIM "\033[2m"
 #define ANSWER_DIM_END "\033[22m"
 
@@ -28,6 +29,8 @@ struct answer_end {
 	int left;
 };
 
-void answer_receive(struct client *c, answer_text_fn *text, void *arg, struct answer_end *end);
+/* model: that was asked; empty: the only one. */
+void answer_receive(
+        struct client *c, const char *model, answer_text_fn *text, void *arg, struct answer_end *end);
 
 #endif

@@ -72,7 +72,7 @@ static void chat_take_line(struct chat *c, const char *text, bool block) {
 
 static int chat_talk(struct chat *c) {
 	struct chat_input *in = NULL;
-	c->dim = answer_may_dim();
+	c->dim = answer_may_dim(STDOUT_FILENO);
 	int rc = chat_open(c);
 	if (rc == 0 && (!(in = chat_input_open(chat_command_names)) || chat_signals_open() != 0))
 		rc = EXIT_FAILED;

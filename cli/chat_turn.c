@@ -103,7 +103,7 @@ void chat_signals_close(void) {
 		close(signals.fd);
 	signals.fd = -1;
 	sigprocmask(SIG_SETMASK, &signals.before, NULL);
-	fail_before(NULL);
+	fail_before(progress_clear);
 }
 
 /* Those that end the program are left to end it but for an answer: then the terminal has no echo. */
@@ -393,7 +393,7 @@ void chat_turn(struct chat *c) {
 	t.began = turn_now();
 	end->outcome = ANSWER_LOST;
 	if (turn_send(c) == 0)
-		answer_receive(&c->client, turn_take_text, &t, end);
+		answer_receive(&c->client, c->model, turn_take_text, &t, end);
 	uint8_t rest[TERMINAL_ROOM(0)];
 	wrap_write(&wrap, stdout, table_width(), (const char *)rest, terminal_end(&t.terminal, rest));
 	turn_set_thinking(&t, false);
@@ -417,7 +417,7 @@ int chat_once(struct chat *c) {
 	int rc = client_for_model(&c->client, c->args->control, &name, 0, &c->how);
 	snprintf(c->model, sizeof c->model, "%s", name ? name : "");
 	if (rc == 0 && (rc = turn_send(c)) == 0) {
-		answer_receive(&c->client, turn_take_text, &t, end);
+		answer_receive(&c->client, c->model, turn_take_text, &t, end);
 		if (end->outcome == ANSWER_REFUSED)
 			rc = fail("%s", end->error);
 		else if (end->outcome == ANSWER_LEFT) /* a reader that closes the pipe is not an error */

@@ -34,11 +34,25 @@ void client_on_wake(int fd, int (*fn)(void *arg), void *arg) {
 	wake.arg = arg;
 }
 
+static struct {
+	int ms;
+	void (*fn)(void *arg);
+	void *arg;
+} silence;
+
+void client_on_silence(int ms, void (*fn)(void *arg), void *arg) {
+	silence.ms = ms;
+	silence.fn = fn;
+	silence.arg = arg;
+}
+
 /* Waits for input of the daemon; false: the wait was ended. */
 static bool client_wait_input(const struct client *c) {
 	struct pollfd p[2] = {{.fd = c->fd, .events = POLLIN}, {.fd = wake.fd, .events = POLLIN}};
 	for (;;) {
-		int n = poll(p, 2, -1);
+		int n = poll(p, 2, silence.fn ? silence.ms : -1);
+		if (n == 0)
+			silence.fn(silence.arg);
 		if (n > 0 && p[1].revents && wake.fn(wake.arg) != 0)
 			return false;
 		if (n > 0 && p[0].revents)
@@ -243,7 +257,7 @@ int client_send(struct client *c, const Caravan__Envelope *env, const void *payl
 static int client_read_all(struct client *c, void *data, size_t len) {
 	uint8_t *p = data;
 	while (len > 0) {
-		if (wake.fd >= 0 && !client_wait_input(c))
+		if ((wake.fd >= 0 || silence.fn) && !client_wait_input(c))
 			return -1;
 		ssize_t n = recv(c->fd, p, len, 0);
 		if (n < 0 && errno == EINTR)

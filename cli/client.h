@@ -27,6 +27,9 @@ void client_close(struct client *c);
  * wait as if the connection were lost, with nothing reported.  fd -1: none. */
 void client_on_wake(int fd, int (*fn)(void *arg), void *arg);
 
+/* While a message is waited for, fn(arg) is called whenever none has come for so long.  fn NULL: nobody. */
+void client_on_silence(int ms, void (*fn)(void *arg), void *arg);
+
 /* Whether the daemon has closed a connection on which no command runs. */
 bool client_is_lost(const struct client *c);
 

@@ -1,6 +1,7 @@
 /* caravan: the command.  A table of subcommands; each is one file. */
 #include "cli/args.h"
 #include "cli/command.h"
+#include "cli/progress.h"
 #include "cli/text.h"
 #include "common/suggest.h"
 #include "config.h"
@@ -91,6 +92,7 @@ int main(int argc, char **argv) {
 	signal(SIGPIPE, SIG_IGN);
 	main_hold_standard_descriptors();
 	atexit(main_close_output);
+	fail_before(progress_clear);
 	if (argc < 2) {
 		main_usage(stderr);
 		return EXIT_USAGE;

@@ -33,7 +33,7 @@ static const char help[] =
         "FILE is a GGUF file on this machine; only its header is read, and nothing is\n"
         "moved or changed.  Exit status 0 when the model fits, 1 when it does not.\n"
         "\n"
-        "As for load:\n" MODEL_OPTIONS_HELP
+        "As for load; --template is checked, and does not change a plan:\n" MODEL_OPTIONS_HELP
         "  --draft FILE           also plan a smaller model on the coordinator that\n"
         "                         drafts for this one; or NAME:TYPE, as for --shape\n" MODEL_OPTIONS_HELP_PRE
         "  --name NAME            the name of the model in the output\n"

@@ -3,6 +3,7 @@
  * The rate is that of the last five to ten seconds, counted from the first report of each node: what was done
  * before, such as chunks that are already on disk, took no time. */
 #include "cli/progress.h"
+#include "cli/answer.h"
 #include "common/size.h"
 #include <math.h>
 #include <stdio.h>
@@ -32,6 +33,7 @@ static struct {
 	} before, last;
 	double shown;
 	bool standing;
+	bool words, below; /* what stands are words; below the line of the cursor */
 } bar;
 
 static double progress_now(void) {
@@ -98,12 +100,31 @@ void progress_text(char *out, size_t size, unsigned cols, const struct progress_
 		out[cols - 1] = '\0';
 }
 
+bool progress_standing(void) {
+	return bar.standing;
+}
+
+/* The line below is there first, for a cursor that is kept does not move when the screen does. */
+#define BELOW "\033D\033[A\0337\r\n"
+#define BACK "\0338"
+
 void progress_clear(void) {
 	if (bar.standing)
-		fprintf(stderr, "\r\033[K");
-	bar.standing = false;
+		fprintf(stderr, "\r\033[K%s", bar.below ? BACK : "");
+	bar.standing = bar.words = bar.below = false;
 	bar.entries = 0;
 	*bar.what = '\0';
+}
+
+void progress_say(const char *text, bool dim, bool below) {
+	if (!isatty(STDERR_FILENO))
+		return;
+	progress_clear();
+	fprintf(stderr, "%s%s%.*s%s", below ? BELOW : "", dim ? ANSWER_DIM : "", (int)progress_columns() - 1,
+	        text, dim ? ANSWER_DIM_END : "");
+	fflush(stderr);
+	bar.standing = bar.words = true;
+	bar.below = below;
 }
 
 /* The slot for a node's report; NULL: all slots are used. */
@@ -168,6 +189,8 @@ static double progress_rate_of(const struct progress_line *l, double t) {
 
 void progress_show(const Caravan__CtlProgress *p) {
 	char line[512];
+	if (bar.words)
+		progress_clear();
 	if (!isatty(STDERR_FILENO) || p->total == 0 || !progress_keep_sample(p))
 		return;
 	double t = progress_now();

@@ -1,11 +1,16 @@
-/* progress: a bar on a terminal for long work (node, step, amount, rate, time left), nothing on a pipe.
- * Owns: the last line of standard error while it shows a bar. */
+/* progress: a bar on a terminal for long work (node, step, amount, rate, time left), or a few words; nothing on a pipe.
+ * Owns: the line of standard error while it shows them. */
 #ifndef CLI_PROGRESS_H
 #define CLI_PROGRESS_H
 #include "proto/wire.h"
+#include <stdbool.h>
 
 void progress_show(const Caravan__CtlProgress *p);
-void progress_clear(void); /* removes the bar */
+/* Words in the place of the bar, dimmed or not, as far as the line goes.  below: on the line below the one where the cursor is, which
+ * then comes back to its place; the terminal is one that can do that. */
+void progress_say(const char *text, bool dim, bool below);
+void progress_clear(void); /* removes the bar or the words */
+bool progress_standing(void);
 
 /* The contents of the line.  Rate: bytes, or tokens, per second; 0 while unknown. */
 struct progress_line {

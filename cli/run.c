@@ -146,10 +146,10 @@ static void run_print_context(const Caravan__Finished *fin, bool path) {
 }
 
 /* Receives the answer of a sent command, to its end. */
-static int run_receive(struct client *c, struct result *r, uint64_t seed, bool path) {
+static int run_receive(struct client *c, const char *model, struct result *r, uint64_t seed, bool path) {
 	static struct answer_end end;
 	int rc = 0;
-	answer_receive(c, run_take_text, r, &end);
+	answer_receive(c, model, run_take_text, r, &end);
 	switch (end.outcome) {
 	case ANSWER_ENDED:
 		if (r->json)
@@ -259,7 +259,7 @@ static int run_run(int argc, char **argv) {
 		cmd.stop = stops;
 		rc = run_send(&c, &cmd, chat, prompt, len);
 		if (rc == 0)
-			rc = run_receive(&c, &r, s.s.seed, path);
+			rc = run_receive(&c, cmd.model, &r, s.s.seed, path);
 		client_close(&c);
 	}
 	free(r.text);

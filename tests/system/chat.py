@@ -193,7 +193,8 @@ def contexts():
 
 
 def daemon(name, *messages):
-    """A stand-in for a daemon, which answers one command with these envelopes and payloads; the folder's socket of that name."""
+    """A stand-in for a daemon, which answers one command with these envelopes and payloads, or waits where one is a function; the
+    folder's socket of that name."""
     path = os.path.join(folder, name)
     s = socket.socket(socket.AF_UNIX)
     s.bind(path)
@@ -202,16 +203,65 @@ def daemon(name, *messages):
     def serve():
         c = s.accept()[0]
         c.recv(65536)
-        for envelope, payload in messages:
-            c.sendall(struct.pack("<II", len(envelope), len(payload)) + envelope + payload)
+        for message in messages:
+            if callable(message):
+                message()
+            else:
+                c.sendall(struct.pack("<II", *map(len, message)) + b"".join(message))
         c.recv(1)
 
     threading.Thread(target=serve, daemon=True).start()
     return path
 
 
+TEXT, THOUGHT, END = b"\xda\x05\x00", b"\xda\x05\x02\x08\x01", b"\xe2\x05\x02\x0a\x00"
+PLACE_2 = b"\xba\x03\x02\x08\x02"  # Queued
+
+
+def waited():
+    """A daemon that says nothing, also when it is asked why."""
+    goes_on = threading.Event()
+    answer = [(PLACE_2, b""), goes_on.wait, (TEXT, b"Yes"), (END, b"")]
+    piped = subprocess.Popen(["caravan", "run", "--control", daemon("w1", *answer), "?"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    path = daemon("w2", *answer)
+    pid, fd = pty.fork()
+    if pid == 0:
+        os.environ["TERM"] = "xterm"
+        os.execvp("caravan", ["caravan", "run", "--control", path, "?"])
+    said = b""
+    try:
+        while got := os.read(fd, 4096):
+            said += got
+            if b"does not answer" in said:
+                goes_on.set()
+    except OSError:
+        pass
+    os.waitpid(pid, 0)
+    place, _, rest = said.partition(b"\x1b[2mwaiting: the daemon does not answer\x1b[22m")
+    case("a place in the queue is shown", b"waiting: place 2" in place, said)
+    case("and after a silence what is waited for, until text comes", re.fullmatch(rb"(\r\x1b\[K[^\n]*)?\r\x1b\[KYes\r\n", rest), said)
+    case("nothing of it goes to a pipe", piped.communicate() == (b"Yes", b""))
+
+
+def silent():
+    """A node of the model stops for a while in an answer."""
+    peer = int(open(os.path.join(folder, "peer.pid")).read())
+    c = Chat("--control", control, "-m", "again", "--temp", "0")
+    c.type("Hello\r")
+    c.until(rb"\x1b\[\?2004l\s*\S+")
+    os.kill(peer, signal.SIGSTOP)
+    c.until(rb"\x1b\[2mwaiting: node peer has been silent for [0-9]")
+    case("a node that stops in an answer is named", True)
+    os.kill(peer, signal.SIGCONT)
+    c.until(rb"\r\x1b\[K\x1b8")
+    case("until the answer goes on", True)
+    c.type(b"\x03")
+    c.prompt()
+    c.leave()
+
+
 def reasoning():
-    text, thought, end = b"\xda\x05\x00", b"\xda\x05\x02\x08\x01", b"\xe2\x05\x02\x0a\x00"
+    text, thought, end = TEXT, THOUGHT, END
     answer = [(thought, b"Hm\x1b, "), (thought, b"well."), (text, b"Yes"), (text, b"."), (end, b"")]
     said = output("caravan", "chat", "--control", daemon("s1", *answer), text="?")
     case("only the answer goes to a pipe, not the reasoning", said == "Yes.", said)
@@ -264,6 +314,11 @@ def lost():
     daemon = int(open("/proc/%d/task/%d/children" % (c.pid, c.pid)).read())
     c.type("Hello\r")
     c.until(rb"\x1b\[\?2004l\s*\S+")
+    os.kill(daemon, signal.SIGSTOP)
+    c.until(rb"\x1b\[2mwaiting for the next word\x1b\[22m")
+    os.kill(daemon, signal.SIGCONT)
+    said = c.until(rb"\x1b8\s*\S+")
+    case("an answer that stops is said to, below it, until it goes on", said.endswith(said[said.index(b"\r\x1b[K\x1b8") :]), said)
     os.kill(daemon, signal.SIGKILL)
     said = c.until(b"asks again\\.")
     c.prompt()

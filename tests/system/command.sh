@@ -281,7 +281,7 @@ talked() {
 	check "group $* of chats came to its end" test "$came" = 0
 	[ "$came" = 0 ] || sed 's/^/# /' "$dir/cases.err" | tail -n 20
 }
-for group in words keys contexts interrupted lost; do
+for group in words keys contexts interrupted waited lost; do
 	talk $group
 	talked $? $group
 done
@@ -320,6 +320,11 @@ wait $client
 check "until the next one" test $? = 130
 kill -CONT "$(pid_of peer)"
 check "the daemon does go on" wait_for 30 serves alone again
+
+# ---- a chat that waits for a node -----------------------------------------------------------------------------------
+talk silent
+talked $? silent
+require wait_for 15 all_up alone 2
 
 # ---- leaving, and coming back ----------------------------------------------------------------------------------------
 answer() { # WORD COMMAND...: on a terminal, where somebody types that

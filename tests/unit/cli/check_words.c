@@ -2,6 +2,7 @@
 #include "cli/progress.h"
 #include "cli/speed.h"
 #include "cli/table.h"
+#include "cli/waiting.h"
 #include "common/paths.h"
 #include "common/size.h"
 #include "common/suggest.h"
@@ -300,6 +301,88 @@ START_TEST(the_socket_is_where_it_is_looked_for) {
 }
 END_TEST
 
+/* ---- what an answer waits for ---- */
+
+static uint8_t ids[3][32] = {{1}, {2}, {3}};
+#define ID(i) ((ProtobufCBinaryData){32, ids[i]})
+
+/* A model on its coordinator here and on a node pi; a third node has nothing of it. */
+static struct {
+	Caravan__ReportNode node[3];
+	Caravan__Stage stage[2], *stages[2];
+	Caravan__Plan plan;
+	Caravan__ReportModel model, other;
+	const Caravan__ReportNode *nodes[3];
+	const Caravan__ReportModel *models[2];
+	struct report r;
+} world;
+
+static void set_up_world(void) {
+	static char *const names[] = {"here", "pi", "far"};
+	for (int i = 0; i < 3; i++) {
+		world.node[i] = (Caravan__ReportNode)CARAVAN__REPORT_NODE__INIT;
+		world.node[i].name = names[i];
+		world.node[i].node = ID(i);
+		world.node[i].state = "up";
+		world.node[i].self = i == 0;
+		world.node[i].last_heard = i == 0 ? 0 : 0.5;
+		world.nodes[i] = &world.node[i];
+	}
+	world.plan = (Caravan__Plan)CARAVAN__PLAN__INIT;
+	world.plan.model = "m";
+	world.plan.coordinator = ID(0);
+	for (int i = 0; i < 2; i++) {
+		world.stage[i] = (Caravan__Stage)CARAVAN__STAGE__INIT;
+		world.stage[i].node = ID(i);
+		world.stages[i] = &world.stage[i];
+	}
+	world.plan.stages = world.stages;
+	world.plan.n_stages = 2;
+	world.model = world.other = (Caravan__ReportModel)CARAVAN__REPORT_MODEL__INIT;
+	world.model.plan = world.other.plan = &world.plan;
+	world.model.phase = world.other.phase = CARAVAN__MODEL_PHASE__SERVING;
+	world.model.reason = world.other.reason = "";
+	world.models[0] = &world.model;
+	world.models[1] = &world.other;
+	world.r = (struct report){.node = world.nodes, .nodes = 3, .model = world.models, .models = 1};
+}
+
+/* What the model m, or the only one, waits for; "": nothing known. */
+static const char *trouble(const char *model) {
+	static char out[300];
+	return waiting_trouble(out, sizeof out, &world.r, model) ? out : "";
+}
+
+START_TEST(what_an_answer_waits_for) {
+	set_up_world();
+	ck_assert_str_eq(trouble("m"), "");
+	world.node[2].last_heard = 5; /* no node of the model's */
+	ck_assert_str_eq(trouble("m"), "");
+	world.node[0].last_heard = 5; /* the daemon that says so */
+	ck_assert_str_eq(trouble("m"), "");
+	world.node[1].last_heard = 1.9;
+	ck_assert_str_eq(trouble("m"), "");
+	world.node[1].last_heard = 4;
+	ck_assert_str_eq(trouble("m"), "node pi has been silent for 4 s");
+	ck_assert_str_eq(trouble(""), "node pi has been silent for 4 s");
+	world.node[1].state = "down";
+	ck_assert_str_eq(trouble("m"), "node pi is down");
+	ck_assert_str_eq(trouble("another"), "");
+	world.r.models = 2; /* which of them is not known */
+	ck_assert_str_eq(trouble(""), "");
+	world.r.models = 1;
+	/* a coordinator elsewhere */
+	world.node[1].state = "up";
+	world.node[1].last_heard = 0;
+	world.plan.coordinator = ID(2);
+	ck_assert_str_eq(trouble("m"), "node far has been silent for 5 s");
+	world.node[2].last_heard = 0;
+	world.model.phase = CARAVAN__MODEL_PHASE__UNAVAILABLE;
+	world.model.reason = "node pi has been down since noon";
+	ck_assert_str_eq(trouble("m"), "model m is unavailable: node pi has been down since noon");
+}
+END_TEST
+
 static Suite *suite(void) {
 	Suite *s = suite_create("words");
 	TCase *t = tcase_create("words");
@@ -312,6 +395,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, tables_are_as_wide_as_they_need_to_be);
 	tcase_add_test(t, sentences_are_broken_at_blanks);
 	tcase_add_test(t, the_socket_is_where_it_is_looked_for);
+	tcase_add_test(t, what_an_answer_waits_for);
 	suite_add_tcase(s, t);
 	return s;
 }

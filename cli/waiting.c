@@ -1,0 +1,37 @@
+/* waiting: see waiting.h. */
+#include "cli/waiting.h"
+#include "common/size.h"
+#include <stdio.h>
+
+static const Caravan__ReportModel *waiting_model(const struct report *r, const char *name) {
+	if (!*name)
+		return r->models == 1 ? r->model[0] : NULL;
+	return report_model(r, name);
+}
+
+static bool waiting_node(char *out, size_t size, const struct report *r, ProtobufCBinaryData id) {
+	const Caravan__ReportNode *n = report_find_node(r, id);
+	if (n && strcmp(n->state, "up") != 0)
+		snprintf(out, size, "node %s is %s", n->name, n->state);
+	else if (n && !n->self && n->last_heard >= WAITING_SILENT_S)
+		snprintf(out, size, "node %s has been silent for %s", n->name, size_time(n->last_heard).s);
+	else
+		return false;
+	return true;
+}
+
+bool waiting_trouble(char *out, size_t size, const struct report *r, const char *model) {
+	const Caravan__ReportModel *m = waiting_model(r, model);
+	if (!m)
+		return false;
+	if (waiting_node(out, size, r, m->plan->coordinator))
+		return true;
+	for (size_t i = 0; i < m->plan->n_stages; i++)
+		if (waiting_node(out, size, r, m->plan->stages[i]->node))
+			return true;
+	if (m->phase == CARAVAN__MODEL_PHASE__SERVING)
+		return false;
+	snprintf(out, size, "model %s is %s%s%s", m->plan->model, report_phase(m->phase),
+	        *m->reason ? ": " : "", m->reason);
+	return true;
+}

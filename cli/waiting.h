@@ -1,0 +1,13 @@
+/* waiting: what an answer that does not come waits for.  Pure. */
+#ifndef CLI_WAITING_H
+#define CLI_WAITING_H
+#include "daemon/report/report.h"
+#include <stdbool.h>
+
+#define WAITING_SILENT_S 2 /* what is not said before: a heartbeat comes twice a second */
+
+/* What keeps this model (empty: the only one) from going on, as the cluster reports it: "node pi has been silent for 4 s".  false:
+ * nothing that is known. */
+bool waiting_trouble(char *out, size_t size, const struct report *r, const char *model);
+
+#endif
