@@ -186,7 +186,7 @@ static int events_run(int argc, char **argv) {
 	struct args a;
 	Caravan__CtlEvents cmd = CARAVAN__CTL_EVENTS__INIT;
 	Caravan__Envelope ask = WIRE_ENVELOPE(CTL_EVENTS, ctl_events, &cmd);
-	struct events e = {.node = NODE_LEAST, .colour = answer_may_dim()};
+	struct events e = {.node = NODE_LEAST, .colour = answer_may_dim(STDOUT_FILENO)};
 	bool counted = false;
 	args_begin(&a, &command_events, argc, argv);
 	for (int o; (o = args_next(&a, "fn:", longs)) != -1;)
