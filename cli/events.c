@@ -6,7 +6,7 @@
 #include "cli/table.h"
 #include "cli/terminal.h"
 #include "cli/text.h"
-#include "daemon/api/event_json.h"
+#include "daemon/report/event_json.h"
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>

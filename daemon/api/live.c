@@ -1,9 +1,9 @@
 /* live: see live.h. */
 #include "daemon/api/live.h"
 #include "daemon/api/crossing.h"
-#include "daemon/api/event_json.h"
 #include "daemon/api/report.h"
 #include "daemon/core/log.h"
+#include "daemon/report/event_json.h"
 #include "daemon/report/report.h"
 #include <errno.h>
 #include <stdatomic.h>

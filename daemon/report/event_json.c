@@ -1,5 +1,5 @@
 /* event_json: see event_json.h. */
-#include "daemon/api/event_json.h"
+#include "daemon/report/event_json.h"
 
 #include <math.h>
 #include <stdio.h>

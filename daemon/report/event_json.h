@@ -1,7 +1,7 @@
 /* event_json: an event as programs get it, from the command and over HTTP.  Fields are added, never renamed.
  * Threads: pure; any thread. */
-#ifndef DAEMON_API_EVENT_JSON_H
-#define DAEMON_API_EVENT_JSON_H
+#ifndef DAEMON_REPORT_EVENT_JSON_H
+#define DAEMON_REPORT_EVENT_JSON_H
 #include "proto/wire.h"
 #include <jansson.h>
 
