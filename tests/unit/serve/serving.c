@@ -69,6 +69,10 @@ int members_on_change(struct members *m, members_change_fn *fn, void *arg) {
 	return -ENOMEM;
 }
 
+void members_heartbeat(struct members *m) {
+	(void)m; /* states of nodes are not sent here */
+}
+
 const struct deploy_model *deploy_find(const struct deploy *d, const char *name, char *err, size_t errlen) {
 	const struct deploy_model *found = NULL;
 	for (unsigned i = 0; i < SERVING_MODELS; i++)
