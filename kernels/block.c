@@ -4,11 +4,20 @@
 
 const int8_t kern_iq4nl[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 
+const int8_t kern_mxfp4[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+
 static void nibbles(int8_t *w, const uint8_t *qs, int offset) {
 	for (int j = 0; j < 16; j++) {
 		w[j] = (int8_t)((qs[j] & 15) - offset);
 		w[j + 16] = (int8_t)((qs[j] >> 4) - offset);
 	}
+}
+
+/* The same, where each is an index into a table. */
+static void steps(int8_t *w, const uint8_t *qs, const int8_t *table) {
+	nibbles(w, qs, 0);
+	for (int j = 0; j < 32; j++)
+		w[j] = table[w[j]];
 }
 
 /* The fifth bits of a block of 32. */
@@ -80,6 +89,15 @@ static void read_q6_k(struct kern_block *out, const struct q6_k *b) {
 	}
 }
 
+static void read_iq4_xs(struct kern_block *out, const struct iq4_xs *b) {
+	out->d = kern_from_half(b->d);
+	for (int s = 0; s < 8; s++) {
+		int low = b->scales_l[s / 2] >> s % 2 * 4 & 15, high = b->scales_h >> 2 * s & 3;
+		out->sc[s] = (int16_t)((low | high << 4) - 32);
+		steps(out->w + 32 * s, b->qs + 16 * s, kern_iq4nl);
+	}
+}
+
 void kern_block_read(enum kern_type type, struct kern_block *out, const void *src) {
 	out->m = 0;
 	switch (type) {
@@ -121,9 +139,13 @@ void kern_block_read(enum kern_type type, struct kern_block *out, const void *sr
 	case KERN_IQ4_NL: {
 		const struct iq4_nl *b = src;
 		out->d = kern_from_half(b->d);
-		nibbles(out->w, b->qs, 0);
-		for (int i = 0; i < 32; i++)
-			out->w[i] = kern_iq4nl[out->w[i]];
+		steps(out->w, b->qs, kern_iq4nl);
+		break;
+	}
+	case KERN_MXFP4: {
+		const struct mxfp4 *b = src;
+		out->d = kern_from_e8m0(b->e);
+		steps(out->w, b->qs, kern_mxfp4);
 		break;
 	}
 	case KERN_Q2_K:
@@ -140,6 +162,9 @@ void kern_block_read(enum kern_type type, struct kern_block *out, const void *sr
 		break;
 	case KERN_Q6_K:
 		read_q6_k(out, src);
+		break;
+	case KERN_IQ4_XS:
+		read_iq4_xs(out, src);
 		break;
 	default: /* float types have no blocks */
 		break;

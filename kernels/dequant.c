@@ -71,11 +71,16 @@ bool kern_finite(enum kern_type type, const void *src, size_t rows, size_t n) {
 		}
 		return !bad;
 	}
-	/* Halves of the head are the scales; a float type's one field is its element. */
+	if (type == KERN_MXFP4) {
+		for (size_t i = 0; i < blocks; i++)
+			bad |= p[i * t->bytes + offsetof(struct mxfp4, e)] == 0xff;
+		return !bad;
+	}
+	/* Halves are the scales, or the elements of a float type. */
 	uint16_t exponent = type == KERN_BF16 ? 0x7f80 : 0x7c00;
 	for (int f = 0; f < KERN_FIELDS; f++) {
 		const struct kern_field *field = &kern_layout(type)->field[f];
-		if (field->unit != 2)
+		if (!field->half)
 			continue;
 		for (size_t i = 0; i < blocks; i++) {
 			memcpy(&half, p + i * t->bytes + field->offset, 2);

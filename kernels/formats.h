@@ -44,6 +44,13 @@ struct iq4_nl {
 	uint8_t qs[16];
 };
 
+/* One of OCP's microscaling formats: the scale is 2^(e - 128), e = 255 is not a number; nibbles in the order of q4_0, each an index
+ * into kern_mxfp4, which has twice the values of E2M1. */
+struct mxfp4 {
+	uint8_t e;
+	uint8_t qs[16];
+};
+
 /* The K types: 256 elements.
  *
  * q2_k: sub-block s (16 elements) has scale scales[s] & 15 and minimum scales[s] >> 4.
@@ -92,11 +99,19 @@ struct q6_k {
 	uint16_t d;
 };
 
+/* 256 elements as eight blocks of iq4_nl, qs[16s..16s + 15] being those of sub-block s, with six-bit scales, offset 32: the low four
+ * bits of that of s are the low (s even) or high nibble of scales_l[s / 2], its upper two are bits 2s, 2s+1 of scales_h. */
+struct iq4_xs {
+	uint16_t d, scales_h;
+	uint8_t scales_l[4];
+	uint8_t qs[128];
+};
+
 /* Every type once, as X(TYPE, name) or, for types of blocks, X(TYPE, name, body, sub_block, offset, minima).
  *   name       the structure of a block (not of float types), used in the names of its kernels
  *   body       bytes of a block that are quants; the others, scales and minima, are its head (kernels/pack.h)
  *   sub_block  elements that share a scale
- *   offset     subtracted from the unsigned quants to get weights; 0: none, or the quants are signed
+ *   offset     subtracted from the unsigned quants to get weights (of MXFP4: what kernels add); 0: none, or they are signed
  *   minima     whether the type has them */
 #define KERN_FLOATS(X) X(F32, f32) X(F16, f16) X(BF16, bf16)
 #define KERN_BLOCKS_32(X) \
@@ -105,13 +120,15 @@ struct q6_k {
 	X(Q5_0, q5_0, 20, 32, 16, false) \
 	X(Q5_1, q5_1, 20, 32, 0, true) \
 	X(Q8_0, q8_0, 32, 32, 0, false) \
-	X(IQ4_NL, iq4_nl, 16, 32, 0, false)
+	X(IQ4_NL, iq4_nl, 16, 32, 0, false) \
+	X(MXFP4, mxfp4, 16, 32, 16, false)
 #define KERN_BLOCKS_256(X) \
 	X(Q2_K, q2_k, 64, 16, 0, true) \
 	X(Q3_K, q3_k, 96, 16, 4, false) \
 	X(Q4_K, q4_k, 128, 32, 0, true) \
 	X(Q5_K, q5_k, 160, 32, 0, true) \
-	X(Q6_K, q6_k, 192, 16, 32, false)
+	X(Q6_K, q6_k, 192, 16, 32, false) \
+	X(IQ4_XS, iq4_xs, 128, 32, 0, false)
 
 /* The same facts of a type of blocks, constant when the type is; 0 for a float type. */
 #define KERN_FACT(result, function, of_32, of_256) \
@@ -157,7 +174,7 @@ INLINE int kern_sub_blocks(enum kern_type type) {
 	return (int)(kern_block_size(type) / kern_sub_block(type));
 }
 
-/* The non-linear steps of IQ4_NL. */
-extern const int8_t kern_iq4nl[16];
+/* The non-linear steps of IQ4_NL and IQ4_XS, and the steps of MXFP4. */
+extern const int8_t kern_iq4nl[16], kern_mxfp4[16];
 
 #endif

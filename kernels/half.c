@@ -1,4 +1,4 @@
-/* half: float16 to float32 and back, in integer arithmetic.  Pure. */
+/* half: float16 to float32 and back, in integer arithmetic, and E8M0.  Pure. */
 #include "kernels/kernels.h"
 #include <math.h>
 #include <string.h>
@@ -40,4 +40,8 @@ uint16_t kern_to_half(float f) {
 
 uint16_t kern_to_half_sat(float f) {
 	return kern_to_half(f > 65504 ? 65504 : f < -65504 ? -65504 : f);
+}
+
+float kern_from_e8m0(uint8_t e) {
+	return from_bits(e ? (uint32_t)e << 23 : 0x400000) * 0.5f;
 }

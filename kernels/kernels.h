@@ -35,8 +35,10 @@ enum kern_type {
 	KERN_Q5_K = 13,
 	KERN_Q6_K = 14,
 	KERN_IQ4_NL = 20,
+	KERN_IQ4_XS = 23,
 	KERN_BF16 = 30,
-	KERN_TYPES = 31 /* size of a table indexed by type; most of it is empty */
+	KERN_MXFP4 = 39,
+	KERN_TYPES = 40 /* size of a table indexed by type; most of it is empty */
 };
 
 /* Forms of activations that products take. */
@@ -82,6 +84,9 @@ size_t kern_act_bytes(enum kern_form form, size_t n);
 float kern_from_half(uint16_t h);
 uint16_t kern_to_half(float f);
 uint16_t kern_to_half_sat(float f);
+
+/* 2^(e - 128), half of what E8M0 says; infinite for 255, which is not a number there. */
+float kern_from_e8m0(uint8_t e);
 
 /* One product: y[c * ldy + r] = row r of W times activation row c, for r < rows, c < cols.
  * w: packed, first byte of a strip; only the last strip of a matrix may be partial.

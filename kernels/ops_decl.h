@@ -19,7 +19,7 @@
 #define KERN_DECLARE_FLOATS(L) kern_mul_fn L(mul_f32), L(mul_f16), L(mul_bf16)
 #define KERN_DECLARE_QUANTS(L) \
 	kern_mul_fn L(mul_q4_0), L(mul_q4_1), L(mul_q5_0), L(mul_q5_1), L(mul_q8_0), L(mul_iq4_nl), \
-	        L(mul_q2_k), L(mul_q3_k), L(mul_q4_k), L(mul_q5_k), L(mul_q6_k)
+	        L(mul_mxfp4), L(mul_q2_k), L(mul_q3_k), L(mul_q4_k), L(mul_q5_k), L(mul_q6_k), L(mul_iq4_xs)
 
 /* A table; the operations of each group may be another level's. */
 #define KERN_OPS_TABLE(title, OPS, SPANS, FLOATS, QUANTS) \
@@ -37,11 +37,13 @@
 		        [KERN_Q5_1] = QUANTS(mul_q5_1), \
 		        [KERN_Q8_0] = QUANTS(mul_q8_0), \
 		        [KERN_IQ4_NL] = QUANTS(mul_iq4_nl), \
+		        [KERN_MXFP4] = QUANTS(mul_mxfp4), \
 		        [KERN_Q2_K] = QUANTS(mul_q2_k), \
 		        [KERN_Q3_K] = QUANTS(mul_q3_k), \
 		        [KERN_Q4_K] = QUANTS(mul_q4_k), \
 		        [KERN_Q5_K] = QUANTS(mul_q5_k), \
-		        [KERN_Q6_K] = QUANTS(mul_q6_k)}, \
+		        [KERN_Q6_K] = QUANTS(mul_q6_k), \
+		        [KERN_IQ4_XS] = QUANTS(mul_iq4_xs)}, \
 		.rmsnorm = OPS(rmsnorm), .rope = OPS(rope), .swiglu = OPS(swiglu), .add = OPS(add), \
 		.exp_sum = OPS(exp_sum), \
 		.kv = {[KERN_KV_F16] = {OPS(put_key_f16), OPS(put_value_f16), SPANS(span_f16)}, \

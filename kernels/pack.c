@@ -4,29 +4,31 @@
 #include <string.h>
 
 #define FIELD(type, name, unit, body) \
-	{ offsetof(struct type, name), sizeof(((struct type *)0)->name), unit, body }
+	{ offsetof(struct type, name), sizeof(((struct type *)0)->name), unit, body, 0 }
+#define HALF(type, name) \
+	{ offsetof(struct type, name), 2, 2, 0, 1 }
 
 static const struct kern_layout layouts[KERN_TYPES] = {
-        [KERN_F32] = {{{0, 4, 4, 1}}},
-        [KERN_F16] = {{{0, 2, 2, 1}}},
-        [KERN_BF16] = {{{0, 2, 2, 1}}},
-        [KERN_Q4_0] = {{FIELD(q4_0, d, 2, 0), FIELD(q4_0, qs, 4, 1)}},
-        [KERN_Q4_1] = {{FIELD(q4_1, d, 2, 0), FIELD(q4_1, m, 2, 0), FIELD(q4_1, qs, 4, 1)}},
-        [KERN_Q5_0] = {{FIELD(q5_0, d, 2, 0), FIELD(q5_0, qh, 4, 1), FIELD(q5_0, qs, 4, 1)}},
-        [KERN_Q5_1] = {{FIELD(q5_1, d, 2, 0), FIELD(q5_1, m, 2, 0), FIELD(q5_1, qh, 4, 1),
-                FIELD(q5_1, qs, 4, 1)}},
-        [KERN_Q8_0] = {{FIELD(q8_0, d, 2, 0), FIELD(q8_0, qs, 4, 1)}},
-        [KERN_IQ4_NL] = {{FIELD(iq4_nl, d, 2, 0), FIELD(iq4_nl, qs, 4, 1)}},
-        [KERN_Q2_K] = {{FIELD(q2_k, d, 2, 0), FIELD(q2_k, dmin, 2, 0), FIELD(q2_k, scales, 4, 0),
-                FIELD(q2_k, qs, 4, 1)}},
-        [KERN_Q3_K] = {{FIELD(q3_k, d, 2, 0), FIELD(q3_k, scales, 4, 0), FIELD(q3_k, hmask, 4, 1),
+        [KERN_F32] = {{{0, 4, 4, 1, 0}}},
+        [KERN_F16] = {{{0, 2, 2, 1, 1}}},
+        [KERN_BF16] = {{{0, 2, 2, 1, 1}}},
+        [KERN_Q4_0] = {{HALF(q4_0, d), FIELD(q4_0, qs, 4, 1)}},
+        [KERN_Q4_1] = {{HALF(q4_1, d), HALF(q4_1, m), FIELD(q4_1, qs, 4, 1)}},
+        [KERN_Q5_0] = {{HALF(q5_0, d), FIELD(q5_0, qh, 4, 1), FIELD(q5_0, qs, 4, 1)}},
+        [KERN_Q5_1] = {{HALF(q5_1, d), HALF(q5_1, m), FIELD(q5_1, qh, 4, 1), FIELD(q5_1, qs, 4, 1)}},
+        [KERN_Q8_0] = {{HALF(q8_0, d), FIELD(q8_0, qs, 4, 1)}},
+        [KERN_IQ4_NL] = {{HALF(iq4_nl, d), FIELD(iq4_nl, qs, 4, 1)}},
+        [KERN_MXFP4] = {{FIELD(mxfp4, e, 1, 0), FIELD(mxfp4, qs, 4, 1)}},
+        [KERN_Q2_K] = {{HALF(q2_k, d), HALF(q2_k, dmin), FIELD(q2_k, scales, 4, 0), FIELD(q2_k, qs, 4, 1)}},
+        [KERN_Q3_K] = {{HALF(q3_k, d), FIELD(q3_k, scales, 4, 0), FIELD(q3_k, hmask, 4, 1),
                 FIELD(q3_k, qs, 4, 1)}},
-        [KERN_Q4_K] = {{FIELD(q4_k, d, 2, 0), FIELD(q4_k, dmin, 2, 0), FIELD(q4_k, scales, 4, 0),
-                FIELD(q4_k, qs, 4, 1)}},
-        [KERN_Q5_K] = {{FIELD(q5_k, d, 2, 0), FIELD(q5_k, dmin, 2, 0), FIELD(q5_k, scales, 4, 0),
-                FIELD(q5_k, qh, 4, 1), FIELD(q5_k, qs, 4, 1)}},
-        [KERN_Q6_K] = {{FIELD(q6_k, d, 2, 0), FIELD(q6_k, scales, 4, 0), FIELD(q6_k, ql, 4, 1),
+        [KERN_Q4_K] = {{HALF(q4_k, d), HALF(q4_k, dmin), FIELD(q4_k, scales, 4, 0), FIELD(q4_k, qs, 4, 1)}},
+        [KERN_Q5_K] = {{HALF(q5_k, d), HALF(q5_k, dmin), FIELD(q5_k, scales, 4, 0), FIELD(q5_k, qh, 4, 1),
+                FIELD(q5_k, qs, 4, 1)}},
+        [KERN_Q6_K] = {{HALF(q6_k, d), FIELD(q6_k, scales, 4, 0), FIELD(q6_k, ql, 4, 1),
                 FIELD(q6_k, qh, 4, 1)}},
+        [KERN_IQ4_XS] = {{HALF(iq4_xs, d), FIELD(iq4_xs, scales_h, 2, 0), FIELD(iq4_xs, scales_l, 4, 0),
+                FIELD(iq4_xs, qs, 4, 1)}},
 };
 
 const struct kern_layout *kern_layout(enum kern_type type) {
@@ -99,6 +101,8 @@ static void pack_strip(const struct unit *unit, size_t units, size_t bytes, uint
 			if (count < KERN_STRIP)
 				for (size_t r = 0; r < count; r++)
 					memcpy(to + r * unit[u].size, from + r * row, unit[u].size);
+			else if (unit[u].size == 1)
+				interleave(to, from, row, 1);
 			else if (unit[u].size == 2)
 				interleave(to, from, row, 2);
 			else
@@ -112,7 +116,9 @@ static void unpack_strip(const struct unit *unit, size_t units, size_t bytes, ui
 		for (size_t u = 0; u < units; u++) {
 			uint8_t *to = dst + b + unit[u].from;
 			const uint8_t *from = src + unit[u].to * KERN_STRIP;
-			if (unit[u].size == 2)
+			if (unit[u].size == 1)
+				separate(to, from, row, 1, count);
+			else if (unit[u].size == 2)
 				separate(to, from, row, 2, count);
 			else if (count < KERN_STRIP)
 				separate(to, from, row, 4, count);

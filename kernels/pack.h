@@ -1,6 +1,6 @@
 /* pack: the packed layout of weights, the same for every ISA level.
  *
- * A strip is KERN_STRIP rows.  The fields of a canonical block are cut into units of 2 or 4 bytes, and the
+ * A strip is KERN_STRIP rows.  The fields of a canonical block are cut into units of 1, 2 or 4 bytes, and the
  * units of the eight rows are placed side by side: a float16 scale becomes eight halves, a word of four
  * quants eight words, so that a 32-bit lane of a vector is a row with four neighbouring elements.  In a
  * strip, a block is its head (scales, minima, sub-block scales) and its body (quants), in the order in which
@@ -23,8 +23,9 @@ enum { KERN_FIELDS = 5 };
 struct kern_field {
 	uint8_t offset; /* in the canonical block */
 	uint8_t length; /* bytes, a multiple of unit; 0 ends the table */
-	uint8_t unit;   /* 2 or 4 */
+	uint8_t unit;   /* 1, 2 or 4 */
 	uint8_t body;   /* 0: in the head */
+	uint8_t half;   /* its units are float16 that have to be finite */
 };
 
 struct kern_layout {

@@ -10,11 +10,13 @@ SIZE(q5_0, 22);
 SIZE(q5_1, 24);
 SIZE(q8_0, 34);
 SIZE(iq4_nl, 18);
+SIZE(mxfp4, 17);
 SIZE(q2_k, 84);
 SIZE(q3_k, 110);
 SIZE(q4_k, 144);
 SIZE(q5_k, 176);
 SIZE(q6_k, 210);
+SIZE(iq4_xs, 136);
 
 #define FLOAT_TRAITS(TYPE, name) [KERN_##TYPE] = {#TYPE, 1, KERN_##TYPE == KERN_F32 ? 4 : 2, KERN_FORM_F32},
 #define TRAITS_32(TYPE, name, ...) [KERN_##TYPE] = {#TYPE, 32, sizeof(struct name), KERN_FORM_Q8_32},

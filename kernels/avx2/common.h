@@ -20,6 +20,13 @@ INLINE __m256 load_halves(const void *p) {
 	return _mm256_cvtph_ps(_mm_loadu_si128(p));
 }
 
+/* The scales of eight blocks of MXFP4: 2^(e - 128). */
+INLINE __m256 load_exponents(const void *p) {
+	__m256i e = _mm256_cvtepu8_epi32(_mm_loadl_epi64(p));
+	e = _mm256_max_epi32(_mm256_slli_epi32(e, 23), _mm256_set1_epi32(0x400000));
+	return _mm256_mul_ps(_mm256_castsi256_ps(e), _mm256_set1_ps(0.5f));
+}
+
 /* Word i of p in every lane. */
 INLINE __m256i spread(const void *p, size_t i) {
 	int32_t word;

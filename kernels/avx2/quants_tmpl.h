@@ -70,7 +70,7 @@ INLINE int words_32(enum kern_type t) {
 INLINE __m256i start_of(enum kern_type t, __m256i repair) {
 	if (t == KERN_Q3_K)
 		return _mm256_srai_epi32(widen(repair), 3);
-	return _mm256_madd_epi16(repair, _mm256_set1_epi16(is_biased(t) ? 16 : t == KERN_Q5_0 ? 2 : 1));
+	return _mm256_madd_epi16(repair, _mm256_set1_epi16(is_biased(t) ? 16 : kern_offset(t) == 16 ? 2 : 1));
 }
 
 INLINE __m256i add_word(enum kern_type t, __m256i v, __m256i u, __m256i q) {
@@ -96,9 +96,9 @@ INLINE int words_32(enum kern_type t) {
 }
 
 INLINE __m256i start_of(enum kern_type t, __m256i repair) {
-	return t == KERN_Q3_K   ? _mm256_srai_epi16(repair, 3)
-	       : t == KERN_Q5_0 ? _mm256_add_epi16(repair, repair)
-	                        : repair;
+	return t == KERN_Q3_K         ? _mm256_srai_epi16(repair, 3)
+	       : kern_offset(t) == 16 ? _mm256_add_epi16(repair, repair)
+	                              : repair;
 }
 
 /* Signed bytes times signed bytes, in pairs, reach 2 * 128 * 127: they are widened at once. */
@@ -118,13 +118,26 @@ INLINE __m256i fold_32(enum kern_type t, __m256i v) {
 }
 
 INLINE __m256i fold_256(enum kern_type t, __m256i total, __m256i v, __m256i sc) {
+	if (is_signed(t))
+		return _mm256_add_epi32(total, _mm256_mullo_epi32(v, _mm256_srai_epi32(sc, 16)));
 	return _mm256_add_epi32(total, _mm256_madd_epi16(v, sc));
 }
 #endif
 
-/* The start of the sums of block i of 32, or of group i of 16 elements in blocks of 256. */
+/* Groups of a block, each with a start of its own. */
+INLINE size_t groups(enum kern_type t) {
+	return kern_block_size(t) == 32 ? 1 : 256 / (size_t)group(t);
+}
+
+/* The start of the sums of block i of 32, or of group i in blocks of 256.  The repair is that of 16 elements; groups of 32, whose offset
+ * is 128, have the sum itself: one half of a word. */
 INLINE __m256i start(enum kern_type t, const struct column *x, size_t i) {
-	return has_offset(t) ? start_of(t, spread(x->repair, i)) : _mm256_setzero_si256();
+	if (!has_offset(t))
+		return _mm256_setzero_si256();
+	if (t == KERN_IQ4_XS)
+		return _mm256_madd_epi16(
+		        spread(x->sum, i / 2), _mm256_set1_epi32(i % 2 ? -128 * 65536 : 0xff80));
+	return start_of(t, spread(x->repair, i));
 }
 
 /* The same for a piece of the width, computed once for all strips. */
@@ -132,12 +145,22 @@ typedef int32_t starts[GROUPS];
 
 INLINE void find_starts(
         enum kern_type t, starts *to, const struct column *x, size_t cols, size_t first, size_t last) {
-	size_t words = kern_block_size(t) == 32 ? 1 : 16;
-	if (has_offset(t))
-		for (size_t c = 0; c < cols; c++)
-			for (size_t i = 0; i < (last - first) * words; i += 8)
-				_mm256_storeu_si256((__m256i *)(to[c] + i),
-				        start_of(t, load(x[c].repair + 4 * (first * words + i))));
+	size_t each = groups(t);
+	if (!has_offset(t))
+		return;
+	for (size_t c = 0; c < cols; c++)
+		for (size_t i = 0; i < (last - first) * each; i += 8) {
+			__m256i v;
+			if (t == KERN_IQ4_XS)
+				v = _mm256_mullo_epi32(
+				        _mm256_cvtepi16_epi32(_mm_loadu_si128(
+				                (const __m128i *)(const void *)(x[c].sum +
+				                                                2 * (first * each + i)))),
+				        _mm256_set1_epi32(-128));
+			else
+				v = start_of(t, load(x[c].repair + 4 * (first * each + i)));
+			_mm256_storeu_si256((__m256i *)(to[c] + i), v);
+		}
 }
 
 INLINE __m256i start_found(enum kern_type t, const starts *from, size_t i) {
@@ -167,6 +190,11 @@ INLINE void fetch(const struct block *block, size_t from, size_t to) {
 			_mm_prefetch((const char *)block->next + i, _MM_HINT_T1);
 }
 
+/* The scales of eight blocks of 32. */
+INLINE __m256 load_scale(enum kern_type t, const uint8_t *head) {
+	return t == KERN_MXFP4 ? load_exponents(head) : load_halves(head);
+}
+
 /* Decode: the integer sum of a block of 32.  Two chains of additions: a single one would be longer than the
  * processor can look ahead. */
 INLINE __m256i dot_32(enum kern_type t, const uint8_t *body, const struct column *x, size_t b) {
@@ -190,7 +218,7 @@ INLINE void decode_32(enum kern_type t, struct sum *s, struct block block, const
 	fetch(&block, 0, block_bytes(t));
 	__m256i i = dot_32(t, body_of(t, block.at), x, b);
 	__m256 dx = _mm256_castsi256_ps(spread(x->d, b));
-	s->a = _mm256_fmadd_ps(_mm256_mul_ps(load_halves(block.at), dx), _mm256_cvtepi32_ps(i), s->a);
+	s->a = _mm256_fmadd_ps(_mm256_mul_ps(load_scale(t, block.at), dx), _mm256_cvtepi32_ps(i), s->a);
 	if (kern_has_minima(t))
 		s->m = _mm256_fmadd_ps(_mm256_mul_ps(load_halves(block.at + 16), dx),
 		        _mm256_castsi256_ps(spread(x->sum, b)), s->m);
@@ -219,31 +247,32 @@ INLINE void finish_256(enum kern_type t, struct sum *s, __m256i i, const struct 
 /* A step takes the groups that share bytes of the body, so that these are loaded once. */
 INLINE void decode_256(
         enum kern_type t, struct sum *s, struct block block, const struct column *x, size_t b) {
-	int words = group(t) / 4, groups = t == KERN_Q4_K || t == KERN_Q5_K ? 2 : 4;
+	int words = group(t) / 4, together = kern_sub_blocks(t) == 8 ? 2 : 4;
 	const uint8_t *q = x->q + b * 256, *body = body_of(t, block.at);
 	struct scales scales;
 	__m256i i = _mm256_setzero_si256();
 	HIDE(q);
 	read_scales(t, &scales, block.at);
-	int steps = 64 / words / groups;
+	int steps = 64 / words / together;
 	UNROLL for (int step = 0; step < steps; step++) {
 		/* the first group of the step, and the distance between its groups: 8 words */
-		int first = words == 8 ? groups * step : step / 2 * 2 * groups + step % 2, apart = 8 / words;
+		int first = words == 8 ? together * step : step / 2 * 2 * together + step % 2,
+		    apart = 8 / words;
 		__m256i v[4];
 		fetch(&block, block_bytes(t) * (size_t)step / (size_t)steps,
 		        block_bytes(t) * (size_t)(step + 1) / (size_t)steps);
 		UNROLL for (int w = 0; w < words; w++) {
-			UNROLL for (int g = 0; g < groups; g++) {
+			UNROLL for (int g = 0; g < together; g++) {
 				int at_group = first + g * apart, word = at_group * words + w;
 				if (w == 0)
-					v[g] = start(t, x, b * 16 + (size_t)at_group);
+					v[g] = start(t, x, b * groups(t) + (size_t)at_group);
 				v[g] = add_word(t, v[g],
 				        word_256(t, body, word / part_words(t), word % part_words(t)),
 				        spread(q, (size_t)word));
 				PIN(v[g]);
 			}
 		}
-		UNROLL for (int g = 0; g < groups; g++) {
+		UNROLL for (int g = 0; g < together; g++) {
 			int at_group = first + g * apart;
 			i = fold_256(t, i, v[g], scales.sc[at_group * group(t) * kern_sub_blocks(t) / 256]);
 		}
@@ -280,7 +309,7 @@ struct panel_256 {
 
 INLINE void unpack_32(enum kern_type t, struct panel_32 *p, const uint8_t *block) {
 	UNROLL for (int w = 0; w < 8; w++) p->w[w] = word_32(t, body_of(t, block), w);
-	p->d = load_halves(block);
+	p->d = load_scale(t, block);
 	if (kern_has_minima(t))
 		p->m = load_halves(block + 16);
 }
@@ -334,7 +363,7 @@ INLINE void tile_32(enum kern_type t, size_t strips, size_t cols, struct sum s[S
 	}
 	UNROLL for (size_t r = 0; r < strips; r++) {
 		const uint8_t *head = p ? NULL : at[r].at;
-		__m256 d = p ? p[r].d : load_halves(head), m = d;
+		__m256 d = p ? p[r].d : load_scale(t, head), m = d;
 		if (kern_has_minima(t))
 			m = p ? p[r].m : load_halves(head + 16);
 		UNROLL for (size_t c = 0; c < cols; c++) {
@@ -361,7 +390,7 @@ INLINE void tile_group(enum kern_type t, size_t strips, size_t cols, __m256i tot
 		        fetch(&at[r], (size_t)g * share, (size_t)(g + 1) * share);
 	UNROLL for (size_t c = 0; c < cols; c++) {
 		UNROLL for (size_t r = 0; r < strips; r++) v[r][c] =
-		        start_found(t, &from[c], k * 16 + (size_t)g);
+		        start_found(t, &from[c], k * groups(t) + (size_t)g);
 	}
 	UNROLL for (int w = 0; w < words; w++) {
 		UNROLL for (size_t r = 0; r < strips; r++) {

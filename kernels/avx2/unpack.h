@@ -1,8 +1,8 @@
 /* unpack: packed blocks of a strip as words of bytes, scales and minima, for every type.
  *
  * Each function takes the type as a constant.  A word has the integer weights of four neighbouring elements per lane: unsigned,
- * with the offset of the type still in them, and with VNNI plus 128 for the types of eight bits (Q8_0, IQ4_NL), which are signed
- * without VNNI.  The order of fields in head and body is that of kernels/pack.c. */
+ * with the offset of the type still in them, and with VNNI plus 128 for the types of eight bits (Q8_0, IQ4_NL, IQ4_XS), which are
+ * signed without VNNI.  The order of fields in head and body is that of kernels/pack.c. */
 #ifndef KERNELS_AVX2_UNPACK_H
 #define KERNELS_AVX2_UNPACK_H
 #include "kernels/avx2/common.h"
@@ -11,7 +11,7 @@
 
 /* Types of eight bits: signed, or with VNNI unsigned with 128 added. */
 INLINE bool is_eight(enum kern_type t) {
-	return t == KERN_Q8_0 || t == KERN_IQ4_NL;
+	return t == KERN_Q8_0 || t == KERN_IQ4_NL || t == KERN_IQ4_XS;
 }
 INLINE bool is_biased(enum kern_type t) {
 #ifdef AVX2_VNNI
@@ -55,28 +55,36 @@ INLINE __m256i fifth_bits(__m256i qh, int w) {
 	return _mm256_and_si256(set, _mm256_set1_epi8(16));
 }
 
+/* The sixteen bytes of a table in both halves, plus `add`. */
+INLINE __m256i table(const int8_t *bytes, int add) {
+	return _mm256_add_epi8(
+	        _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)bytes)),
+	        _mm256_set1_epi8((char)add));
+}
+
+/* Nibbles of a type as the steps that they stand for. */
+INLINE __m256i steps_of(enum kern_type t, __m256i nibbles) {
+	if (t == KERN_MXFP4)
+		return _mm256_shuffle_epi8(table(kern_mxfp4, kern_offset(t)), nibbles);
+	return _mm256_shuffle_epi8(table(kern_iq4nl, is_biased(t) ? 128 : 0), nibbles);
+}
+
 /* Word w (0..7) of a block of 32. */
 INLINE __m256i word_32(enum kern_type t, const uint8_t *body, int w) {
-	const __m256i bias = _mm256_set1_epi8(is_biased(t) ? -128 : 0);
 	if (t == KERN_Q8_0)
-		return _mm256_xor_si256(load(body + w * 32), bias);
+		return _mm256_xor_si256(load(body + w * 32), _mm256_set1_epi8(is_biased(t) ? -128 : 0));
 	bool fifth = t == KERN_Q5_0 || t == KERN_Q5_1;
 	const uint8_t *qs = fifth ? body + 32 : body;
 	__m256i v = load(qs + w % 4 * 32);
 	v = w < 4 ? low_nibbles(v) : high_nibbles(v);
-	if (t == KERN_IQ4_NL)
-		return _mm256_shuffle_epi8(
-		        _mm256_xor_si256(_mm256_setr_epi8(-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25,
-		                                 38, 53, 69, 89, 113, -127, -104, -83, -65, -49, -35, -22,
-		                                 -10, 1, 13, 25, 38, 53, 69, 89, 113),
-		                bias),
-		        v);
+	if (t == KERN_IQ4_NL || t == KERN_MXFP4)
+		return steps_of(t, v);
 	return fifth ? _mm256_or_si256(v, fifth_bits(load(body), w)) : v;
 }
 
 /* A block of 256 consists of parts whose words are in the same bytes: the number of words in a part. */
 INLINE int part_words(enum kern_type t) {
-	return t == KERN_Q4_K || t == KERN_Q5_K ? 16 : 32;
+	return kern_sub_blocks(t) == 8 ? 16 : 32;
 }
 
 /* Shifts every lane right by `by`, which need not be a constant. */
@@ -106,6 +114,9 @@ INLINE __m256i word_256(enum kern_type t, const uint8_t *body, int part, int w) 
 		v = load(body + (int)kern_lower_unit((size_t)(part * 8 + l)) * 32);
 		v = j ? high_nibbles(v) : low_nibbles(v);
 		return _mm256_or_si256(v, move_bit(shift_down(load(body + 2 * l * 32), 2 * part), j, 4));
+	case KERN_IQ4_XS:
+		v = load(body + (part * 8 + j * 4 + l % 4) * 32);
+		return steps_of(t, l / 4 ? high_nibbles(v) : low_nibbles(v));
 	default: { /* KERN_Q6_K: moves upper bits 2j, 2j+1 to 4, 5 */
 		v = load(body + (part * 24 + l * 3 + j % 2) * 32);
 		v = j / 2 ? high_nibbles(v) : low_nibbles(v);
@@ -120,7 +131,7 @@ INLINE __m256i word_256(enum kern_type t, const uint8_t *body, int part, int w) 
 /* Elements whose products are summed before the scale is applied; for weights of at most four bits, a sum of
  * 16 fits int16, and is_narrow says for which types it is scaled in this form. */
 INLINE int group(enum kern_type t) {
-	return t == KERN_Q5_K ? 32 : 16;
+	return t == KERN_Q5_K || t == KERN_IQ4_XS ? 32 : 16;
 }
 INLINE bool is_narrow(enum kern_type t) {
 	return t == KERN_Q2_K || t == KERN_Q3_K || t == KERN_Q4_K;
@@ -183,6 +194,15 @@ INLINE __m256i signed_scale(enum kern_type t, __m256i v, int i) {
 	return _mm256_shuffle_epi8(v, _mm256_add_epi32(at, _mm256_set1_epi32(i * 0x02020202)));
 }
 
+/* The top byte of each lane, signed, in the form of scale(). */
+INLINE __m256i signed_scale_top(__m256i v) {
+	v = _mm256_srai_epi32(v, 24);
+#ifdef AVX2_VNNI
+	return v;
+#endif
+	return _mm256_blend_epi16(v, _mm256_slli_epi32(v, 16), 0xaa);
+}
+
 /* Unpacks four signed bytes per lane into four scales. */
 INLINE void signed_scales(enum kern_type t, struct scales *out, int k, __m256i v) {
 	__m256i odd = _mm256_srai_epi16(v, 8), even = _mm256_srai_epi16(_mm256_slli_epi16(v, 8), 8);
@@ -190,6 +210,21 @@ INLINE void signed_scales(enum kern_type t, struct scales *out, int k, __m256i v
 	out->sc[4 * k + 1] = signed_scale(t, odd, 0);
 	out->sc[4 * k + 2] = signed_scale(t, even, 1);
 	out->sc[4 * k + 3] = signed_scale(t, odd, 1);
+}
+
+/* The scales of IQ4_XS, plus 32: s has the upper bits and then the lower ones of eight rows.  Bytes 0 and 2 of `upper` have the upper
+ * bits of an even scale in bits 0, 1 and of an odd one in bits 2, 3; bytes 1 and 3 have them in bits 4, 5 and 6, 7. */
+INLINE void read_scales_iq4_xs(const uint8_t *s, __m256i *even, __m256i *odd) {
+	const __m256i first = _mm256_set1_epi32(0x00300030), second = _mm256_set1_epi32(0x30003000);
+	__m256i low = load(s + 16), upper = _mm256_cvtepu16_epi32(_mm_loadu_si128((const void *)s));
+	upper = _mm256_shuffle_epi8(upper,
+	        _mm256_broadcastsi128_si256(_mm_setr_epi32(0x01010000, 0x05050404, 0x09090808, 0x0d0d0c0c)));
+	*even = _mm256_or_si256(
+	        _mm256_and_si256(_mm256_slli_epi32(upper, 4), first), _mm256_and_si256(upper, second));
+	*odd = _mm256_or_si256(_mm256_and_si256(_mm256_slli_epi32(upper, 2), first),
+	        _mm256_and_si256(_mm256_srli_epi32(upper, 2), second));
+	*even = _mm256_or_si256(*even, low_nibbles(low));
+	*odd = _mm256_or_si256(*odd, high_nibbles(low));
 }
 
 INLINE void read_scales(enum kern_type t, struct scales *out, const uint8_t *head) {
@@ -213,6 +248,14 @@ INLINE void read_scales(enum kern_type t, struct scales *out, const uint8_t *hea
 			                     : _mm256_srli_epi32(upper, 2 * k - 4);
 			v = _mm256_or_si256(low, _mm256_and_si256(high, top));
 			signed_scales(t, out, k, _mm256_sub_epi8(v, _mm256_set1_epi8(32)));
+		}
+	} else if (t == KERN_IQ4_XS) {
+		__m256i v[2];
+		read_scales_iq4_xs(s, &v[0], &v[1]);
+		UNROLL for (int k = 0; k < 8; k++) {
+			__m256i sc = _mm256_sub_epi8(v[k % 2], _mm256_set1_epi8(32));
+			sc = k / 2 < 3 ? _mm256_slli_epi32(sc, 24 - 8 * (k / 2)) : sc;
+			out->sc[k] = signed_scale_top(sc);
 		}
 	} else if (t == KERN_Q6_K) {
 		UNROLL for (int k = 0; k < 4; k++) signed_scales(t, out, k, load(s + 32 * k));

@@ -34,11 +34,13 @@ QUANT(mul_q5_0, 2)
 QUANT(mul_q5_1, 2)
 QUANT(mul_q8_0, 4)
 QUANT(mul_iq4_nl, 2)
+QUANT(mul_mxfp4, 2)
 QUANT(mul_q2_k, 1)
 QUANT(mul_q3_k, 1)
 QUANT(mul_q4_k, 8)
 QUANT(mul_q5_k, 8)
 QUANT(mul_q6_k, 8)
+QUANT(mul_iq4_xs, 8)
 
 #define FEW_OP(name) few_##name
 const struct kern_ops TABLE = KERN_OPS_TABLE(NAME, AVX2_OP, AVX512_OP, FEW_OP, FEW_OP);

@@ -41,7 +41,7 @@ INLINE __m512i source_32(enum kern_type t, const uint8_t *const *body, int w) {
 	return word_32(t, body, w);
 }
 
-INLINE __m512i add_word(__m512i v, __m512i u, __m512i q) {
+INLINE __m512i add_word(enum kern_type t, __m512i v, __m512i u, __m512i q) {
 	return _mm512_dpbusd_epi32(v, u, q);
 }
 
@@ -72,17 +72,17 @@ INLINE __m512i fold_256(enum kern_type t, __m512i total, __m512i v, __m512i sc) 
 /* Products of bytes are added in pairs to 16 bits, and groups of words in 16 bits as long as they fit: 16
  * times 15 * 127, or 8 times 31 * 127.  Q6_K (8 times 63 * 127) starts from the correction of its offset,
  * with which the true sum fits.  Bytes of the signed types with 128 added do not fit in pairs: they are split
- * into nibbles, as separate words. */
+ * into nibbles, in blocks of 32 as separate words. */
 enum { WORDS_32 = 16 };
 
 INLINE int words_32(enum kern_type t) {
 	return is_signed(t) ? 16 : 8;
 }
 INLINE int group_32(enum kern_type t) {
-	return t == KERN_Q5_0 || t == KERN_Q5_1 ? 4 : 8;
+	return t == KERN_Q5_0 || t == KERN_Q5_1 || t == KERN_MXFP4 ? 4 : 8;
 }
 INLINE int group_256(enum kern_type t) {
-	return t == KERN_Q4_K ? 8 : 4;
+	return t == KERN_Q4_K || t == KERN_IQ4_XS ? 8 : 4;
 }
 
 INLINE __m512i source_32(enum kern_type t, const uint8_t *const *body, int w) {
@@ -92,12 +92,15 @@ INLINE __m512i source_32(enum kern_type t, const uint8_t *const *body, int w) {
 	return w < 8 ? low_nibbles(v) : high_nibbles(v);
 }
 
-INLINE __m512i add_word(__m512i v, __m512i u, __m512i q) {
-	return _mm512_add_epi16(v, _mm512_maddubs_epi16(u, q));
-}
-
 INLINE __m512i add_pairs(__m512i v, __m512i a, __m512i b) {
 	return _mm512_add_epi32(v, _mm512_madd_epi16(a, b));
+}
+
+INLINE __m512i add_word(enum kern_type t, __m512i v, __m512i u, __m512i q) {
+	if (t != KERN_IQ4_XS)
+		return _mm512_add_epi16(v, _mm512_maddubs_epi16(u, q));
+	v = add_pairs(v, _mm512_maddubs_epi16(low_nibbles(u), q), _mm512_set1_epi16(1));
+	return add_pairs(v, _mm512_maddubs_epi16(high_nibbles(u), q), _mm512_set1_epi16(16));
 }
 
 INLINE __m512i begin_32(__m512i total) {
@@ -113,6 +116,8 @@ INLINE __m512i start_256(enum kern_type t, __m512i repair) {
 }
 
 INLINE __m512i fold_256(enum kern_type t, __m512i total, __m512i v, __m512i sc) {
+	if (t == KERN_IQ4_XS)
+		return _mm512_add_epi32(total, _mm512_mullo_epi32(v, _mm512_srai_epi32(sc, 16)));
 	return add_pairs(total, v, sc);
 }
 #endif
@@ -126,7 +131,12 @@ typedef int32_t starts[GROUPS];
 INLINE __m512i start_of(enum kern_type t, __m512i repair) {
 	if (kern_block_size(t) == 256)
 		return start_256(t, repair);
-	return _mm512_madd_epi16(repair, _mm512_set1_epi16(is_signed(t) ? 16 : t == KERN_Q5_0 ? 2 : 1));
+	return _mm512_madd_epi16(repair, _mm512_set1_epi16(is_signed(t) ? 16 : kern_offset(t) == 16 ? 2 : 1));
+}
+
+/* Groups of a block, each with a start of its own. */
+INLINE size_t groups(enum kern_type t) {
+	return kern_block_size(t) == 32 ? 1 : 64 / (size_t)group_256(t);
 }
 
 /* The end of the piece that begins at block b. */
@@ -137,13 +147,22 @@ INLINE size_t last_of(size_t b, size_t piece, size_t blocks) {
 /* The starts of blocks [first, last) of a piece. */
 INLINE void find_starts(
         enum kern_type t, starts *to, const struct column *x, size_t cols, size_t first, size_t last) {
-	size_t words = kern_block_size(t) == 32 ? 1 : 16;
-	if (has_offset(t))
-		for (size_t c = 0; c < cols; c++)
-			for (size_t i = 0; i < (last - first) * words; i += 16)
-				_mm512_storeu_si512(to[c] + i,
-				        start_of(t,
-				                _mm512_loadu_si512(x[c].repair + 4 * (first * words + i))));
+	size_t each = groups(t);
+	if (!has_offset(t))
+		return;
+	for (size_t c = 0; c < cols; c++)
+		for (size_t i = 0; i < (last - first) * each; i += 16) {
+			__m512i v;
+			if (t ==
+			        KERN_IQ4_XS) /* the repair is that of 16 elements; the sums are those of a group */
+				v = _mm512_mullo_epi32(
+				        _mm512_cvtepi16_epi32(_mm256_loadu_si256(
+				                (const __m256i *)(x[c].sum + 2 * (first * each + i)))),
+				        _mm512_set1_epi32(-128));
+			else
+				v = start_of(t, _mm512_loadu_si512(x[c].repair + 4 * (first * each + i)));
+			_mm512_storeu_si512(to[c] + i, v);
+		}
 }
 
 INLINE __m512i start(enum kern_type t, const starts *from, size_t i) {
@@ -202,6 +221,11 @@ INLINE __m512 add_block(__m512 a, __m512 d, __m512i dx, __m512i i) {
 	return _mm512_fmadd_ps(_mm512_mul_ps(d, _mm512_castsi512_ps(dx)), _mm512_cvtepi32_ps(i), a);
 }
 
+/* The scales of blocks of 32. */
+INLINE __m512 load_scale(enum kern_type t, const uint8_t *const *head) {
+	return t == KERN_MXFP4 ? load_exponents(head) : load_halves(head, 0);
+}
+
 /* A block of a pair, unpacked. */
 struct panel_32 {
 	__m512i w[WORDS_32];
@@ -216,7 +240,7 @@ struct panel_256 {
 INLINE void unpack_32(enum kern_type t, struct panel_32 *p, const struct block *from) {
 	fetch(t, from, 0, 1);
 	UNROLL for (int w = 0; w < words_32(t); w++) p->w[w] = source_32(t, from->body, w);
-	p->d = load_halves(from->head, 0);
+	p->d = load_scale(t, from->head);
 	if (kern_has_minima(t))
 		p->m = load_halves(from->head, 16);
 }
@@ -251,7 +275,7 @@ INLINE void tile_32(enum kern_type t, size_t pairs, size_t cols, struct sum s[PA
 			UNROLL for (size_t c = 0; c < cols; c++) {
 				__m512i q = spread(x[c].q + b * 32, (size_t)w % 8);
 				UNROLL for (size_t r = 0; r < pairs; r++) {
-					v[r][c] = add_word(v[r][c], u[r], q);
+					v[r][c] = add_word(t, v[r][c], u[r], q);
 					PIN(v[r][c]);
 				}
 			}
@@ -262,7 +286,7 @@ INLINE void tile_32(enum kern_type t, size_t pairs, size_t cols, struct sum s[PA
 		}
 	}
 	UNROLL for (size_t r = 0; r < pairs; r++) {
-		__m512 d = p ? p[r].d : load_halves(at[r].head, 0), m = d;
+		__m512 d = p ? p[r].d : load_scale(t, at[r].head), m = d;
 		if (kern_has_minima(t))
 			m = p ? p[r].m : load_halves(at[r].head, 16);
 		UNROLL for (size_t c = 0; c < cols; c++) {
@@ -292,7 +316,8 @@ INLINE void group_of(enum kern_type t, size_t pairs, size_t cols, __m512i total[
 	if (!p)
 		UNROLL for (size_t r = 0; r < pairs; r++) fetch(t, &at[r], (size_t)g, 64 / (size_t)words);
 	UNROLL for (size_t c = 0; c < cols; c++) {
-		UNROLL for (size_t r = 0; r < pairs; r++) v[r][c] = start(t, &from[c], k * 16 + (size_t)g);
+		UNROLL for (size_t r = 0; r < pairs; r++) v[r][c] =
+		        start(t, &from[c], k * groups(t) + (size_t)g);
 	}
 	UNROLL for (int i = 0; i < words; i++) {
 		int w = g * words + i;
@@ -301,7 +326,7 @@ INLINE void group_of(enum kern_type t, size_t pairs, size_t cols, __m512i total[
 		UNROLL for (size_t c = 0; c < cols; c++) {
 			__m512i q = spread(x[c].q + b * 256, (size_t)w);
 			UNROLL for (size_t r = 0; r < pairs; r++) {
-				v[r][c] = add_word(v[r][c], u[r], q);
+				v[r][c] = add_word(t, v[r][c], u[r], q);
 				PIN(v[r][c]);
 			}
 		}

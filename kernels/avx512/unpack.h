@@ -1,7 +1,7 @@
 /* unpack: packed blocks of a pair of strips as words of bytes, scales and minima, for every type.
  *
  * Each function takes the type as a constant.  A word has the integer weights of four neighbouring elements per lane, always
- * unsigned: with the offset of the type still in them, and plus 128 for the signed types (Q8_0, IQ4_NL).  The order of fields in
+ * unsigned: with the offset of the type still in them, and plus 128 for the signed types (Q8_0, IQ4_NL, IQ4_XS).  The order of fields in
  * head and body is that of kernels/pack.c. */
 #ifndef KERNELS_AVX512_UNPACK_H
 #define KERNELS_AVX512_UNPACK_H
@@ -10,7 +10,7 @@
 #include "kernels/pack.h"
 
 INLINE bool is_signed(enum kern_type t) {
-	return t == KERN_Q8_0 || t == KERN_IQ4_NL;
+	return t == KERN_Q8_0 || t == KERN_IQ4_NL || t == KERN_IQ4_XS;
 }
 
 /* Whether the unsigned words of a type include an offset. */
@@ -46,6 +46,14 @@ INLINE __m512i fifth_bits(__m512i qh, int w) {
 	return _mm512_maskz_set1_epi8(set, 16);
 }
 
+/* Nibbles of a type as the steps that they stand for, made unsigned. */
+INLINE __m512i steps_of(enum kern_type t, __m512i nibbles) {
+	const int8_t *bytes = t == KERN_MXFP4 ? kern_mxfp4 : kern_iq4nl;
+	__m512i table = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)bytes));
+	int add = t == KERN_MXFP4 ? kern_offset(t) : 128;
+	return _mm512_shuffle_epi8(_mm512_add_epi8(table, _mm512_set1_epi8((char)add)), nibbles);
+}
+
 /* Word w (0..7) of a block of 32. */
 INLINE __m512i word_32(enum kern_type t, const uint8_t *const *body, int w) {
 	if (t == KERN_Q8_0)
@@ -53,11 +61,8 @@ INLINE __m512i word_32(enum kern_type t, const uint8_t *const *body, int w) {
 	bool fifth = t == KERN_Q5_0 || t == KERN_Q5_1;
 	__m512i v = load(body, (size_t)(fifth ? 32 : 0) + (size_t)(w % 4) * 32);
 	v = w < 4 ? low_nibbles(v) : high_nibbles(v);
-	if (t == KERN_IQ4_NL) /* kern_iq4nl plus 128 */
-		return _mm512_shuffle_epi8(
-		        _mm512_broadcast_i32x4(_mm_setr_epi8(1, 24, 45, 63, 79, 93, 106, 118, (char)129,
-		                (char)141, (char)153, (char)166, (char)181, (char)197, (char)217, (char)241)),
-		        v);
+	if (t == KERN_IQ4_NL || t == KERN_MXFP4)
+		return steps_of(t, v);
 	return fifth ? _mm512_or_si512(v, fifth_bits(load(body, 0), w)) : v;
 }
 
@@ -80,6 +85,9 @@ INLINE __m512i word_256(enum kern_type t, const uint8_t *const *body, int w) {
 		v = load(body, kern_lower_unit((size_t)w / 16 * 8 + l) * 32);
 		v = j % 2 ? high_nibbles(v) : low_nibbles(v);
 		return insert(v, shift(load(body, 2 * l * 32), 4 - w / 8), 16);
+	case KERN_IQ4_XS:
+		v = load(body, (size_t)(w / 8 * 4 + w % 4) * 32);
+		return steps_of(t, l / 4 ? high_nibbles(v) : low_nibbles(v));
 	default: /* KERN_Q6_K: moves upper bits 2j, 2j+1 to 4, 5 */
 		v = load(body, (h * 24 + l * 3 + (size_t)(j % 2)) * 32);
 		v = j / 2 ? high_nibbles(v) : low_nibbles(v);
@@ -135,6 +143,15 @@ INLINE void put_minima(struct scales *out, int k, struct quarter q) {
 	out->mn[2 * k + 1] = _mm512_mask_blend_epi16(0xaaaaaaaa, _mm512_srli_epi32(q.even, 16), q.odd);
 }
 
+/* The four pieces of `bits` bits (2 or 4) that are the low ones of a lane, one in each of its bytes. */
+INLINE __m512i spread_bits(__m512i v, int bits) {
+	const __m512i pairs = _mm512_set1_epi32(((1 << 2 * bits) - 1) * 0x10001);
+	const __m512i ones = _mm512_set1_epi8((char)((1 << bits) - 1));
+	v = _mm512_and_si512(v, _mm512_set1_epi32((1 << 4 * bits) - 1));
+	v = _mm512_and_si512(_mm512_or_si512(v, shift(v, 16 - 2 * bits)), pairs);
+	return _mm512_and_si512(_mm512_or_si512(v, shift(v, 8 - bits)), ones);
+}
+
 INLINE void read_scales(enum kern_type t, struct scales *out, const uint8_t *const *head) {
 	size_t s = kern_has_minima(t) ? 32 : 16;
 	const __m512i six = _mm512_set1_epi8(63);
@@ -146,6 +163,16 @@ INLINE void read_scales(enum kern_type t, struct scales *out, const uint8_t *con
 		put_scales(t, out, 1, quarter_of(insert(low_nibbles(c), shift(a, -2), 0x30), false));
 		put_minima(out, 0, quarter_of(_mm512_and_si512(b, six), false));
 		put_minima(out, 1, quarter_of(insert(high_nibbles(c), shift(b, -2), 0x30), false));
+		return;
+	}
+	if (t == KERN_IQ4_XS) {
+		__m512i low = load(head, s + 16), high = load_shorts(head, s);
+		UNROLL for (int k = 0; k < 2; k++) {
+			__m512i v = spread_bits(shift(low, -16 * k), 4),
+			        up = spread_bits(shift(high, -8 * k), 2);
+			v = _mm512_sub_epi8(_mm512_or_si512(v, shift(up, 4)), _mm512_set1_epi8(32));
+			put_scales(t, out, k, quarter_of(v, true));
+		}
 		return;
 	}
 	UNROLL for (int k = 0; k < 4; k++) { /* sub-blocks 4k..4k+3 */

@@ -16,6 +16,14 @@ INLINE float32x4_t load_halves(const void *p, int h) {
 	return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16((const uint16_t *)p + 4 * h)));
 }
 
+/* The scales of four of eight blocks of MXFP4: 2^(e - 128). */
+INLINE float32x4_t load_exponents(const void *p, int h) {
+	uint16x8_t wide = vmovl_u8(vld1_u8(p));
+	uint32x4_t e = vmovl_u16(h ? vget_high_u16(wide) : vget_low_u16(wide));
+	e = vmaxq_u32(vshlq_n_u32(e, 23), vdupq_n_u32(0x400000));
+	return vmulq_n_f32(vreinterpretq_f32_u32(e), 0.5f);
+}
+
 /* Word i of p in every lane. */
 INLINE int32x4_t spread(const void *p, size_t i) {
 	int32_t word;

@@ -50,7 +50,7 @@ typedef struct {
 } partial;
 
 INLINE bool is_wide(enum kern_type t) {
-	return t == KERN_Q8_0 || t == KERN_IQ4_NL;
+	return t == KERN_Q8_0 || t == KERN_IQ4_NL || t == KERN_IQ4_XS;
 }
 
 INLINE partial partial_zero(void) {
@@ -128,6 +128,11 @@ INLINE float32x4_t add_block(float32x4_t a, float32x4_t d, float dx, int32x4_t i
 	return vfmaq_f32(a, vmulq_n_f32(d, dx), vcvtq_f32_s32(i));
 }
 
+/* The scales of four of eight blocks of 32. */
+INLINE float32x4_t load_scale(enum kern_type t, const uint8_t *head, int h) {
+	return t == KERN_MXFP4 ? load_exponents(head, h) : load_halves(head, h);
+}
+
 /* Decode, block b of 32. */
 INLINE void decode_32(
         enum kern_type t, struct sum *s, const uint8_t *strip, const struct column *x, size_t b) {
@@ -143,7 +148,7 @@ INLINE void decode_32(
 		int32x4_t i = total(t, p);
 		if (offset(t)) /* the repair is -8 times the sum of the quants, in two halves */
 			i = vpadalq_s16(i, vreinterpretq_s16_s32(spread(x->repair, b)));
-		s->a[h] = add_block(s->a[h], load_halves(head, h), dx, i);
+		s->a[h] = add_block(s->a[h], load_scale(t, head, h), dx, i);
 		if (kern_has_minima(t))
 			s->m[h] = vfmaq_n_f32(
 			        s->m[h], vmulq_n_f32(load_halves(head + 16, h), dx), float_at(x->sum, b));
@@ -264,7 +269,7 @@ INLINE void unpack_32(enum kern_type t, struct panel_32 *p, const uint8_t *head)
 		        vsubq_s8(word_32(t, body, w, h), vdupq_n_s8((int8_t)offset(t)));
 	}
 	UNROLL for (int h = 0; h < 2; h++) {
-		p->d[h] = load_halves(head, h);
+		p->d[h] = load_scale(t, head, h);
 		if (kern_has_minima(t))
 			p->m[h] = load_halves(head + 16, h);
 	}

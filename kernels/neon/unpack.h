@@ -38,16 +38,20 @@ INLINE uint8x16_t fifth_bits(uint8x16_t qh, int w) {
 	return vtstq_u8(vqtbl1q_u8(qh, vreinterpretq_u8_u32(at)), vreinterpretq_u8_u32(bit));
 }
 
+/* Nibbles of a type as the steps that they stand for. */
+INLINE int8x16_t steps_of(enum kern_type t, uint8x16_t nibbles) {
+	return vqtbl1q_s8(vld1q_s8(t == KERN_MXFP4 ? kern_mxfp4 : kern_iq4nl), nibbles);
+}
+
 /* Word w (0..7) of a block of 32. */
 INLINE int8x16_t word_32(enum kern_type t, const uint8_t *body, int w, int h) {
-	const int8x16_t steps = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 	if (t == KERN_Q8_0)
 		return vreinterpretq_s8_u8(load(body + w * 32 + h * 16));
 	bool fifth = t == KERN_Q5_0 || t == KERN_Q5_1;
 	uint8x16_t v = load(body + (fifth ? 32 : 0) + w % 4 * 32 + h * 16);
 	v = w < 4 ? low_bits(v, 15) : right(v, 4);
-	if (t == KERN_IQ4_NL)
-		return vqtbl1q_s8(steps, v);
+	if (t == KERN_IQ4_NL || t == KERN_MXFP4)
+		return steps_of(t, v);
 	if (t == KERN_Q5_1)
 		v = insert(v, fifth_bits(load(body + h * 16), w), 0x10);
 	if (t == KERN_Q5_0) /* a clear bit means minus 16: the upper four bits are its inverse */
@@ -84,6 +88,9 @@ INLINE int8x16_t word_256(enum kern_type t, const uint8_t *body, int w, int h) {
 		high = vtstq_u8(load(body + 2 * l * 32), vdupq_n_u8((uint8_t)(1 << w / 8)));
 		v = insert(v, high, 0x10);
 		break;
+	case KERN_IQ4_XS:
+		v = load(body + (w / 8 * 4 + w % 4) * 32);
+		return steps_of(t, l / 4 ? right(v, 4) : low_bits(v, 15));
 	default: /* KERN_Q6_K: with the upper bit inverted, the six bits are a two's complement number */
 		v = load(body + (half * 24 + l * 3 + j % 2) * 32);
 		v = j / 2 ? right(v, 4) : v;
@@ -115,7 +122,7 @@ INLINE int32x4_t signed_byte_of(uint8x16_t v, int i) {
 
 /* Scales (minima) of the four sub-blocks from 4k on: one byte each in the lanes of the eight rows. */
 INLINE void put_scales(enum kern_type t, struct scales *out, int k, const uint8x16_t *v) {
-	bool is_signed = t == KERN_Q3_K || t == KERN_Q6_K;
+	bool is_signed = t == KERN_Q3_K || t == KERN_Q6_K || t == KERN_IQ4_XS;
 	UNROLL for (int i = 0; i < 4; i++) {
 		UNROLL for (int h = 0; h < 2; h++) out->sc[4 * k + i][h] =
 		        is_signed ? signed_byte_of(v[h], i) : byte_of(v[h], i);
@@ -132,12 +139,40 @@ INLINE void put_minima(struct scales *out, int k, const uint8x16_t *v) {
 	out->mn[4 * k + 3] = vreinterpretq_s16_u16(vshrq_n_u16(odd, 8));
 }
 
+/* The four pieces of `bits` bits (2 or 4) that are the low ones of a lane, one in each of its bytes. */
+INLINE uint8x16_t spread_bits(uint32x4_t v, int bits) {
+	uint32_t pair = (1u << 2 * bits) - 1;
+	v = vandq_u32(v, vdupq_n_u32((1u << 4 * bits) - 1));
+	v = vandq_u32(vorrq_u32(v, v << (uint32_t)(16 - 2 * bits)), vdupq_n_u32(pair << 16 | pair));
+	v = vorrq_u32(v, v << (uint32_t)(8 - bits));
+	return low_bits(vreinterpretq_u8_u32(v), (1 << bits) - 1);
+}
+
+/* The scales of IQ4_XS: upper bits, then lower ones. */
+INLINE void read_scales_iq4_xs(struct scales *out, const uint8_t *s) {
+	UNROLL for (int k = 0; k < 2; k++) { /* sub-blocks 4k..4k+3 */
+		uint8x16_t v[2];
+		UNROLL for (int h = 0; h < 2; h++) {
+			uint32x4_t low = vreinterpretq_u32_u8(load(s + 16 + h * 16)),
+			           high = vmovl_u16(vreinterpret_u16_u8(vld1_u8(s + h * 8)));
+			v[h] = insert(spread_bits(k ? low >> 16 : low, 4),
+			        left(spread_bits(k ? high >> 8 : high, 2), 4), 0x30);
+			v[h] = vsubq_u8(v[h], vdupq_n_u8(32));
+		}
+		put_scales(KERN_IQ4_XS, out, k, v);
+	}
+}
+
 INLINE void read_scales(enum kern_type t, struct scales *out, const uint8_t *head) {
 	const uint8_t *s = head + (kern_has_minima(t) ? 32 : 16);
 	UNROLL for (int h = 0; h < 2; h++) {
 		out->d[h] = load_halves(head, h);
 		if (kern_has_minima(t))
 			out->dmin[h] = load_halves(head + 16, h);
+	}
+	if (t == KERN_IQ4_XS) {
+		read_scales_iq4_xs(out, s);
+		return;
 	}
 	if (t == KERN_Q4_K || t == KERN_Q5_K) {
 		uint8x16_t sc[2][2], mn[2][2];

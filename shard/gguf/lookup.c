@@ -220,7 +220,6 @@ const char *gguf_foreign_type(uint32_t type) {
 	        [19] = "IQ1_S",
 	        [21] = "IQ3_S",
 	        [22] = "IQ2_S",
-	        [23] = "IQ4_XS",
 	        [24] = "I8",
 	        [25] = "I16",
 	        [26] = "I32",
@@ -234,8 +233,7 @@ const char *gguf_foreign_type(uint32_t type) {
 	        [35] = "TQ2_0",
 	        [36] = "IQ4_NL_4_4",
 	        [37] = "IQ4_NL_4_8",
-	        [38] = "IQ4_NL_8_8",
-	        [39] = "MXFP4"};
+	        [38] = "IQ4_NL_8_8"};
 	const char *name = type < sizeof names / sizeof *names ? names[type] : NULL;
 	return name ? name : "unknown";
 }

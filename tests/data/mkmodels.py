@@ -27,8 +27,11 @@ def scaled(kind, d, dmin, bits):
     """Random blocks with these scales (a column each) around the given random bytes."""
     name = ref.TYPES[kind][0]
     b = bits.copy()
+    if name == "MXFP4":
+        b[:, :1] = np.where(d == 0, 0, np.clip(np.rint(np.log2(np.abs(d) + 1e-30)) + 127, 1, 254))
+        return b
     d, dmin = gg.as_bytes(gg.f16(d)), gg.as_bytes(gg.f16(dmin))
-    if name in ("Q8_0", "Q4_0", "Q5_0", "IQ4_NL"):
+    if name in ("Q8_0", "Q4_0", "Q5_0", "IQ4_NL", "IQ4_XS"):
         b[:, :2] = d
     elif name in ("Q4_1", "Q5_1", "Q4_K", "Q5_K"):
         b[:, :2], b[:, 2:4] = d, dmin
@@ -147,7 +150,8 @@ MODELS += [
     ("odd-widths", "width 24, feed-forward 40, 61 pieces, as many key heads as heads",
      dict(kind="F16", dim=24, ffn=40, heads=3, kv_heads=3, vocab=61)),
     ("tied", "no output.weight; GGUF version 2", dict(kind="Q4_0", dim=64, ffn=96, tied=True, version=2)),
-    ("split", "two files, general.alignment 64", dict(kind="F32", dim=32, ffn=64, split=True, align=64))]
+    ("split", "two files, general.alignment 64", dict(kind="F32", dim=32, ffn=64, split=True, align=64)),
+    ("IQ4_XS", "attn_output is MXFP4", dict(kind="IQ4_XS", dim=256, ffn=256, head=8, given=True, narrow="MXFP4"))]
 
 README = """# Test models
 

@@ -24,8 +24,10 @@ F32, F16, BF16 = 0, 1, 30
 # id: (name, weights a block, bytes a block)
 TYPES = {0: ("F32", 1, 4), 1: ("F16", 1, 2), 30: ("BF16", 1, 2), 2: ("Q4_0", 32, 18), 3: ("Q4_1", 32, 20),
          6: ("Q5_0", 32, 22), 7: ("Q5_1", 32, 24), 8: ("Q8_0", 32, 34), 20: ("IQ4_NL", 32, 18), 10: ("Q2_K", 256, 84),
-         11: ("Q3_K", 256, 110), 12: ("Q4_K", 256, 144), 13: ("Q5_K", 256, 176), 14: ("Q6_K", 256, 210)}
+         11: ("Q3_K", 256, 110), 12: ("Q4_K", 256, 144), 13: ("Q5_K", 256, 176), 14: ("Q6_K", 256, 210),
+         23: ("IQ4_XS", 256, 136), 39: ("MXFP4", 32, 17)}
 IQ4_NL_VALUES = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.float32)
+E2M1_VALUES = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6, 0, -0.5, -1, -1.5, -2, -3, -4, -6], np.float32)
 
 
 class Gguf:
@@ -162,6 +164,14 @@ def dequantise(raw, kind):
         q = np.concatenate(parts, 1).astype(np.float32).reshape(-1, 16, 16) - 32
         sc = np.ascontiguousarray(b[:, 192:208]).view(np.int8).astype(np.float32)
         return ((half(b, 208) * sc)[:, :, None] * q).reshape(-1, 256)
+    if name == "IQ4_XS":
+        low = np.stack([b[:, 4 + j // 2] >> 4 * (j % 2) & 15 for j in range(8)], 1).astype(np.float32)
+        up = np.stack([b[:, 2 + j // 4] >> 2 * (j % 4) & 3 for j in range(8)], 1).astype(np.float32)
+        q = IQ4_NL_VALUES[nibbles(b[:, 8:].reshape(-1, 16)).astype(int)].reshape(-1, 8, 32)
+        return ((half(b, 0) * (low + 16 * up - 32))[:, :, None] * q).reshape(-1, 256)
+    if name == "MXFP4":
+        scale = np.ldexp(np.float32(1), b[:, :1].astype(int) - 127).astype(np.float32)
+        return scale * E2M1_VALUES[nibbles(b[:, 1:]).astype(int)]
     raise ValueError(name)
 
 

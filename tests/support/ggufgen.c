@@ -215,6 +215,8 @@ static const struct spread {
         [KERN_Q4_K] = {offsetof(struct q4_k, d), offsetof(struct q4_k, dmin), 258, 7.5f},
         [KERN_Q5_K] = {offsetof(struct q5_k, d), offsetof(struct q5_k, dmin), 527, 15.5f},
         [KERN_Q6_K] = {offsetof(struct q6_k, d), -1, 1366, 0},
+        [KERN_IQ4_XS] = {offsetof(struct iq4_xs, d), -1, 1245, 0},
+        [KERN_MXFP4] = {-1, -1, 5.35f, 0},
 };
 
 static float uniform(uint64_t *state) {
@@ -256,7 +258,10 @@ static void fill_row(uint8_t *p, const struct tensor *t, uint64_t *state) {
 		memcpy(p + i, &r, len - i < 8 ? len - i : 8);
 	}
 	for (uint8_t *b = p; b < p + len; b += traits->bytes) {
-		memcpy(b + s->d, &d, 2);
+		if (t->type == KERN_MXFP4)
+			b[0] = (uint8_t)lrintf(log2f(deviation / s->deviation) + 128);
+		else
+			memcpy(b + s->d, &d, 2);
 		if (s->m >= 0)
 			memcpy(b + s->m, &m, 2);
 	}

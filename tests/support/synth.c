@@ -25,6 +25,8 @@ static const struct shape {
         [KERN_Q4_K] = {0, 2, 280},
         [KERN_Q5_K] = {0, 2, 560},
         [KERN_Q6_K] = {208, -1, 1370},
+        [KERN_IQ4_XS] = {0, -1, 1250},
+        [KERN_MXFP4] = {-1, -1, 5.5f},
 };
 
 static uint64_t draw(uint64_t *state) {
@@ -67,7 +69,10 @@ static void fill(uint8_t *row, enum kern_type type, size_t n, float size, float 
 			for (size_t i = 0; i < tr->bytes; i++)
 				row[i] = (uint8_t)draw(state);
 			half = kern_to_half((draw_float(state) * 0.3f + 1) * size / sh->unit);
-			memcpy(row + sh->d, &half, 2);
+			if (type == KERN_MXFP4)
+				row[0] = (uint8_t)lrintf(log2f(size / sh->unit) + 128);
+			else
+				memcpy(row + sh->d, &half, 2);
 			half = kern_to_half(
 			        size / sh->unit * (type == KERN_Q4_1 || type == KERN_Q5_1 ? -8 : 7));
 			if (sh->m >= 0)

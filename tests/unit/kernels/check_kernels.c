@@ -13,7 +13,8 @@
 #include <string.h>
 
 static const uint32_t types[] = {KERN_F32, KERN_F16, KERN_BF16, KERN_Q4_0, KERN_Q4_1, KERN_Q5_0, KERN_Q5_1,
-        KERN_Q8_0, KERN_IQ4_NL, KERN_Q2_K, KERN_Q3_K, KERN_Q4_K, KERN_Q5_K, KERN_Q6_K};
+        KERN_Q8_0, KERN_IQ4_NL, KERN_Q2_K, KERN_Q3_K, KERN_Q4_K, KERN_Q5_K, KERN_Q6_K, KERN_IQ4_XS,
+        KERN_MXFP4};
 enum { COUNT = sizeof types / sizeof *types };
 
 /* Where each type's vectors stand, and the offsets of its scales in a block. */
@@ -35,6 +36,8 @@ static const struct {
         {"Q4_K_S", {0, 2}},
         {"Q5_K_S", {0, 2}},
         {"Q6_K", {208, -1}},
+        {NULL, {0, -1}},
+        {NULL, {-1, -1}},
 };
 
 static void *aligned(size_t size) {
@@ -57,6 +60,8 @@ static void fill(int t, uint8_t *p, size_t blocks) {
 		uint8_t *block = p + b * traits->bytes;
 		float f = ((float)(number() % 2000) - 1000) / 50000;
 		uint16_t half = kern_to_half(f);
+		if (types[t] == KERN_MXFP4)
+			block[0] = (uint8_t)(110 + number() % 10);
 		if (types[t] == KERN_F32)
 			memcpy(block, &f, 4);
 		else if (types[t] == KERN_BF16)
@@ -241,6 +246,64 @@ START_TEST(test_vectors) {
 }
 END_TEST
 
+static uint8_t *slurp_blocks(const char *name, const char *suffix, size_t *size) {
+	char path[4096];
+	const char *top = getenv("top_srcdir");
+	snprintf(path, sizeof path, "%s/tests/data/blocks/%s%s", top ? top : ".", name, suffix);
+	FILE *f = fopen(path, "rb");
+	ck_assert_msg(f != NULL, "%s", path);
+	uint8_t *data = malloc(65536);
+	*size = fread(data, 1, 65536, f);
+	fclose(f);
+	return data;
+}
+
+/* Blocks of random bits, as another implementation dequantises them; packed as well.  tests/data/blocks/README.md says which. */
+START_TEST(test_blocks) {
+	size_t size, floats;
+	uint32_t type = types[_i];
+	if (known[_i].vector || type == KERN_F32)
+		return;
+	uint8_t *blocks = slurp_blocks(kern_traits(type)->name, ".blocks", &size);
+	float *want = (float *)(void *)slurp_blocks(kern_traits(type)->name, ".dequant.f32", &floats);
+	size_t n = size / kern_traits(type)->bytes * kern_traits(type)->block;
+	ck_assert_uint_ge(n, 1024);
+	ck_assert_uint_eq(floats, n * sizeof(float));
+	ck_assert(kern_finite(type, blocks, 1, n));
+	float *got = malloc(floats);
+	kern_dequant(type, got, blocks, n);
+	ck_assert_mem_eq(got, want, floats);
+	uint8_t *packed = aligned(kern_packed_bytes(type, 1, n));
+	kern_pack(type, packed, blocks, 1, n);
+	kern_dequant_packed(type, got, packed, 0, n);
+	ck_assert_mem_eq(got, want, floats);
+	free(blocks);
+	free(want);
+	free(got);
+	free(packed);
+}
+END_TEST
+
+/* Every exponent: a power of two, the smallest subnormal ones; 255 is refused. */
+START_TEST(test_exponents) {
+	uint8_t blocks[256 * 17] = {0};
+	float w[32];
+	for (int e = 0; e < 256; e++) {
+		uint8_t *block = blocks + e * 17;
+		block[0] = (uint8_t)e;
+		block[1] = 0x1f; /* -12 and 1 */
+		ck_assert_int_eq(kern_finite(KERN_MXFP4, block, 1, 32), e < 255);
+		if (e == 255)
+			continue;
+		kern_dequant(KERN_MXFP4, w, block, 32);
+		ck_assert(w[0] == (float)ldexp(-12, e - 128));
+		ck_assert(w[16] == (float)ldexp(1, e - 128));
+	}
+	ck_assert(kern_finite(KERN_MXFP4, blocks, 1, 255 * 32));
+	ck_assert(!kern_finite(KERN_MXFP4, blocks, 1, 256 * 32));
+}
+END_TEST
+
 /* There and back over every tail, and the layout as pack.h draws it, for the first field. */
 START_TEST(test_pack) {
 	int t = _i;
@@ -409,6 +472,8 @@ static Suite *suite(void) {
 	tcase_add_test(c, test_half_exhaustive);
 	tcase_add_test(c, test_half_limits);
 	tcase_add_loop_test(c, test_vectors, 0, COUNT);
+	tcase_add_loop_test(c, test_blocks, 0, COUNT);
+	tcase_add_test(c, test_exponents);
 	tcase_add_loop_test(c, test_pack, 0, COUNT);
 	tcase_add_loop_test(c, test_finite, 0, COUNT);
 	tcase_add_loop_test(c, test_product, 0, COUNT);

@@ -72,7 +72,7 @@ void *checkkern_alloc(size_t size) {
 /* Canonical offsets of the float16 scales of each type, ended by -1. */
 static const int *scales_of(uint32_t type) {
 	static const int first[] = {0, -1}, two[] = {0, 2, -1}, q2[] = {80, 82, -1}, q3[] = {108, -1},
-	                 q6[] = {208, -1};
+	                 q6[] = {208, -1}, none[] = {-1};
 	switch (type) {
 	case KERN_Q4_1:
 	case KERN_Q5_1:
@@ -85,6 +85,8 @@ static const int *scales_of(uint32_t type) {
 		return q3;
 	case KERN_Q6_K:
 		return q6;
+	case KERN_MXFP4:
+		return none;
 	default:
 		return first;
 	}
@@ -107,11 +109,21 @@ static const struct {
         {"largest scales", -1, 0x7bff},
 };
 
+/* An exponent that stands for a scale of the fills: anything but 255, which is no number. */
+static uint8_t exponent_of(struct checkkern *ck, int scale) {
+	uint64_t random = checkkern_random(ck) >> 40;
+	return (uint8_t)(scale == -1   ? 112 + random % 12
+	                 : scale == -2 ? random % 255
+	                               : (scale >> 10 & 31) * 254 / 30);
+}
+
 static void fill_weights(struct checkkern *ck, uint32_t type, uint8_t *p, size_t blocks, int fill) {
 	size_t bytes = kern_traits(type)->bytes;
 	int byte = fills[fill].byte, scale = fills[fill].scale;
 	for (size_t i = 0; i < blocks * bytes; i++)
 		p[i] = byte < 0 ? (uint8_t)(checkkern_random(ck) >> 40) : (uint8_t)byte;
+	for (size_t b = 0; b < blocks && type == KERN_MXFP4; b++)
+		p[b * bytes] = exponent_of(ck, scale);
 	for (size_t b = 0; b < blocks; b++)
 		for (const int *at = scales_of(type); *at >= 0; at++) {
 			uint32_t half = (uint32_t)scale, word;
