@@ -3,8 +3,8 @@
 #include "cli/command.h"
 #include "common/paths.h"
 #include "common/suggest.h"
-#include "daemon/text/tokenizer.h"
 #include "kernels/kernels.h"
+#include "shard/model/pretokenizer.h"
 #include <ctype.h>
 #include <errno.h>
 #include <math.h>
@@ -197,11 +197,13 @@ uint32_t args_kv(const char *text) {
 }
 
 char *args_pre(char *text) {
-	char what[256];
-	if (tokenizer_knows_pre(text))
+	if (pretokenizer_find(text, strlen(text)))
 		return text;
-	snprintf(what, sizeof what, "a pre-tokenizer that Caravan knows: %s", tokenizer_pres());
-	args_fail("--pre", text, what);
+	if (strcmp(text, "list") == 0) {
+		puts(pretokenizer_names());
+		exit(0);
+	}
+	args_fail("--pre", text, "a pre-tokenizer that Caravan knows: --pre list names them");
 }
 
 size_t args_list(char *list, char **out, size_t max) {

@@ -46,7 +46,7 @@ uint64_t args_duration(const char *option, const char *text, unsigned days);
 /* A type of KV cache by its name, as 1 + its number; reports any other and exits 2. */
 uint32_t args_kv(const char *text);
 
-/* A known pre-tokenizer by its name; for any other, lists them and exits 2. */
+/* A known pre-tokenizer by its name.  "list": prints all and exits 0; any other: exits 2. */
 char *args_pre(char *text);
 
 /* Splits "a,b" in place; returns the number of parts, at most max. */

@@ -44,7 +44,7 @@ static const char help[] =
         "                         (default: the length the model was trained for, or as\n"
         "                         much of it as fits the memory)\n"
         "  --pre NAME             the pre-tokenizer, for a file that names none or one\n"
-        "                         that Caravan does not know\n"
+        "                         that Caravan does not know; list names all\n"
         "\n" SAMPLING_HELP;
 
 static void chat_greet(const struct chat *c) {

@@ -35,7 +35,7 @@ enum {
 	"                         or 'all' (default: the planner chooses)\n"
 #define MODEL_OPTIONS_HELP_PRE \
 	"  --pre NAME             the pre-tokenizer, for a file that names none or one\n" \
-	"                         that Caravan does not know\n" \
+	"                         that Caravan does not know; list names all\n" \
 	"  --template NAME        the chat template, instead of the file's: llama2,\n" \
 	"                         llama3, chatml, mistral, vicuna, wizardlm, alpaca,\n" \
 	"                         zephyr, plain, or a Jinja file whose name has a '/' or\n" \

@@ -49,7 +49,7 @@ static const char help[] =
         "                         the length the model was trained for, or as much of it\n"
         "                         as fits the memory)\n"
         "  --pre NAME             the pre-tokenizer, for a file that names none or one\n"
-        "                         that Caravan does not know\n"
+        "                         that Caravan does not know; list names all\n"
         "\n" SAMPLING_HELP "\n"
         "Output:\n"
         "  --json                 one JSON object: text, reason, tokens, seed, times, and\n"

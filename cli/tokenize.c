@@ -27,7 +27,8 @@ static const char help[] =
         "  --special              read special tokens written out in the text as special\n"
         "                         tokens\n"
         "  --pre NAME             with a path: the pre-tokenizer, for a file that names\n"
-        "                         none or one that Caravan does not know\n";
+        "                         none or one that Caravan does not know; list\n"
+        "                         names all\n";
 
 /* any: whether the line has ids already */
 static void tokenize_print_ids(const uint8_t *payload, size_t len, bool *any) {

@@ -71,6 +71,8 @@ check 3 paths doc/protocol.md
 check 1 paths doc/performance.md
 check 1 paths doc/performance-log.md
 check 1 paths doc/security.md
+check 6 paths doc/tokenizers.md
+check 1 tests doc/tokenizers.md
 check 12 tests doc/security.md
 check 4 comments cli
 check 2 comments common

@@ -1,13 +1,15 @@
-/* bpe: byte-level BPE, introduced by GPT-2 and used by Llama 3.  A regular expression splits the text into
- * words; within a word, starting from single bytes, the neighbours with the lowest merge rank are merged.
+/* bpe: byte-level BPE, introduced by GPT-2 and used by Llama 3.  Regular expressions cut the text into
+ * words (shard/model/pretokenizer.h); within a word, starting from single bytes, the neighbours with the lowest merge rank are merged.
  * The file spells bytes as letters (GPT-2's bytes_to_unicode); here everything is bytes again.
  *
  * Symbols are token ids; strings that occur only in merges get ids above those of the vocabulary.
  * The tables are read-only: any number of threads may encode, each with its own struct encoding. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "common/fail.h"
+#include "daemon/text/nfc.h"
 #include "daemon/text/tokenizer_impl.h"
 #include "daemon/text/utf8.h"
+#include "shard/model/pretokenizer.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <pcre2.h>
@@ -21,61 +23,22 @@ struct pair {
 };
 #define NO_PAIR UINT64_MAX
 
+struct split {
+	pcre2_code *code;
+	bool key[256]; /* bytes of which a match has one at least: most pieces are skipped by this */
+};
+
 struct bpe {
 	const struct tokenizer *t; /* borrowed: the owner of this struct */
-	pcre2_code *words;
+	unsigned flags;            /* of the pre-tokenizer, whose expressions follow in order */
+	struct split split[PRETOKENIZER_SPLITS];
+	size_t splits;
 	pcre2_match_context *limits;
-	bool ignore_merges;  /* a word that is a token becomes that token, whatever the merges say */
 	uint32_t first[256]; /* the symbol of each byte */
 	struct pair *pair;
 	size_t mask;
 	char *bytes; /* what the merges' strings point into */
 };
-
-/* White space as defined by Unicode: PCRE2's own \s also matches U+180E, which is white space no longer. */
-#define S "\\p{Z}\\x09-\\x0D\\x{85}"
-
-struct pre_tokenizer {
-	const char *name, *words;
-	bool ignore_merges;
-};
-
-/* From Meta's llama3/tokenizer.py and OpenAI's gpt-2/encoder.py. */
-#define WORDS_LLAMA3 \
-	"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^" S \
-	"\\p{L}\\p{N}]+[\\r\\n]*|[" S "]*[\\r\\n]+|[" S "]+(?![^" S "])|[" S "]+"
-#define WORDS_GPT2 \
-	"'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^" S "\\p{L}\\p{N}]+|[" S "]+(?![^" S "])|[" S "]+"
-
-/* dbrx and smaug-bpe split words as Llama 3 does, but apply merges even where a word is a token. */
-#define PRE_TOKENIZERS(X) \
-	X("llama-bpe", WORDS_LLAMA3, true) \
-	X("llama3", WORDS_LLAMA3, true) \
-	X("llama-v3", WORDS_LLAMA3, true) \
-	X("dbrx", WORDS_LLAMA3, false) \
-	X("smaug-bpe", WORDS_LLAMA3, false) \
-	X("gpt-2", WORDS_GPT2, false) \
-	X("default", WORDS_GPT2, false)
-
-#define ROW(name, words, ignore_merges) {name, words, ignore_merges},
-static const struct pre_tokenizer pre_tokenizers[] = {PRE_TOKENIZERS(ROW)};
-
-static const struct pre_tokenizer *bpe_find_pre(const char *name, size_t len) {
-	for (size_t i = 0; i < sizeof pre_tokenizers / sizeof *pre_tokenizers; i++)
-		if (strlen(pre_tokenizers[i].name) == len && memcmp(pre_tokenizers[i].name, name, len) == 0)
-			return &pre_tokenizers[i];
-	return NULL;
-}
-
-bool tokenizer_knows_pre(const char *name) {
-	return bpe_find_pre(name, strlen(name)) != NULL;
-}
-
-#define NAME(name, words, ignore_merges) ", " name
-const char *tokenizer_pres(void) {
-	static const char names[] = PRE_TOKENIZERS(NAME);
-	return names + 2;
-}
 
 static uint64_t bpe_mix(uint64_t x) { /* the finaliser of SplitMix64 */
 	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
@@ -124,31 +87,56 @@ ptrdiff_t bpe_decode_letters(const char *text, size_t len, char *out) {
 	return p - out;
 }
 
-static int bpe_compile_words(struct bpe *b, const struct vocab *v, char *err, size_t errlen) {
-	const struct pre_tokenizer *pre = bpe_find_pre(v->pre.s, v->pre.len);
+/* The file's pre-tokenizer, or NULL with a sentence. */
+static const struct pretokenizer *bpe_find_words(const struct vocab *v, char *err, size_t errlen) {
+	const struct pretokenizer *pre = pretokenizer_find(v->pre.s, v->pre.len);
 	if (!pre && v->pre.len == 0)
 		snprintf(err, errlen,
 		        "tokenizer.ggml.pre is missing, so how the model cuts text into words is not known: name it "
-		        "with --pre, one of %s",
-		        tokenizer_pres());
+		        "with --pre, for instance llama-bpe or qwen2 (--pre list names all)");
 	else if (!pre)
 		snprintf(err, errlen,
 		        "tokenizer.ggml.pre is \"%.*s\", which Caravan does not know: if it is the same as one of "
-		        "%s, name that with --pre",
-		        (int)(v->pre.len < 64 ? v->pre.len : 64), v->pre.s, tokenizer_pres());
+		        "--pre list, name that with --pre",
+		        (int)(v->pre.len < 64 ? v->pre.len : 64), v->pre.s);
+	return pre;
+}
+
+/* Of ASCII those that match as a run; of the others all. */
+static int bpe_find_keys(struct split *split) {
+	pcre2_match_data *match = pcre2_match_data_create(1, NULL);
+	if (!match)
+		return -ENOMEM;
+	for (unsigned c = 0; c < 256; c++) {
+		char run[4];
+		memset(run, (int)c, sizeof run);
+		split->key[c] = c >= 0x80 ||
+		                pcre2_match(split->code, (PCRE2_SPTR)run, sizeof run, 0, 0, match, NULL) >= 0;
+	}
+	pcre2_match_data_free(match);
+	return 0;
+}
+
+static int bpe_compile_words(struct bpe *b, const struct vocab *v, char *err, size_t errlen) {
+	const struct pretokenizer *pre = bpe_find_words(v, err, errlen);
 	if (!pre)
 		return -ENOTSUP;
-	b->ignore_merges = pre->ignore_merges;
-	int code;
-	PCRE2_SIZE at;
-	b->words = pcre2_compile(
-	        (PCRE2_SPTR)pre->words, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP, &code, &at, NULL);
+	b->flags = pre->flags;
 	b->limits = pcre2_match_context_create(NULL);
-	if (!b->words || !b->limits)
-		return fail_with(-ENOMEM, err, errlen,
-		        "cannot compile the expression of \"%s\" (PCRE2 error %d at %zu)", pre->name,
-		        b->words ? 0 : code, b->words ? (size_t)0 : (size_t)at);
-	/* The longest match is one run of white space, which is backtracked through once. */
+	if (!b->limits)
+		return fail_memory(err, errlen, "the tokenizer");
+	for (; pre->split[b->splits]; b->splits++) {
+		struct split *split = &b->split[b->splits];
+		int code;
+		PCRE2_SIZE at;
+		split->code = pcre2_compile((PCRE2_SPTR)pre->split[b->splits], PCRE2_ZERO_TERMINATED,
+		        PCRE2_UTF | PCRE2_UCP, &code, &at, NULL);
+		if (!split->code || bpe_find_keys(split) < 0)
+			return fail_with(-ENOMEM, err, errlen,
+			        "cannot compile expression %zu of \"%s\" (PCRE2 error %d at %zu)", b->splits,
+			        pre->name, split->code ? 0 : code, split->code ? (size_t)0 : (size_t)at);
+	}
+	/* The longest match is one run of a kind of character, which is backtracked through once. */
 	pcre2_set_match_limit(b->limits, 2 * TOKENIZER_MAX_TEXT);
 	pcre2_set_depth_limit(b->limits, 1000);
 	pcre2_set_heap_limit(b->limits, 64 << 10);
@@ -230,7 +218,8 @@ error:
 void bpe_destroy(struct bpe *b) {
 	if (!b)
 		return;
-	pcre2_code_free(b->words);
+	for (size_t i = 0; i < PRETOKENIZER_SPLITS; i++)
+		pcre2_code_free(b->split[i].code);
 	pcre2_match_context_free(b->limits);
 	free(b->pair);
 	free(b->bytes);
@@ -239,7 +228,7 @@ void bpe_destroy(struct bpe *b) {
 
 static int bpe_encode_word(const struct bpe *b, struct encoding *e, const char *word, size_t len) {
 	const struct tokenizer *t = b->t;
-	if (b->ignore_merges && len <= t->max_text) {
+	if (b->flags & PRETOKENIZER_WHOLE && len <= t->max_text) {
 		uint32_t id = strmap_find(&t->map, word, len);
 		if (id != TOKEN_NONE)
 			return encoding_push(e, id);
@@ -258,23 +247,52 @@ static int bpe_encode_word(const struct bpe *b, struct encoding *e, const char *
 	return rc;
 }
 
-/* Text that is entirely UTF-8, so that PCRE2 need not check it again for every word. */
-static int bpe_encode_utf8(
-        const struct bpe *b, struct encoding *e, pcre2_match_data *match, const char *text, size_t len) {
+static bool bpe_has_key(const struct split *split, const char *text, size_t len) {
+	for (size_t i = 0; i < len; i++)
+		if (split->key[(uint8_t)text[i]])
+			return true;
+	return false;
+}
+
+/* Cuts a piece at the matches of an expression, and what that makes with the next one; the last pieces are words.  All is UTF-8,
+ * so that PCRE2 need not check it again for every word. */
+static int bpe_encode_piece(const struct bpe *b, struct encoding *e, pcre2_match_data *match, size_t split,
+        const char *text, size_t len) {
+	while (split < b->splits && !bpe_has_key(&b->split[split], text, len))
+		split++;
+	if (split == b->splits)
+		return bpe_encode_word(b, e, text, len);
 	int rc = 0;
 	for (size_t at = 0; rc == 0 && at < len;) {
-		int found = pcre2_match(
-		        b->words, (PCRE2_SPTR)text, len, at, PCRE2_NO_UTF_CHECK, match, b->limits);
+		int found = pcre2_match(b->split[split].code, (PCRE2_SPTR)text, len, at,
+		        PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY, match, b->limits);
 		if (found < 0 && found != PCRE2_ERROR_NOMATCH)
 			return found == PCRE2_ERROR_NOMEMORY ? -ENOMEM : -E2BIG;
 		const PCRE2_SIZE *o = pcre2_get_ovector_pointer(match);
 		size_t begin = found < 0 ? len : o[0], end = found < 0 ? len : o[1];
 		if (begin > at)
-			rc = bpe_encode_word(b, e, text + at, begin - at);
+			rc = bpe_encode_piece(b, e, match, split + 1, text + at, begin - at);
 		if (rc == 0 && end > begin)
-			rc = bpe_encode_word(b, e, text + begin, end - begin);
+			rc = bpe_encode_piece(b, e, match, split + 1, text + begin, end - begin);
 		at = end;
 	}
+	return rc;
+}
+
+/* Characters throughout. */
+static int bpe_encode_utf8(
+        const struct bpe *b, struct encoding *e, pcre2_match_data *match, const char *text, size_t len) {
+	char *normal = NULL;
+	int rc = 0;
+	if (b->flags & PRETOKENIZER_NFC) {
+		size_t n;
+		rc = nfc_normalize(text, len, &normal, &n);
+		text = normal ? normal : text;
+		len = normal ? n : len;
+	}
+	if (rc == 0)
+		rc = bpe_encode_piece(b, e, match, 0, text, len);
+	free(normal);
 	return rc;
 }
 

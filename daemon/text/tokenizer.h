@@ -35,11 +35,6 @@ struct tokenizer *tokenizer_ref(const struct tokenizer *t);
 /* Whether a tokenizer can be made from it: checked when a file is imported, before anything is stored. */
 int tokenizer_check(const struct vocab *v, char *err, size_t errlen);
 
-/* The known pre-tokenizers, by the names that files use: whether this is one, and a comma-separated list of
- * all. */
-bool tokenizer_knows_pre(const char *name);
-const char *tokenizer_pres(void);
-
 /* Any bytes; invalid UTF-8 is encoded as bytes.  *ids is malloc'd, for the caller to free, and never NULL
  * when 0 is returned.  0, -E2BIG for more than TOKENIZER_MAX_TEXT, -ENOMEM.
  *

@@ -38,3 +38,11 @@ uint32_t utf8_code(const char *s, size_t n) {
 		c = c << 6 | (b[i] & 0x3F);
 	return c;
 }
+
+size_t utf8_put(uint32_t code, char out[4]) {
+	size_t n = code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
+	for (size_t i = n; i-- > 1; code >>= 6)
+		out[i] = (char)(0x80 | (code & 0x3F));
+	out[0] = (char)(n == 1 ? code : (0xF00u >> n & 0xF0) | code);
+	return n;
+}

@@ -21,4 +21,7 @@ bool utf8_valid(const char *s, size_t len);
 /* The code point of a whole character of n bytes. */
 uint32_t utf8_code(const char *s, size_t n);
 
+/* Writes a code point; returns how many bytes it has. */
+size_t utf8_put(uint32_t code, char out[4]);
+
 #endif

@@ -5,6 +5,7 @@
 #include "common/fail.h"
 #include "shard/gguf/gguf.h"
 #include "shard/model/content.h"
+#include "shard/model/pretokenizer.h"
 #include "shard/model/vocab_internal.h"
 #include <errno.h>
 #include <inttypes.h>
@@ -327,14 +328,10 @@ static int vocab_read_bool(
 	return gguf_bool(g, key, out) == -EINVAL ? vocab_fail_key(err, errlen, key, "is not a boolean") : 0;
 }
 
-/* Pre-tokenizers whose models start with the BOS token when the file does not say. */
-static bool vocab_starts_with_bos(struct vocab_string pre) {
-	static const char *const names[] = {
-	        "llama-bpe", "llama3", "llama-v3", "tekken", "falcon3", "pixtral"};
-	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-		if (pre.len == strlen(names[i]) && memcmp(pre.s, names[i], pre.len) == 0)
-			return true;
-	return false;
+/* Whether texts start with BOS when the file does not say. */
+static bool vocab_starts_with_bos(const struct vocab *v) {
+	const struct pretokenizer *pre = pretokenizer_find(v->pre.s, v->pre.len);
+	return v->model == VOCAB_SPM || (pre && pre->flags & PRETOKENIZER_BOS);
 }
 
 /* Llama 3 as converted in April 2024, before files named a pre-tokenizer. */
@@ -410,8 +407,8 @@ static int vocab_read_all(
 	        (rc = vocab_read_special(v, g, r, err, errlen)) < 0 ||
 	        (rc = vocab_read_fim(v, g, r, err, errlen)) < 0)
 		return rc;
-	if ((rc = vocab_read_bool(g, "tokenizer.ggml.add_bos_token", spm || vocab_starts_with_bos(v->pre),
-	             &v->add_bos, err, errlen)) < 0 ||
+	if ((rc = vocab_read_bool(g, "tokenizer.ggml.add_bos_token", vocab_starts_with_bos(v), &v->add_bos,
+	             err, errlen)) < 0 ||
 	        (rc = vocab_read_bool(g, "tokenizer.ggml.add_eos_token", false, &v->add_eos, err, errlen)) <
 	                0 ||
 	        (rc = vocab_read_bool(

@@ -31,16 +31,16 @@ greedy() { # MODEL ARG...: run of a path, greedily
 
 # ---- what cannot be used is refused before anything is read ------------------------------------------------------
 require mkchain "$dir/none.gguf" hello " world"
-require mkchain "$dir/other.gguf" pre=tekken hello " world"
+require mkchain "$dir/other.gguf" pre=superbpe hello " world"
 require node alpha
 require node beta
 require on beta join "$(on alpha invite)"
 require wait_for 10 all_up alpha 2
 echo "one memory=8G bandwidth=20GB/s threads=4 link=1Gbit/s" >"$dir/machines"
-for m in none:"tokenizer.ggml.pre is missing" other:"tokenizer.ggml.pre is \"tekken\", which Caravan does not know"; do
+for m in none:"tokenizer.ggml.pre is missing" other:"tokenizer.ggml.pre is \"superbpe\", which Caravan does not know"; do
 	f=$dir/${m%%:*}.gguf why=${m#*:}
 	check "run refuses what $why" fails "$why.*--pre" caravan run -m "$f" hi
-	check "so does load" fails "$why.*llama-bpe, llama3, llama-v3, dbrx, smaug-bpe, gpt-2, default" on alpha load "$f"
+	check "so does load" fails "$why.*--pre list" on alpha load "$f"
 	check "so does plan" fails "$why" on alpha plan "$f"
 	check "and plan for other machines" fails "$why" caravan plan --cluster "$dir/machines" "$f"
 	check "and tokenize, which names the file" fails "${f##*/}: $why" caravan tokenize -m "$f" hi
@@ -52,8 +52,15 @@ check "nothing was kept of it by a command" nothing_kept "$XDG_STATE_HOME/carava
 check "nor by a daemon" nothing_kept "$dir/alpha"
 
 # ---- a pre-tokenizer can be named, and stays with the model ------------------------------------------------------
-wrong_pre() { ! caravan run -m "$dir/none.gguf" --pre frob x 2>"$dir/pre" && grep -q "'frob' is not a pre-tokenizer .*: llama-bpe, llama3" "$dir/pre"; }
-check "a name that is none lists those that are" wrong_pre
+wrong_pre() { ! caravan run -m "$dir/none.gguf" --pre frob x 2>"$dir/pre" && grep -q "'frob' is not a pre-tokenizer .*--pre list" "$dir/pre"; }
+check "a name that is none says how to see those that are" wrong_pre
+check "all are listed" sh -c 'caravan tokenize --pre list | grep -q "llama-bpe, .*qwen2, .*default$"'
+all_in_manual() {
+	for name in $(caravan tokenize --pre list | tr -d ,); do
+		sed 's/\\//g' "$top_srcdir/doc/man/caravan.1" | grep -q "[ ^]$name[ ,.]\|^$name[,.]" && grep -q "[| ]$name[,| ]" "$top_srcdir/doc/tokenizers.md" || return
+	done
+}
+check "the manual and the document name all" all_in_manual
 check "it is named for a path" prints "hello world" greedy none --pre llama-bpe x
 check "for tokens of a path too" prints "$(printf '258 104 105\n ')" sh -c 'caravan tokenize -m "$0" --pre gpt-2 hi; printf " "' "$dir/none.gguf"
 check "not for a model that serves" sh -c '! caravan run --pre gpt-2 x 2>"$0" && grep -q "need a path" "$0"' "$dir/pre"
