@@ -21,13 +21,13 @@ enum { OPT_PLAIN = OPT_OWN };
 
 static const struct option longs[] = {{"plain", no_argument, NULL, OPT_PLAIN}, ARGS_COMMON};
 
-static const char help[] =
-        "Shows the cluster as it is now, each second: nodes, models, the throughput of\n"
-        "the last minutes, and what is wrong.  Enter shows more of the node or model that\n"
-        "is selected; ? lists the keys; q quits.\n"
-        "\n"
-        "  --plain                print lines of text instead, each second, for a screen\n"
-        "                         reader or a pipe\n";
+static const char help[] = "Shows the cluster as it is now, each second: nodes, models, the throughput of\n"
+                           "the last minutes, the streams (prompts and answers under way, without their\n"
+                           "text), and what is wrong.  Enter shows more of what is selected; ? lists the\n"
+                           "keys; q quits.\n"
+                           "\n"
+                           "  --plain                print lines of text instead, each second, for a screen\n"
+                           "                         reader or a pipe\n";
 
 struct screen {
 	struct args args;
@@ -89,9 +89,10 @@ static void top_paint_line(int row, const struct top_line *l) {
 static void top_paint_keys(const struct top *t, int row, bool more) {
 	static const char *const keys[] = {
 	        [TOP_CLUSTER] =
-	                "Up/Down select  Enter more  Tab nodes/models  s sort  p problems  ? keys  q quit",
+	                "Up/Down select  Enter more  Tab next table  s sort  p problems  ? keys  q quit",
 	        [TOP_NODE] = "Esc back  Up/Down other nodes  p problems  ? keys  q quit",
 	        [TOP_MODEL] = "Esc back  Up/Down other models  p problems  ? keys  q quit",
+	        [TOP_STREAM] = "Esc back  Up/Down other streams  p problems  ? keys  q quit",
 	        [TOP_PROBLEMS] = "Esc back  ? keys  q quit",
 	        [TOP_HELP] = "Esc back  q quit"};
 	attrset(A_REVERSE);
@@ -146,15 +147,13 @@ static void top_on_key(struct screen *s, int key) {
 		s->scroll += (unsigned)LINES;
 		break;
 	case '\t':
-		t->table = t->table == TOP_NODES ? TOP_MODELS : TOP_NODES;
+		top_next_table(t);
 		break;
 	case '\n':
 	case '\r':
 	case KEY_ENTER:
-		if (t->page == TOP_CLUSTER) {
-			top_move(t, 0); /* the first is selected by its name from now on */
-			top_go(s, t->table == TOP_NODES ? TOP_NODE : TOP_MODEL);
-		}
+		if (t->page == TOP_CLUSTER && top_enter(t))
+			s->scroll = 0;
 		break;
 	case ESCAPE:
 	case 'b':
@@ -162,7 +161,7 @@ static void top_on_key(struct screen *s, int key) {
 		top_go(s, TOP_CLUSTER);
 		break;
 	case 's':
-		t->sort = (t->sort + 1) % TOP_SORTS;
+		top_next_sort(t);
 		break;
 	case 'p':
 		top_go(s, t->page == TOP_PROBLEMS ? TOP_CLUSTER : TOP_PROBLEMS);
@@ -272,6 +271,6 @@ static int top_run(int argc, char **argv) {
 
 const struct command command_top = {.name = "top",
         .usage = "[--plain]",
-        .summary = "watch the cluster: nodes, models, throughput, problems",
+        .summary = "watch the cluster: nodes, models, streams, throughput, problems",
         .help = help,
         .run = top_run};

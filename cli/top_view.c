@@ -1,8 +1,6 @@
 /* top_view: see top_view.h. */
-#include "cli/top_view.h"
-
-#include "cli/table.h"
-#include "common/size.h"
+#include "cli/speed.h"
+#include "cli/top_internal.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,11 +8,11 @@
 #define BAR 10
 #define SPARK_MOST 60
 #define PROBLEMS_SHOWN 3
-#define LABEL 12 /* columns before the value of a fact */
+#define LABEL 13 /* columns before the value of a fact */
 
 /* ---- lines ---- */
 
-static void top_add(struct top_lines *l, enum top_style style, const char *text, size_t len) {
+void top_add(struct top_lines *l, enum top_style style, const char *text, size_t len) {
 	struct top_line *more = realloc(l->line, (l->n + 1) * sizeof *more);
 	char *copy = strndup(text, len);
 	if (more)
@@ -34,9 +32,7 @@ static void top_add_text(struct top_lines *l, const char *text, enum top_style f
 	}
 }
 
-static void top_say(struct top_lines *l, unsigned width, enum top_style style, unsigned indent,
-        const char *fmt, ...) __attribute__((format(printf, 5, 6)));
-static void top_say(
+void top_say(
         struct top_lines *l, unsigned width, enum top_style style, unsigned indent, const char *fmt, ...) {
 	char text[2048], *wrapped = NULL;
 	size_t len;
@@ -53,10 +49,8 @@ static void top_say(
 	free(wrapped);
 }
 
-/* Adds "label  value", wrapped where it does not fit. */
-static void top_fact(struct top_lines *l, const struct top *t, const char *label, const char *fmt, ...)
-        __attribute__((format(printf, 4, 5)));
-static void top_fact(struct top_lines *l, const struct top *t, const char *label, const char *fmt, ...) {
+/* Wrapped where it does not fit. */
+void top_fact(struct top_lines *l, const struct top *t, const char *label, const char *fmt, ...) {
 	char value[1024], line[1100];
 	va_list ap;
 	va_start(ap, fmt);
@@ -70,8 +64,7 @@ static void top_fact(struct top_lines *l, const struct top *t, const char *label
 	top_say(l, t->width, TOP_TEXT, 1, "%s: %s", label, value);
 }
 
-/* Adds a table; selected: the row, from 0, that is; or -1. */
-static void top_add_table(struct top_lines *l, struct table *t, unsigned width, int selected) {
+void top_add_table(struct top_lines *l, struct table *t, unsigned width, int selected) {
 	char *text = NULL;
 	size_t len, first = l->n;
 	FILE *f = open_memstream(&text, &len);
@@ -97,44 +90,63 @@ void top_lines_free(struct top_lines *l) {
 
 /* ---- history ---- */
 
-static struct top_history *top_history_of(struct top *t, const char *model) {
+static const struct top_history *top_find_history(const struct top *t, const char *model, uint64_t stream) {
 	for (size_t i = 0; i < t->histories; i++)
-		if (strcmp(t->history[i].model, model) == 0)
+		if (t->history[i].stream == stream && strcmp(t->history[i].model, model) == 0)
 			return &t->history[i];
-	if (t->histories == TOP_MODELS_MAX)
+	return NULL;
+}
+
+/* An old one, a new one, or the place of one that is over; NULL: there is none. */
+static struct top_history *top_history_of(struct top *t, const char *model, uint64_t stream) {
+	struct top_history *h = (struct top_history *)top_find_history(t, model, stream);
+	if (h)
+		return h;
+	for (size_t i = 0; !h && t->histories == TOP_HISTORIES_MAX && i < t->histories; i++)
+		if (!t->history[i].seen)
+			h = &t->history[i];
+	if (!h && t->histories < TOP_HISTORIES_MAX)
+		h = &t->history[t->histories++];
+	if (!h)
 		return NULL;
-	struct top_history *h = &t->history[t->histories++];
-	*h = (struct top_history){.looks = 0};
+	*h = (struct top_history){.stream = stream};
 	snprintf(h->model, sizeof h->model, "%s", model);
 	return h;
 }
 
-/* What a model does now: nothing, unless its coordinator is up and it serves. */
-static const Caravan__ModelState *top_work(const Caravan__ReportModel *m) {
+const Caravan__ModelState *top_work(const Caravan__ReportModel *m) {
 	return m->phase == CARAVAN__MODEL_PHASE__SERVING ? m->state : NULL;
 }
 
+static void top_note_rate(struct top *t, const char *model, uint64_t stream, double rate) {
+	struct top_history *h = top_history_of(t, model, stream);
+	if (!h)
+		return;
+	h->rate[h->looks++ % TOP_HISTORY] = rate;
+	h->seen = true;
+}
+
 void top_note(struct top *t, const struct report *r) {
+	for (size_t i = 0; i < t->histories; i++)
+		t->history[i].seen = false;
 	for (size_t i = 0; i < r->models; i++) {
-		struct top_history *h = top_history_of(t, r->model[i]->plan->model);
+		const char *model = r->model[i]->plan->model;
 		const Caravan__ModelState *s = top_work(r->model[i]);
-		if (h)
-			h->rate[h->looks++ % TOP_HISTORY] = s ? s->tokens_per_second : 0;
+		top_note_rate(t, model, 0, s ? s->tokens_per_second : 0);
+		for (size_t k = 0; s && k < s->n_streams; k++)
+			top_note_rate(t, model, s->streams[k]->id, s->streams[k]->tokens_per_second);
 	}
 	t->report = r;
 }
 
 /* The last looks as a line of `cells` characters, the newest at the end; the highest rate, which is returned, is a full character. */
-static double top_sparkline(char *out, size_t size, const struct top *t, const char *model, unsigned cells) {
+static double top_sparkline(
+        char *out, size_t size, const struct top *t, const struct top_history *h, unsigned cells) {
 	static const char *const block[] = {" ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
 	static const char *const ascii[] = {" ", ".", ".", ":", "-", "=", "+", "*", "#"};
-	const struct top_history *h = NULL;
 	double most = 0;
 	size_t len = 0;
 	*out = '\0';
-	for (size_t i = 0; i < t->histories; i++)
-		if (strcmp(t->history[i].model, model) == 0)
-			h = &t->history[i];
 	if (!h)
 		return 0;
 	size_t n = h->looks < TOP_HISTORY ? h->looks : TOP_HISTORY;
@@ -152,8 +164,7 @@ static double top_sparkline(char *out, size_t size, const struct top *t, const c
 	return most;
 }
 
-/* A bar for a share of 0 to 1: "[||||      ]"; or "40%". */
-static struct size_text top_bar(const struct top *t, double share) {
+struct size_text top_bar(const struct top *t, double share) {
 	struct size_text bar = {"["};
 	share = share < 0 ? 0 : share > 1 ? 1 : share;
 	if (!t->bars) {
@@ -168,7 +179,7 @@ static struct size_text top_bar(const struct top *t, double share) {
 	return bar;
 }
 
-static struct size_text top_rate_text(double per_second) {
+struct size_text top_rate_text(double per_second) {
 	return per_second > 0 ? size_rate(per_second) : (struct size_text){"0"};
 }
 
@@ -228,25 +239,94 @@ static const Caravan__ReportNode *top_find_node(const struct top *t) {
 	return n && !*t->node ? node[0] : NULL;
 }
 
-static const Caravan__ReportModel *top_find_model(const struct top *t) {
+static double top_model_figure(enum top_model_sort by, const Caravan__ReportModel *m) {
+	const Caravan__ModelState *s = top_work(m);
+	return !s || by == TOP_MODELS_BY_NAME ? 0
+	       : by == TOP_MODELS_BY_RATE     ? s->tokens_per_second
+	                                      : (double)s->sequences + s->queued;
+}
+
+/* The models in the order that is wanted; the caller frees them; NULL: out of memory. */
+static const Caravan__ReportModel **top_models(const struct top *t) {
 	const struct report *r = t->report;
-	return *t->model ? report_model(r, t->model) : r->models ? r->model[0] : NULL;
+	const Caravan__ReportModel **m = calloc(r->models + 1, sizeof *m);
+	for (size_t i = 0; m && i < r->models; i++) {
+		double figure = top_model_figure(t->sort_models, r->model[i]);
+		size_t at = i;
+		for (; at > 0 && figure > top_model_figure(t->sort_models, m[at - 1]); at--)
+			m[at] = m[at - 1];
+		m[at] = r->model[i];
+	}
+	return m;
+}
+
+static const Caravan__ReportModel *top_find_model(const struct top *t) {
+	if (*t->model)
+		return report_model(t->report, t->model);
+	const Caravan__ReportModel **m = top_models(t), *first = m ? m[0] : NULL;
+	free(m);
+	return first;
+}
+
+static void top_move_model(struct top *t, int rows) {
+	const Caravan__ReportModel **m = top_models(t);
+	int n = m ? (int)t->report->models : 0, at = 0;
+	for (int i = 0; i < n; i++)
+		if (strcmp(m[i]->plan->model, t->model) == 0)
+			at = i;
+	at = at + rows < 0 ? 0 : at + rows >= n ? n - 1 : at + rows;
+	if (n > 0)
+		snprintf(t->model, sizeof t->model, "%s", m[at]->plan->model);
+	free(m);
+}
+
+static void top_move_node(struct top *t, int rows) {
+	const Caravan__ReportNode *node[WIRE_NODES_MAX];
+	int n = (int)top_nodes(t, node), at = 0;
+	for (int i = 0; i < n; i++)
+		if (strcmp(node[i]->name, t->node) == 0)
+			at = i;
+	at = at + rows < 0 ? 0 : at + rows >= n ? n - 1 : at + rows;
+	if (n > 0)
+		snprintf(t->node, sizeof t->node, "%s", node[at]->name);
 }
 
 void top_move(struct top *t, int rows) {
-	const Caravan__ReportNode *node[WIRE_NODES_MAX];
 	if (!t->report)
 		return;
-	int n = (int)(t->table == TOP_NODES ? top_nodes(t, node) : t->report->models), at = 0;
-	for (int i = 0; i < n; i++)
-		if (strcmp(t->table == TOP_NODES ? node[i]->name : t->report->model[i]->plan->model,
-		            t->table == TOP_NODES ? t->node : t->model) == 0)
-			at = i;
-	at = at + rows < 0 ? 0 : at + rows >= n ? n - 1 : at + rows;
-	if (n > 0 && t->table == TOP_NODES)
-		snprintf(t->node, sizeof t->node, "%s", node[at]->name);
-	else if (n > 0)
-		snprintf(t->model, sizeof t->model, "%s", t->report->model[at]->plan->model);
+	if (t->table == TOP_NODES)
+		top_move_node(t, rows);
+	else if (t->table == TOP_MODELS)
+		top_move_model(t, rows);
+	else
+		top_move_stream(t, rows);
+}
+
+void top_next_table(struct top *t) {
+	t->table = (t->table + 1) % TOP_TABLES;
+	if (t->table == TOP_STREAMS && (!t->report || !top_find_stream(t).state)) {
+		t->stream = 0; /* the selected one has ended: the first, if there is any */
+		t->table = t->report && top_find_stream(t).state ? TOP_STREAMS : TOP_NODES;
+	}
+}
+
+void top_next_sort(struct top *t) {
+	if (t->table == TOP_NODES)
+		t->sort = (t->sort + 1) % TOP_SORTS;
+	else if (t->table == TOP_MODELS)
+		t->sort_models = (t->sort_models + 1) % TOP_MODELS_SORTS;
+	else
+		t->sort_streams = (t->sort_streams + 1) % TOP_STREAMS_SORTS;
+}
+
+bool top_enter(struct top *t) {
+	static const enum top_page page[] = {
+	        [TOP_NODES] = TOP_NODE, [TOP_MODELS] = TOP_MODEL, [TOP_STREAMS] = TOP_STREAM};
+	if (!t->report || (t->table == TOP_STREAMS && !top_find_stream(t).state))
+		return false;
+	top_move(t, 0); /* the first is selected by its name from now on */
+	t->page = page[t->table];
+	return true;
 }
 
 static void top_add_nodes(struct top_lines *l, const struct top *t) {
@@ -300,46 +380,58 @@ static void top_cell_count(struct table *t, bool known, unsigned n) {
 		table_cell(t, "-");
 }
 
+static void top_add_model_row(struct table *tab, const struct top *t, const Caravan__ReportModel *m) {
+	const Caravan__ModelState *s = top_work(m);
+	table_cell(tab, "%s", m->plan->model);
+	table_cell(tab, "%s", report_phase(m->phase));
+	table_cell(tab, "%s", s ? top_rate_text(s->tokens_per_second).s : "-");
+	top_cell_count(tab, s != NULL, s ? s->sequences : 0);
+	top_cell_count(tab, s != NULL, s ? s->queued : 0);
+	table_cell(tab, "%s",
+	        s && s->blocks ? top_bar(t, 1 - (double)s->blocks_free / (double)s->blocks).s : "-");
+	table_cell(tab, "%s", report_node_name(t->report, m->plan->coordinator));
+}
+
 static void top_add_models(struct top_lines *l, const struct top *t) {
-	static const char *const heads[] = {
-	        "model", "state", "tokens/s", "running", "waiting", "KV cache", "coordinator"};
-	const struct report *r = t->report;
-	const Caravan__ReportModel *chosen = top_find_model(t);
+	const char *heads[] = {"model", "state", "tokens/s", "running", "waiting", "KV cache", "coordinator"};
+	static const struct {
+		size_t column;
+		const char *head;
+	} sorted[] = {[TOP_MODELS_BY_NAME] = {0, "model v"},
+	        [TOP_MODELS_BY_RATE] = {2, "tokens/s v"},
+	        [TOP_MODELS_BY_RUNNING] = {3, "running v"}};
+	const Caravan__ReportModel **m = top_models(t), *chosen = top_find_model(t);
 	struct table tab;
 	int selected = -1;
+	heads[sorted[t->sort_models].column] = sorted[t->sort_models].head;
 	table_begin(&tab, 7, 1);
 	for (size_t i = 0; i < sizeof heads / sizeof *heads; i++)
 		table_cell(&tab, "%s", heads[i]);
-	for (size_t i = 0; i < r->models; i++) {
-		const Caravan__ReportModel *m = r->model[i];
-		const Caravan__ModelState *s = top_work(m);
-		if (m == chosen && t->table == TOP_MODELS)
+	for (size_t i = 0; m && i < t->report->models; i++) {
+		if (m[i] == chosen && t->table == TOP_MODELS)
 			selected = (int)i;
-		table_cell(&tab, "%s", m->plan->model);
-		table_cell(&tab, "%s", report_phase(m->phase));
-		table_cell(&tab, "%s", s ? top_rate_text(s->tokens_per_second).s : "-");
-		top_cell_count(&tab, s != NULL, s ? s->sequences : 0);
-		top_cell_count(&tab, s != NULL, s ? s->queued : 0);
-		table_cell(&tab, "%s",
-		        s && s->blocks ? top_bar(t, 1 - (double)s->blocks_free / (double)s->blocks).s : "-");
-		table_cell(&tab, "%s", report_node_name(r, m->plan->coordinator));
+		top_add_model_row(&tab, t, m[i]);
 	}
+	free(m);
 	top_add_table(l, &tab, t->width, selected);
 }
 
-/* The rate now, and its last looks with the highest of them. */
-static void top_add_sparkline(struct top_lines *l, const struct top *t, const Caravan__ReportModel *m) {
+void top_add_history(struct top_lines *l, const struct top *t, const char *model, uint64_t stream) {
 	char spark[SPARK_MOST * 4 + 1], line[sizeof spark + 64];
 	unsigned cells = t->width > 40 ? t->width - 36 : 4;
-	const Caravan__ModelState *s = top_work(m);
-	double most = top_sparkline(
-	        spark, sizeof spark, t, m->plan->model, cells < SPARK_MOST ? cells : SPARK_MOST);
-	top_say(l, t->width, TOP_TEXT, 1, "%s: %s tokens/s", m->plan->model,
-	        s ? top_rate_text(s->tokens_per_second).s : "0");
+	double most = top_sparkline(spark, sizeof spark, t, top_find_history(t, model, stream),
+	        cells < SPARK_MOST ? cells : SPARK_MOST);
 	if (!t->bars || !(most > 0))
 		return;
 	snprintf(line, sizeof line, "   %s  a second each; highest %s", spark, top_rate_text(most).s);
 	top_add(l, TOP_TEXT, line, strlen(line));
+}
+
+/* The rate now and before, and its last looks with the highest of them. */
+static void top_add_sparkline(struct top_lines *l, const struct top *t, const Caravan__ReportModel *m) {
+	const Caravan__ModelState *s = top_work(m);
+	top_say(l, t->width, TOP_TEXT, 1, "%s: %s", m->plan->model, s ? speed_rates(s).s : "0 tokens/s");
+	top_add_history(l, t, m->plan->model, 0);
 }
 
 static void top_add_verdict(struct top_lines *l, const struct top *t) {
@@ -371,6 +463,7 @@ static void top_view_cluster(struct top_lines *l, const struct top *t) {
 			top_add(l, TOP_TEXT, "", 0);
 			top_add_sparkline(l, t, r->model[i]);
 		}
+	top_add_streams(l, t, NULL);
 }
 
 /* ---- a node ---- */
@@ -493,6 +586,14 @@ static void top_add_times(struct top_lines *l, const struct top *t, const Carava
 	top_add_table(l, &tab, t->width, -1);
 }
 
+/* "410 ms (p50), 600 ms (p90), 1.90 s (p99)". */
+static void top_add_percentiles(
+        struct top_lines *l, const struct top *t, const char *label, const Caravan__Percentiles *p) {
+	if (p)
+		top_fact(l, t, label, "%s (p50), %s (p90), %s (p99)", speed_wait(p->p50).s,
+		        speed_wait(p->p90).s, speed_wait(p->p99).s);
+}
+
 /* The way of a token: "alpha 0-3 > beta 4-7 > gamma 8-11". */
 static void top_add_way(struct top_lines *l, const struct top *t, const Caravan__ReportModel *m) {
 	char way[1024];
@@ -532,10 +633,15 @@ static void top_view_model(struct top_lines *l, const struct top *t) {
 		top_fact(l, t, "drafts", "%.0f%% of %llu tokens were right",
 		        100 * (double)s->accepted / (double)s->drafted, (unsigned long long)s->drafted);
 	if (s->copies)
-		top_fact(l, t, "copies", "%u of each part%s", s->copies,
+		top_fact(l, t, "copies", "%u of each part%s", s->disks ? s->disks : s->copies,
 		        s->copy_missing ? ", not complete yet" : "");
+	if (speed_of_answers(s)) {
+		top_add_percentiles(l, t, "first token", speed_of_answers(s)->first_token);
+		top_add_percentiles(l, t, "next token", speed_of_answers(s)->inter_token);
+	}
 	top_add(l, TOP_TEXT, "", 0);
 	top_add_sparkline(l, t, m);
+	top_add_streams(l, t, m);
 	top_add_times(l, t, m);
 }
 
@@ -555,9 +661,10 @@ static void top_view_problems(struct top_lines *l, const struct top *t) {
 }
 
 static void top_view_help(struct top_lines *l, const struct top *t) {
-	static const char *const keys[] = {"Up, Down    select a node or a model",
-	        "Tab         from the nodes to the models, and back", "Enter       show what is selected",
-	        "Escape, b   back", "s           sort the nodes: by name, tokens/s, memory, latency",
+	static const char *const keys[] = {"Up, Down    select a node, a model or a stream",
+	        "Tab         from the nodes to the models, to the streams, and back",
+	        "Enter       show what is selected", "Escape, b   back",
+	        "s           sort the table with the selection by its next column (v)",
 	        "p           the problems, and what to do about them", "PgUp, PgDn  scroll",
 	        "q           quit"};
 	top_say(l, t->width, TOP_TITLE, 0, "Keys");
@@ -573,6 +680,7 @@ struct top_lines top_view(const struct top *t) {
 	void (*const pages[])(struct top_lines *, const struct top *) = {[TOP_CLUSTER] = top_view_cluster,
 	        [TOP_NODE] = top_view_node,
 	        [TOP_MODEL] = top_view_model,
+	        [TOP_STREAM] = top_view_stream,
 	        [TOP_PROBLEMS] = top_view_problems,
 	        [TOP_HELP] = top_view_help};
 	struct top_lines l = {.selected = SIZE_MAX};
