@@ -4,6 +4,7 @@
 #include "daemon/text/tokenizer.h"
 #include "common/fail.h"
 #include "daemon/text/tokenizer_impl.h"
+#include "daemon/text/utf8.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -14,6 +15,10 @@
 #define MAX_SPECIAL 1024
 
 /* ---- the tables ---- */
+
+static bool text_is(const struct vocab_string *s, const char *text) {
+	return s->len == strlen(text) && memcmp(s->s, text, s->len) == 0;
+}
 
 /* Marks of fill in the middle: nobody types them.  Where the next file would begin, or padding, the middle has ended. */
 static void tokenizer_classify_fim(struct tokenizer *t) {
@@ -37,8 +42,7 @@ static void tokenizer_end_messages(struct tokenizer *t) {
 	uint32_t id[3] = {UINT32_MAX, UINT32_MAX, UINT32_MAX};
 	for (uint32_t i = 0; i < v->tokens; i++)
 		for (size_t n = 0; n < 3 && t->end[i]; n++)
-			if (v->token[i].text.len == strlen(names[n]) &&
-			        memcmp(v->token[i].text.s, names[n], v->token[i].text.len) == 0)
+			if (text_is(&v->token[i].text, names[n]))
 				id[n] = i;
 	if (id[0] != UINT32_MAX && id[1] != UINT32_MAX && id[2] != UINT32_MAX)
 		t->end[id[2]] = false;
@@ -61,7 +65,7 @@ static int tokenizer_classify(struct tokenizer *t, char *err, size_t errlen) {
 			return fail_with(-EINVAL, err, errlen, "token %" PRIu32 " has the unknown type %u", i,
 			        (unsigned)tok->type);
 		t->type[i] = tok->type;
-		if (!vocab_is_end_name(&tok->text))
+		if (!vocab_is_end_name(tok))
 			continue;
 		t->end[i] = true;
 		if (tok->type != VOCAB_NORMAL)
@@ -101,12 +105,11 @@ static bool text_between(const struct vocab_string *s, const char *begin, const 
 /* Whether a name is one of those that templates write around messages. */
 static bool text_is_mark(const struct vocab_string *s) {
 	static const char *const names[] = {
-	        "<s>", "<bos>", "<start_of_turn>", "<end_of_turn>", "<<SYS>>", "<</SYS>>"};
+	        "<bos>", "<start_of_turn>", "<end_of_turn>", "<<SYS>>", "<</SYS>>"};
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-		if (s->len == strlen(names[i]) && memcmp(s->s, names[i], s->len) == 0)
+		if (text_is(s, names[i]))
 			return true;
-	if (text_between(s, "<|", "|>") || text_between(s, "<\xEF\xBD\x9C", "\xEF\xBD\x9C>") ||
-	        vocab_is_end_name(s))
+	if (text_between(s, "<|", "|>") || text_between(s, "<\xEF\xBD\x9C", "\xEF\xBD\x9C>"))
 		return true;
 	/* Mistral's: [INST], [/INST], [TOOL_CALLS], ... */
 	if (!text_between(s, "[", "]"))
@@ -124,6 +127,18 @@ static void tokenizer_find_guarded(struct tokenizer *t) {
 		t->guarded[i] = t->type[i] == VOCAB_USER_DEFINED &&
 		                (t->end[i] || t->fim[i] || (v->bos >= 0 && i == (uint32_t)v->bos) ||
 		                        text_is_mark(&v->token[i].text));
+}
+
+/* Phi 3's tokens are published so (rstrip), and files do not say it: its vocabulary has a token of this name. */
+static void tokenizer_find_strips(struct tokenizer *t) {
+	const struct vocab *v = t->v;
+	bool phi3 = false;
+	for (uint32_t i = 0; i < v->tokens && v->model == VOCAB_SPM && !phi3; i++)
+		phi3 = text_is(&v->token[i].text, "<|placeholder1|>");
+	for (uint32_t i = 0; i < v->tokens && phi3; i++)
+		t->strips[i] = (t->type[i] == VOCAB_CONTROL || t->type[i] == VOCAB_USER_DEFINED) &&
+		               !(v->bos >= 0 && i == (uint32_t)v->bos) &&
+		               !text_is(&v->token[i].text, "<|endoftext|>");
 }
 
 /* Turns an SPM token's text into bytes. */
@@ -196,13 +211,16 @@ static int tokenizer_make_tables(struct tokenizer *t, char *err, size_t errlen) 
 	t->end = calloc(n + (size_t)1, sizeof *t->end);
 	t->fim = calloc(n + (size_t)1, sizeof *t->fim);
 	t->guarded = calloc(n + (size_t)1, sizeof *t->guarded);
+	t->strips = calloc(n + (size_t)1, sizeof *t->strips);
 	t->piece = malloc((n + (size_t)1) * sizeof *t->piece);
-	if (!t->type || !t->end || !t->fim || !t->guarded || !t->piece || strmap_init(&t->map, n) < 0)
+	if (!t->type || !t->end || !t->fim || !t->guarded || !t->strips || !t->piece ||
+	        strmap_init(&t->map, n) < 0)
 		return -ENOMEM;
 	int rc = tokenizer_classify(t, err, errlen);
 	if (rc < 0)
 		return rc;
 	tokenizer_find_guarded(t);
+	tokenizer_find_strips(t);
 	for (uint32_t i = 0; i < n; i++) {
 		size_t len = t->v->token[i].text.len;
 		total += len;
@@ -356,6 +374,20 @@ static int tokenizer_encode_stretch(
 	return t->v->model == VOCAB_SPM ? spm_encode(t, e, text, len, first) : bpe_encode(t, e, text, len);
 }
 
+/* The bytes of white space, as Unicode defines it, that a text begins with. */
+static size_t text_spaces(const char *s, size_t len) {
+	size_t at = 0, n;
+	while (at < len && utf8_next(s + at, len - at, &n) == UTF8_WHOLE) {
+		uint32_t c = utf8_code(s + at, n);
+		if (!(c == ' ' || (c >= 9 && c <= 13) || c == 0x85 || c == 0xA0 || c == 0x1680 ||
+		            (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F ||
+		            c == 0x205F || c == 0x3000))
+			break;
+		at += n;
+	}
+	return at;
+}
+
 /* The special token at `at`: a user-defined one anywhere, a control token only if it ends at `end` or
  * before. */
 static uint32_t special_in(const struct tokenizer *t, const char *text, size_t len, size_t at, size_t end) {
@@ -398,6 +430,8 @@ int tokenizer_encode_spans(const struct tokenizer *t, const char *text, size_t l
 		if (rc == 0)
 			rc = encoding_push(&e, id);
 		at += t->v->token[id].text.len;
+		if (t->strips[id])
+			at += text_spaces(text + at, len - at);
 		begin = at;
 		first = true;
 	}
@@ -468,6 +502,7 @@ void tokenizer_destroy(struct tokenizer *t) {
 	free(t->end);
 	free(t->fim);
 	free(t->guarded);
+	free(t->strips);
 	free(t->piece);
 	free(t->pieces);
 	vocab_destroy(t->v);

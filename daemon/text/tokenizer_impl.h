@@ -26,6 +26,7 @@ struct tokenizer {
 	bool *end;          /* ends generation */
 	bool *fim;          /* a mark of fill in the middle */
 	bool *guarded;      /* user-defined, but counts only where control tokens do */
+	bool *strips;       /* takes the white space behind it, which is no text then */
 	char *pieces;       /* the bytes of all tokens, concatenated */
 	size_t *piece;      /* where each begins; tokens + 1 entries */
 	size_t max_text;    /* the longest string in map */

@@ -34,6 +34,7 @@ static const char *const end_names[] = {
         "[EOS]",
         "<eos>",
         "</s>",
+        "<\uFF5Cend\u2581of\u2581sentence\uFF5C>",
 };
 
 /* FIM tokens of Qwen, StarCoder, Granite, DeepSeek, Code Llama, GLM and Falcon: those that llama.cpp knows by name. */
@@ -90,7 +91,10 @@ void vocab_find_fim(const struct vocab *v, uint32_t fim[VOCAB_FIMS]) {
 	}
 }
 
-bool vocab_is_end_name(const struct vocab_string *s) {
+bool vocab_is_end_name(const struct vocab_token *token) {
+	const struct vocab_string *s = &token->text;
+	if (token->type == VOCAB_USER_DEFINED && s->len == 4 && memcmp(s->s, "</s>", 4) == 0)
+		return false; /* Gemma's, which is HTML */
 	for (size_t i = 0; i < sizeof end_names / sizeof *end_names; i++)
 		if (s->len == strlen(end_names[i]) && memcmp(s->s, end_names[i], s->len) == 0)
 			return true;
@@ -286,7 +290,7 @@ static int vocab_read_special(
 	uint32_t kept = 0;
 	for (uint32_t i = 0; i < v->ends; i++)
 		if ((int32_t)v->end[i] != v->eos && (int32_t)v->end[i] != v->eot &&
-		        !vocab_is_end_name(&v->token[v->end[i]].text))
+		        !vocab_is_end_name(&v->token[v->end[i]]))
 			v->end[kept++] = v->end[i];
 	v->ends = kept;
 	return 0;

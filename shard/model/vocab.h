@@ -82,8 +82,8 @@ struct vocab_reading {
 int vocab_from_gguf(
         struct vocab **out, const struct gguf *g, struct vocab_reading *r, char *err, size_t errlen);
 
-/* Whether a token with this text ends a turn or a text, in any model that has it. */
-bool vocab_is_end_name(const struct vocab_string *s);
+/* Whether a token is named like one that ends a turn or a text, in any model that has it. */
+bool vocab_is_end_name(const struct vocab_token *token);
 
 /* The blob (malloc'd), deterministic; and back, every length and index checked. */
 int vocab_encode(const struct vocab *v, uint8_t **out, size_t *len);

@@ -66,6 +66,19 @@ START_TEST(a_named_pre_tokenizer_travels) {
 	expect_pre(v, "llama-bpe");
 	ck_assert(!v->add_bos);
 	vocab_destroy(v);
+	/* whether texts begin with BOS in a file that does not say so */
+	static const struct {
+		const char *pre;
+		bool bos;
+	} begin[] = {{"tekken", true}, {"falcon3", true}, {"pixtral", true}, {"qwen2", false},
+	        {"gpt-4o", false}, {"default", false}};
+	for (size_t i = 0; i < sizeof begin / sizeof *begin; i++) {
+		r.pre = begin[i].pre;
+		v = read_as(bpe(8, 0, "a"), &r);
+		ck_assert_msg(v->add_bos == begin[i].bos, "%s", begin[i].pre);
+		vocab_destroy(v);
+	}
+	r.pre = "llama-bpe";
 	/* what has none needs none */
 	gen = ggufgen_create();
 	ggufgen_vocab_keys(gen, 300);
@@ -178,8 +191,11 @@ START_TEST(special_tokens_that_are_not_there) {
 	memcpy(scores + 12, score, sizeof score);
 	ggufgen_raw(gen, "tokenizer.ggml.scores", GGUF_ARRAY, scores, sizeof scores);
 	ggufgen_u32(gen, "tokenizer.ggml.eos_token_id", 32000);
+	/* and, as Gemma's, no space before a text where the file says so, whatever it names as its pre-tokenizer */
+	ggufgen_bool(gen, "tokenizer.ggml.add_space_prefix", false);
+	ggufgen_string(gen, "tokenizer.ggml.pre", "default");
 	v = read_as(gen, &r);
-	ck_assert(v->bos == 1 && v->eos == 2 && v->unk == 0);
+	ck_assert(v->bos == 1 && v->eos == 2 && v->unk == 0 && !v->add_space_prefix && v->add_bos);
 	vocab_destroy(v);
 }
 END_TEST

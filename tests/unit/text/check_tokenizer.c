@@ -711,6 +711,52 @@ START_TEST(long_texts_bpe) {
 }
 END_TEST
 
+/* Phi 3: control tokens take the white space behind them, of a template and of a user, but BOS and the end of a text do not. */
+START_TEST(tokens_that_strip) {
+	for (unsigned phi3 = 0; phi3 < 2; phi3++) {
+		struct small_vocab *x = small_spm();
+		small_add(x, "<|endoftext|>", 0, VOCAB_CONTROL);
+		small_add(x, "<|user|>", 0, VOCAB_CONTROL);
+		if (phi3)
+			small_add(x, "<|placeholder1|>", 0, VOCAB_CONTROL);
+		if (phi3) {
+			expect(x, "<|user|>\n x<|end|>\u2003\u00A0\n<|user|>x", TOKENIZE_SPECIAL, "<|user|>",
+			        SP, "x", "<|end|>", "<|user|>", SP, "x", NULL);
+			expect(x, "<|user|> \xC2", TOKENIZE_SPECIAL, "<|user|>", SP, "<0xC2>", NULL);
+			expect(x, "<tool>  x</s> ", TOKENIZE_SPECIAL, "<tool>", SP, "x", "</s>", NULL);
+		} else {
+			expect(x, "<|user|>\nx", TOKENIZE_SPECIAL, "<|user|>", SP, "<0x0A>", "x", NULL);
+		}
+		expect(x, "<s> x<|endoftext|> x", TOKENIZE_SPECIAL, "<s>", SP SP, "x", "<|endoftext|>", SP SP,
+		        "x", NULL);
+		free(x);
+	}
+}
+END_TEST
+
+/* Gemma has tags of HTML as user-defined tokens, also </s>, which ends nothing there. */
+START_TEST(tags_of_html) {
+	struct small_vocab *x = small_new(VOCAB_SPM);
+	x->v.unk = (int32_t)small_add(x, "<unk>", 0, VOCAB_UNKNOWN);
+	x->v.bos = (int32_t)small_add(x, "<bos>", 0, VOCAB_CONTROL);
+	x->v.eos = (int32_t)small_add(x, "<eos>", 0, VOCAB_CONTROL);
+	small_add(x, "<s>", 0, VOCAB_USER_DEFINED);
+	uint32_t id = small_add(x, "</s>", 0, VOCAB_USER_DEFINED);
+	small_add(x, "x", 0, VOCAB_NORMAL);
+	small_add(x, "  ", 0, VOCAB_USER_DEFINED);
+	expect(x, "<s>x  x</s>", 0, "<s>", "x", "  ", "x", "</s>", NULL);
+	struct tokenizer *t = make(&x->v);
+	ck_assert(!tokenizer_is_end(t, id) && !tokenizer_is_control(t, id) &&
+	          tokenizer_is_end(t, (uint32_t)x->v.eos));
+	tokenizer_destroy(t);
+	x->v.eos = (int32_t)id;
+	t = make(&x->v);
+	ck_assert(tokenizer_is_end(t, id));
+	tokenizer_destroy(t);
+	free(x);
+}
+END_TEST
+
 /* Of gpt-oss: the end of a message is not the end of a turn.  In other models it is. */
 START_TEST(messages_of_a_turn) {
 	for (unsigned i = 0; i < 4; i++) {
@@ -778,6 +824,8 @@ static Suite *suite(void) {
 	tcase_add_test(t, round_trip_spm);
 	tcase_add_test(t, round_trip_bpe);
 	tcase_add_test(t, messages_of_a_turn);
+	tcase_add_test(t, tokens_that_strip);
+	tcase_add_test(t, tags_of_html);
 	tcase_add_test(t, marks_of_a_middle);
 	tcase_add_test(t, round_trip_real);
 	tcase_add_test(t, long_texts_spm);
