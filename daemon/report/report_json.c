@@ -277,8 +277,10 @@ json_t *report_json(const struct report *r) {
 		        problems, json_pack("{s:s, s:s, s:s, s:s}", "kind", r->problem[i]->kind, "subject",
 		                          r->problem[i]->subject, "what", r->problem[i]->what, "advice",
 		                          r->problem[i]->advice));
-	return json_pack("{s:i, s:b, s:o, s:o, s:o}", "version", 1, "healthy", r->healthy, "nodes", nodes,
-	        "models", models, "problems", problems);
+	char verdict[REPORT_VERDICT];
+	report_verdict(r, verdict);
+	return json_pack("{s:i, s:b, s:s, s:o, s:o, s:o}", "version", 1, "healthy", r->healthy, "verdict",
+	        verdict, "nodes", nodes, "models", models, "problems", problems);
 }
 
 static bool report_drifts(const char *key) {

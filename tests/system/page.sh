@@ -1,5 +1,5 @@
 #!/bin/sh
-# page: the chat page of a cluster of two in a headless Chromium: chats, streams, conversations that stay, hostile text that does nothing,
+# page: the chat page of a cluster of three in a headless Chromium: chats, streams, conversations that stay, hostile text that does nothing,
 # what axe-core says, keys, nodes that are lost.  The cases are in page/page.mjs; playwright-core and axe-core come from npm's registry,
 # by the lock in page/, into the build folder.
 home=$HOME # with the registry that its user chose
@@ -31,13 +31,13 @@ if ! install_driver >"$dir/npm" 2>&1; then
 	finish
 fi
 
-for n in alpha beta; do require node $n -- --http 127.0.0.1:0; done
-require on beta join "$(on alpha invite)"
-require wait_for 10 all_up alpha 2
+for n in alpha beta gamma; do require node $n -- --http 127.0.0.1:0; done
+for n in beta gamma; do require on $n join "$(on alpha invite)"; done
+require wait_for 10 all_up alpha 3
 require python3 "$top_srcdir/tests/system/api.py" template "$demo" "$dir/stories.gguf"
 require mkmodel "$dir/slow.gguf" q4_0 1024 8 16 16 2816 512 8192
 http() { sed -n 's/.*its HTTP API is at \(http:.*\)/\1/p' "$dir/$1.log"; }
-(cd "$driver" && timeout $((60 * slack)) "$nodejs" page.mjs "$chromium" "$dir" "$(http alpha)/" "$(http beta)/" "$dir/stories.gguf" "$dir/slow.gguf") >"$dir/cases" 2>"$dir/browser.log"
+(cd "$driver" && timeout $((150 * slack)) "$nodejs" page.mjs "$chromium" "$dir" "$(http alpha)/" "$(http beta)/" "$dir/stories.gguf" "$dir/slow.gguf") >"$dir/cases" 2>"$dir/browser.log"
 status=$?
 while read -r line; do
 	case $line in
@@ -48,5 +48,6 @@ while read -r line; do
 done <"$dir/cases"
 check "the browser came to its end" test $status = 0
 [ $status = 0 ] || sed 's/^/# /' "$dir/browser.log" | tail -n 20
-rm -f "$dir/alpha.pid" "$dir/beta.pid" # which were killed
+kill "$(cat "$dir/gamma.pid")" # which the browser's program has started again
+rm -f "$dir/alpha.pid" "$dir/beta.pid" "$dir/gamma.pid" # the others were killed
 finish

@@ -2,7 +2,8 @@
 
 import { key, models } from "./api.js";
 import { answer, interrupted, isRunning, stop } from "./chat.js";
-import { $, announce, ask, element, setIcon } from "./dom.js";
+import * as cluster from "./cluster.js";
+import { $, announce, ask, command, element, setIcon } from "./dom.js";
 import * as settings from "./settings.js";
 import * as sidebar from "./sidebar.js";
 import * as store from "./store.js";
@@ -34,7 +35,7 @@ function complain(e) {
 async function askForKey(text) {
 	if (asking) return;
 	asking = true;
-	$("key-text").replaceChildren(text + " ", element("code", {}, "caravan key create"), " makes one, on any node of the cluster.");
+	$("key-text").replaceChildren(text + " ", element("code", "caravan key create"), " makes one, on any node of the cluster.");
 	$("key-input").value = key.get();
 	$("key-forget").hidden = !key.get();
 	const saved = (await ask($("key-dialog"))) === "save";
@@ -68,7 +69,7 @@ function preferred() {
 // Unless the last message says so already.
 function drawComplaint() {
 	const said = complaint && conversation.messages.at(-1)?.error?.message === complaint.message;
-	banner(complaint && !said ? [complaint.message, complaint.advice].filter(Boolean).join(" ") : "");
+	banner(complaint && !said && !atCluster() ? [complaint.message, complaint.advice].filter(Boolean).join(" ") : "");
 }
 
 let looking = 0;
@@ -101,14 +102,14 @@ function drawWelcome() {
 	if (!known) {
 		$("welcome").replaceChildren(element("p", { class: "note" }, complaint ? "Nothing is known of the models of this node yet." : "Connecting…"));
 	} else if (known.length === 0) {
-		$("welcome").replaceChildren(element("h2", {}, "No model is loaded"),
-			element("p", {}, "Load one on any node of the cluster. This page notices when it is ready."),
-			element("pre", { tabindex: 0 }, element("code", {}, "caravan load FILE.gguf")));
+		$("welcome").replaceChildren(element("h2", "No model is loaded"),
+			element("p", "Load one on any node of the cluster. This page notices when it is ready."),
+			command("caravan load FILE.gguf"));
 	} else if (m && !m.ready) {
-		$("welcome").replaceChildren(element("h2", {}, m.id + " is not ready yet"), element("p", {}, "It " + (m.text || "is loading") + "."),
+		$("welcome").replaceChildren(element("h2", m.id + " is not ready yet"), element("p", "It " + (m.text || "is loading") + "."),
 			element("p", { class: "note" }, "What you send meanwhile is answered as soon as it is ready."));
 	} else {
-		$("welcome").replaceChildren(element("h2", {}, "What shall we talk about?"),
+		$("welcome").replaceChildren(element("h2", "What shall we talk about?"),
 			element("div", { class: "examples" }, ...EXAMPLES.map((text) => element("button", { type: "button", onclick: () => send(text) }, text))));
 	}
 }
@@ -123,10 +124,25 @@ function drawSend() {
 }
 
 function drawTitle() {
-	const title = conversation.messages.length ? conversation.title : "New chat";
+	const title = atCluster() ? "Cluster" : conversation.messages.length ? conversation.title : "New chat";
 	$("title").textContent = title;
 	document.title = title + " – Caravan";
 	$("settings").classList.toggle("set", !!conversation.system || Object.keys(conversation.settings).length > 0);
+}
+
+const atCluster = () => location.hash === "#cluster";
+
+// The cluster takes the place of the chat, or gives it back.
+function drawPlace() {
+	const there = atCluster();
+	document.body.classList.toggle("at-cluster", there);
+	$("to-cluster").setAttribute("aria-current", there ? "page" : "false");
+	cluster.show(there, () => askForKey("This node needs an API key."));
+	if (there) {
+		banner("");
+		sidebar.leave();
+	}
+	drawTitle();
 }
 
 function show(c) {
@@ -148,6 +164,7 @@ function fresh() {
 
 function begin() {
 	if (location.hash) history.pushState(null, "", "/");
+	drawPlace();
 	show(fresh());
 	$("input").focus();
 }
@@ -155,6 +172,13 @@ function begin() {
 // The address says which conversation is looked at.
 function follow() {
 	const c = store.get(location.hash.slice(1));
+	drawPlace();
+	if (atCluster()) {
+		sidebar.draw("");
+		$("cluster").focus();
+		return;
+	}
+	sidebar.draw(c?.id ?? "");
 	if (c && c !== conversation) show(c);
 	else if (!c && conversation?.messages.length) show(fresh());
 }
@@ -223,7 +247,7 @@ thread.setActions({
 	},
 });
 
-$("composer").addEventListener("submit", (e) => {
+$("composer").onsubmit = (e) => {
 	e.preventDefault();
 	if (isRunning(conversation)) {
 		stop(conversation);
@@ -234,15 +258,15 @@ $("composer").addEventListener("submit", (e) => {
 	$("input").value = "";
 	thread.grow($("input"));
 	send(text.trim());
-});
-$("input").addEventListener("input", () => {
+};
+$("input").oninput = () => {
 	thread.grow($("input"));
 	drawSend();
-});
+};
 
 // ---- keys ----
 
-$("input").addEventListener("keydown", (e) => {
+$("input").onkeydown = (e) => {
 	if (e.key === "Enter" && !e.shiftKey && !e.isComposing) {
 		e.preventDefault();
 		if (!isRunning(conversation)) $("composer").requestSubmit();
@@ -250,7 +274,7 @@ $("input").addEventListener("keydown", (e) => {
 		e.preventDefault();
 		thread.editLast();
 	}
-});
+};
 
 const typing = (e) => /^(INPUT|TEXTAREA|SELECT)$/.test(e.target.tagName);
 
@@ -260,6 +284,7 @@ document.addEventListener("keydown", (e) => {
 	if (e.key === "Escape" && document.body.classList.contains("sidebar-over")) sidebar.show(false);
 	else if (e.key === "Escape" && isRunning(conversation)) stop(conversation);
 	else if (ctrl && e.shiftKey && letter === "o") begin();
+	else if (ctrl && e.shiftKey && letter === "l") location.hash = atCluster() ? conversation.messages.length ? conversation.id : "" : "cluster";
 	else if (ctrl && e.shiftKey && letter === "s") sidebar.show(!sidebar.shown());
 	else if (ctrl && !e.shiftKey && letter === "k") {
 		if (!sidebar.shown()) sidebar.show(true);
@@ -287,34 +312,34 @@ function drawTheme() {
 	$("theme").title = "Theme: " + text;
 }
 
-$("theme").addEventListener("click", () => {
+$("theme").onclick = () => {
 	const names = Object.keys(THEMES);
 	setTheme(names[(names.indexOf(document.documentElement.dataset.theme ?? "") + 1) % names.length]);
-});
+};
 document.querySelector(".skip").addEventListener("click", (e) => {
 	e.preventDefault(); // the address is of conversations
-	$("input").focus();
+	$(atCluster() ? "cluster" : "input").focus();
 });
-$("new").addEventListener("click", begin);
-$("new-too").addEventListener("click", begin);
-$("shortcuts").addEventListener("click", () => ask($("shortcuts-dialog")));
-$("key").addEventListener("click", () => askForKey("Nodes ask for one if a key was ever made for the cluster."));
-$("key-forget").addEventListener("click", () => {
+$("new").onclick = begin;
+$("new-too").onclick = begin;
+$("shortcuts").onclick = () => ask($("shortcuts-dialog"));
+$("key").onclick = () => askForKey("Nodes ask for one if a key was ever made for the cluster.");
+$("key-forget").onclick = () => {
 	key.set("");
 	$("key-dialog").close("");
-});
-$("settings").addEventListener("click", async () => {
+};
+$("settings").onclick = async () => {
 	const c = conversation;
 	await settings.edit(c);
 	if (c.messages.length) store.save(c).catch(complain);
 	drawTitle();
-});
-$("model").addEventListener("change", () => {
+};
+$("model").onchange = () => {
 	conversation.model = $("model").value;
 	localStorage.setItem(MODEL, conversation.model);
 	if (conversation.messages.length) store.save(conversation).catch(complain);
 	drawWelcome();
-});
+};
 document.addEventListener("visibilitychange", () => !document.hidden && look());
 addEventListener("hashchange", follow);
 
@@ -336,8 +361,9 @@ try {
 }
 drawTheme();
 show(store.get(location.hash.slice(1)) ?? fresh());
+drawPlace();
 for (const c of interrupted(store.all())) write(c, c.messages.at(-1));
 await look();
 if (stored) complain(stored);
-if (!conversation.messages.length && matchMedia("(hover: hover)").matches) $("input").focus();
+if (!atCluster() && !conversation.messages.length && matchMedia("(hover: hover)").matches) $("input").focus();
 document.documentElement.dataset.ready = "";

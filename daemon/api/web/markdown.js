@@ -83,7 +83,7 @@ function frameCode(block) {
 	pre.setAttribute("role", "group");
 	pre.setAttribute("aria-label", language ? "Code in " + language : "Code");
 	const button = iconButton("copy", "Copy code", () => copy(button, pre.textContent));
-	block.prepend(element("div", { class: "code-bar" }, element("span", {}, language || "text"), button));
+	block.prepend(element("div", { class: "code-bar" }, element("span", language || "text"), button));
 }
 
 // Draws a text that grows: blocks that have not changed stay as they are, with what is selected in them.

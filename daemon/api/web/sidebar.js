@@ -31,17 +31,12 @@ export function draw(id = current) {
 	current = id;
 	const query = $("search").value.trim();
 	const found = query ? store.search(query) : store.all().map((conversation) => ({ conversation, excerpt: "" }));
-	const groups = Map.groupBy ? Map.groupBy(found, key) : byKey(found);
+	const groups = Map.groupBy(found, key);
 	function key(f) {
 		return query ? (found.length === 1 ? "1 chat found" : found.length + " chats found") : group(f.conversation.updated);
 	}
-	function byKey(list) {
-		const m = new Map();
-		for (const f of list) m.set(key(f), [...(m.get(key(f)) ?? []), f]);
-		return m;
-	}
-	const parts = [...groups].map(([name, list]) => element("section", {}, element("h2", {}, name),
-		element("ul", {}, ...list.map((f) => row(f.conversation, f.excerpt)))));
+	const parts = [...groups].map(([name, list]) => element("section", element("h2", name),
+		element("ul", ...list.map((f) => row(f.conversation, f.excerpt)))));
 	if (!parts.length) parts.push(element("p", { class: "note" }, query ? "No chat has that." : "Chats appear here. They stay in this browser."));
 	$("conversations").replaceChildren(...parts);
 }
@@ -95,14 +90,14 @@ async function importFile() {
 export function begin({ removed, complaint }) {
 	onremoved = removed;
 	oncomplaint = complaint;
-	$("search").addEventListener("input", () => draw());
-	$("menu").addEventListener("click", (e) => {
+	$("search").oninput = () => draw();
+	$("menu").onclick = (e) => {
 		const what = e.target.dataset.do;
 		$("menu").hidePopover();
 		if (what) actions[what](menuOf).catch(complaint);
-	});
-	$("import").addEventListener("click", () => $("file").click());
-	$("file").addEventListener("change", importFile);
+	};
+	$("import").onclick = () => $("file").click();
+	$("file").onchange = importFile;
 	$("export").addEventListener("click", () =>
 		download("caravan-" + new Date().toISOString().slice(0, 10) + ".json", store.exported(store.all())));
 }
@@ -124,7 +119,7 @@ export const shown = () =>
 export const leave = () => narrow.matches && shown() && show(false, false);
 
 narrow.addEventListener("change", () => show(!narrow.matches, false));
-$("show-sidebar").addEventListener("click", () => show(true));
-$("hide-sidebar").addEventListener("click", () => show(false));
-$("scrim").addEventListener("click", () => show(false));
+$("show-sidebar").onclick = () => show(true);
+$("hide-sidebar").onclick = () => show(false);
+$("scrim").onclick = () => show(false);
 show(!narrow.matches, false);

@@ -9,10 +9,10 @@ const RESUME = 120; // seconds; the node may allow fewer
 const LOSSES = 30; // of one answer: more are those of two readers who take it from each other
 const PAUSES = [0, 500, 1000, 2000, 4000, 8000]; // ms before each try to take a stream up; the last again and again
 
-// The events of a body: { id, data } as their lines arrive.
-async function* events(body) {
+// The events of a body: { id, name, data } as their lines arrive.
+export async function* events(body) {
 	const reader = body.pipeThrough(new TextDecoderStream()).getReader();
-	let rest = "", id = 0;
+	let rest = "", id = 0, name = "";
 	try {
 		for (;;) {
 			const { done, value } = await reader.read();
@@ -21,8 +21,9 @@ async function* events(body) {
 			rest = lines.pop();
 			for (const line of lines) {
 				if (line.startsWith("id:")) id = Number(line.slice(3));
+				else if (line.startsWith("event:")) name = line.slice(6).trim();
 				else if (/^:\s*taken/.test(line)) yield { taken: true };
-				else if (line.startsWith("data:")) yield { id, data: line.slice(5).trim() };
+				else if (line.startsWith("data:")) yield { id, name, data: line.slice(5).trim() };
 			}
 		}
 	} finally {

@@ -1,7 +1,7 @@
 // thread: the messages of a conversation, drawn, and redrawn as an answer grows.
 
 import { isRunning, progressOf } from "./chat.js";
-import { $, copy, element, iconButton } from "./dom.js";
+import { $, command, copy, element, iconButton } from "./dom.js";
 import { Markdown } from "./markdown.js";
 
 const NEAR = 80; // pixels from the end: a view that is nearer stays at the end
@@ -73,7 +73,7 @@ class AssistantView {
 		this.message = message;
 		this.markdown = new Markdown(element("div", { class: "markdown" }));
 		this.thoughts = new Markdown(element("div", { class: "markdown" }));
-		this.thinking = element("summary", {}, "Reasoning");
+		this.thinking = element("summary", "Reasoning");
 		this.reasoning = element("details", { class: "reasoning", hidden: true }, this.thinking, this.thoughts.root);
 		this.waiting = element("p", { class: "waiting" }, element("span", { class: "dots", "aria-hidden": "true" }), (this.progress = element("span")));
 		this.notice = element("div", { class: "notice", hidden: true });
@@ -112,8 +112,8 @@ class AssistantView {
 		this.notice.hidden = !error || writing;
 		if (this.notice.hidden) return;
 		this.notice.classList.toggle("quiet", !!error.quiet);
-		this.notice.replaceChildren(element("p", {}, error.message + (error.advice ? " " + error.advice : "")),
-			error.command ? element("pre", { tabindex: 0 }, element("code", {}, error.command)) : "");
+		this.notice.replaceChildren(element("p", error.message + (error.advice ? " " + error.advice : "")),
+			error.command ? command(error.command) : "");
 	}
 }
 

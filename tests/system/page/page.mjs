@@ -1,8 +1,8 @@
 // The chat page in a headless Chromium: page.mjs CHROMIUM DIR ALPHA BETA DEMO SLOW; prints a line "ok WHAT" or "not ok WHAT" for each
 // case, and what was seen where it is wrong.  DIR: of the cluster that page.sh has started; ALPHA, BETA: where its nodes serve HTTP;
 // DEMO, SLOW: models to load.
-import { execFileSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { execFileSync, spawn } from "node:child_process";
+import { readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { connect, createServer as createConnections } from "node:net";
 import { createRequire } from "node:module";
@@ -232,7 +232,8 @@ async function wire(url) {
 		client.pipe(there).pipe(client);
 	});
 	await new Promise((done) => server.listen(0, "127.0.0.1", done));
-	return { url: `http://127.0.0.1:${server.address().port}/`, cut: () => sockets.forEach((s) => s.destroy()), close: () => server.close() };
+	const { port } = server.address();
+	return { url: `http://127.0.0.1:${port}/`, cut: () => sockets.forEach((s) => s.destroy()), close: () => server.close(), open: () => new Promise((done) => server.listen(port, "127.0.0.1", done)) };
 }
 
 async function resumes() {
@@ -333,6 +334,117 @@ async function hostile(page) {
 	check("even from within the page neither a style nor a handler counts", /TrustedScript/.test(stopped) && (await page.isVisible("#input")) &&
 		(await page.evaluate(() => window.violations.length)) > 0, stopped);
 	server.close();
+}
+
+// ---- the cluster ------------------------------------------------------------------------------------------------------
+
+const verdict = (page, part) => shows(page, ".verdict", part);
+
+async function openCluster(url, options) {
+	const page = await open(url, options);
+	if (!(await page.isVisible("#to-cluster"))) await page.click("#show-sidebar");
+	await page.click("#to-cluster");
+	await verdict(page, "nodes up");
+	return page;
+}
+
+// The daemon of a node as it was started.
+function restart(node) {
+	const pid = readFileSync(`${dir}/${node}.pid`, "utf8").trim(), [program, ...args] = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0").slice(0, -1);
+	return {
+		kill: () => process.kill(Number(pid), "SIGKILL"),
+		start: () => writeFileSync(`${dir}/${node}.pid`, String(spawn(program, args, { stdio: "ignore", detached: true }).pid)),
+	};
+}
+
+let watching = null; // a page that looks at the cluster while the others do something
+async function clusterBefore() {
+	watching = await openCluster(alpha);
+	await watching.evaluate(() => {
+		window.loaded = true; // not by a reload
+		window.works = new Set();
+		new MutationObserver(() => document.querySelectorAll("progress").forEach((p) => window.works.add(p.ariaLabel))).observe(document.getElementById("cluster"), { subtree: true, childList: true, attributes: true });
+	});
+	check("cluster: it says how it is", /^The cluster is healthy: 3 of 3 nodes up/.test(await text(watching, ".verdict")), await text(watching, ".verdict"));
+	check("cluster: and what has happened", (await watching.$$eval(".events li", (all) => all.map((e) => e.textContent))).some((e) => /beta/.test(e)), await text(watching, "#cluster"));
+}
+
+async function cluster() {
+	const page = watching, status = JSON.parse(caravan("alpha", "status", "--json")), slow = status.models.find((m) => m.name === "slow");
+	check("cluster: loads and copies that were under way had bars", await page.evaluate(() => [...window.works].some((w) => /^(alpha|beta|gamma) is \S+ slow$/.test(w))), await page.evaluate(() => [...window.works]));
+	const card = page.locator(".card", { has: page.locator('h2:text-is("slow")') });
+	await card.locator("summary").click();
+	const rows = await card.locator("tbody tr").evaluateAll((all) => all.map((r) => [...r.children].map((c) => c.textContent)));
+	check("cluster: who has which layers is what caravan status says", slow.stages.length === 3 && JSON.stringify(rows.map((r) => [r[0], r[2]])) === JSON.stringify(slow.stages.map((s) => [s.node, `${s.first}–${s.last - 1}`])), rows, slow.stages);
+	check("cluster: and the picture says it in words", slow.stages.every((s) => s.last - s.first === 1 || rows.length) && (await card.locator(".picture").getAttribute("aria-label")).includes("gamma has layer"), await card.locator(".picture").getAttribute("aria-label"));
+	const stop = new AbortController();
+	const stream = fetch(beta + "v1/completions", { method: "POST", body: JSON.stringify({ model: "slow", prompt: "abc", max_tokens: 4000, stream: true, seed: 1 }), signal: stop.signal }).then((r) => r.text()).catch(() => "");
+	await page.waitForFunction(() => [...document.querySelectorAll(".speed strong")].some((e) => Number(e.textContent) > 0) && document.querySelector(".link.moves"));
+	check("cluster: tokens a second while a stream runs, and where the time goes", (await card.locator(".picture .computed").count()) === 3);
+	check("cluster: the open table stays open", await card.locator("table").isVisible());
+	await accessible(page, "the cluster");
+	stop.abort();
+	await stream;
+	const gamma = restart("gamma");
+	let begun = Date.now();
+	gamma.kill();
+	await page.waitForFunction(() => /2 of 3 nodes up/.test(document.querySelector(".verdict").textContent) && [...document.querySelectorAll(".gone title")].some((t) => t.textContent === "gamma"));
+	console.log(`a node that was killed is seen to be down after ${Date.now() - begun} ms`);
+	check("cluster: a node that is lost is seen without a reload, with why", (await shows(page, "#cluster .notice", "gamma has been down"), true) && (await page.evaluate(() => window.loaded)) === true);
+	await shows(page, ".events li", "gamma");
+	await page.emulateMedia({ colorScheme: "dark" });
+	await accessible(page, "the cluster without a node, in the dark");
+	begun = Date.now();
+	gamma.start();
+	await verdict(page, "3 of 3 nodes up");
+	console.log(`and up again after ${Date.now() - begun} ms, with its start`);
+	check("cluster: one that comes back too", (await page.locator(".gone").count()) === 0 && (await page.evaluate(() => window.loaded)) === true);
+	await page.click("#new");
+	check("cluster: and the way back leads to the chat", (await page.isVisible("#input")) && !(await page.isVisible("#cluster")));
+	await page.keyboard.press("Control+Shift+L");
+	check("cluster: by the keyboard as well", (await page.isVisible("#cluster")) && !(await page.isVisible("#input")));
+	await page.context().close();
+}
+
+async function clusterLost() {
+	const cable = await wire(alpha), page = await openCluster(cable.url);
+	cable.close();
+	cable.cut();
+	await verdict(page, "This node does not answer");
+	check("cluster: a node that does not answer is said", (await text(page, "#status")).includes("does not answer"), await text(page, "#status"));
+	await cable.open();
+	await verdict(page, "nodes up");
+	check("cluster: and it goes on by itself", true);
+	await page.context().close();
+	cable.cut();
+	cable.close();
+}
+
+const EVIL = "<img src=x onerror=window.hit=60>";
+const evilStage = (first, last) => ({ node: EVIL, first, last, weight_bytes: 1e9, single_rows: 1, single_seconds: 0.01, times: { waited_seconds: 1, computed_seconds: 2, held_seconds: 0, wire_seconds: 1 } });
+const EVIL_STATE = {
+	healthy: false, verdict: EVIL, problems: [{ what: EVIL, advice: EVIL }],
+	nodes: [EVIL, "b", "c", "d", "e"].map((name) => ({ name, state: name === "d" ? EVIL : "up", reason: EVIL.repeat(9), memory_used: 1, memory_allowed: 2, work: [{ model: EVIL, what: EVIL, done_bytes: 1, total_bytes: 4 }] })),
+	models: [{ name: EVIL, state: "serving", coordinator: EVIL, context: 1, parallel: 1, kv: EVIL, draft: EVIL, stages: [evilStage(0, 1), ...["b", "c", "d", "e"].map((node, i) => ({ ...evilStage(i + 1, i + 2), node, link: { node: EVIL, up: i > 0, round_trip_seconds: 1, rate: 1 } }))],
+		tokens: 3, tokens_per_second: 2, sequences: 1, queued: 1, drafted: 4, accepted: 3, blocks: 4, blocks_free: 1, ends_times: { waited_seconds: 1, computed_seconds: 1, held_seconds: 1, wire_seconds: 1 } }],
+};
+
+async function clusterHostile() {
+	const page = await open(beta, { viewport: { width: 360, height: 800 }, isMobile: true });
+	const body = `event: event\ndata: ${JSON.stringify({ text: EVIL, node: EVIL, severity: EVIL, unix: 1 })}\n\nevent: cluster\ndata: ${JSON.stringify(EVIL_STATE)}\n\n`;
+	await page.route("**/v1/cluster/live", (route) => route.fulfill({ contentType: "text/event-stream", body }));
+	await page.evaluate(() => (location.hash = "cluster"));
+	await verdict(page, "<img");
+	const all = await text(page, "#cluster");
+	check("cluster: hostile names are there to be read, and do nothing", all.split("<img src=x").length > 9 && (await page.evaluate(() => window.hit)) === undefined && (await page.$$("#cluster img")).length === 0 &&
+		(await page.evaluate(() => window.violations.length)) === 0, all.slice(0, 500), await page.evaluate(() => window.violations));
+	check("cluster: drafts that were right, the queue, the cache, and what is under way", /drafts right75% of 4/.test(all) && /waiting1/.test(all) && /KV cache in use75%/.test(all) && (await page.$$eval("progress", (p) => p.map((one) => one.position))).join() === "0.25,0.25,0.25,0.25", all.slice(0, 900));
+	check("cluster: on a phone nothing is wider than the screen", await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth && document.querySelector("#cluster").scrollWidth <= innerWidth));
+	await accessible(page, "the cluster on a phone");
+	await page.setViewportSize({ width: 1280, height: 800 });
+	await page.waitForFunction(() => document.querySelector(".picture").getBoundingClientRect().width > 600);
+	check("cluster: nodes that do not fit beside each other are in several rows", await page.evaluate(() => new Set([...document.querySelector(".picture").querySelectorAll(".box")].map((b) => Math.round(b.getBoundingClientRect().top))).size === 2));
+	await page.context().close();
 }
 
 const MARKDOWN = "Some **bold** text.\n\n```python\ndef f(x):\n    return x\n```\n\n| a | b |\n|---|--:|\n| 1 | 2 |\n\nIt is $x_1 * y_1$ and \\(a_b\\).\n\n\\[\n\\sum_{i=1}^{n} i\n= \\frac{n(n+1)}{2}\n\\]\n\n[link](https://example.org/)";
@@ -449,7 +561,7 @@ async function losses(page) {
 }
 
 const page = await open(alpha);
-for (const f of [begins, chats, limits, conversations, hostile, markdown, streams, resumes, waits, () => phone(beta), keys, losses])
+for (const f of [begins, chats, limits, conversations, hostile, markdown, clusterBefore, streams, cluster, clusterLost, clusterHostile, resumes, waits, () => phone(beta), keys, losses])
 	try {
 		await f(page);
 	} catch (e) {
