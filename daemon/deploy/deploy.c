@@ -216,23 +216,26 @@ static void deploy_unavailable_now(void *arg) {
 	if (!m->listed || m->pub.phase != CARAVAN__MODEL_PHASE__UNAVAILABLE)
 		return;
 	model_ref(m);
-	deploy_say(m->d, EVENT_MODEL_UNAVAILABLE, LOG_LINE_WARN, m->plan->model,
-	        "model %s is unavailable: %s", m->plan->model, m->reason);
+	deploy_say_unavailable(m, m->reason);
 	model_shut(m, m->reason);
 	model_changed(m);
 	announce_send(m, NULL, NULL, NULL);
 	model_unref(m);
 }
 
+/* Records when and with which node (NULL: none) a model was lost, `noticed` seconds after the last sign of it. */
+static void deploy_mark_lost(struct model *m, const struct member *who, double noticed) {
+	m->lost_ns = loop_now_ns();
+	m->noticed = noticed;
+	snprintf(m->lost_node, sizeof m->lost_node, "%s", who ? who->name : "");
+}
+
 /* The phase changes at once.  Hooks are called later, because the caller may be working on the model. */
-static void deploy_set_unavailable(
-        struct model *m, double noticed, uint64_t patience_ms, const char *reason) {
+static void deploy_set_unavailable(struct model *m, uint64_t patience_ms, const char *reason) {
 	uint64_t now = loop_now_ns();
 	m->pub.phase = CARAVAN__MODEL_PHASE__UNAVAILABLE;
 	snprintf(m->reason, sizeof m->reason, "%s", reason);
 	snprintf(m->loss, sizeof m->loss, "%s", reason);
-	m->lost_ns = now;
-	m->noticed = noticed;
 	m->again_ns = now;
 	m->replan_ns = now + patience_ms * 1000000ull;
 	m->tries = 0;
@@ -243,8 +246,10 @@ static void deploy_set_unavailable(
 
 void deploy_unavailable(struct deploy *d, const struct deploy_model *pub, const char *reason) {
 	struct model *m = deploy_model_named(d, pub->plan->model);
-	if (m && &m->pub == pub && model_ours(m) && pub->phase == CARAVAN__MODEL_PHASE__SERVING)
-		deploy_set_unavailable(m, 0, m->d->c.replan_ms, reason);
+	if (!m || &m->pub != pub || !model_ours(m) || pub->phase != CARAVAN__MODEL_PHASE__SERVING)
+		return;
+	deploy_mark_lost(m, NULL, 0);
+	deploy_set_unavailable(m, m->d->c.replan_ms, reason);
 }
 
 /* "its coordinator study has been down since 14:02" */
@@ -261,20 +266,13 @@ static void deploy_describe_gone(char *why, size_t len, const char *role, const 
 }
 
 /* Marks a model of another coordinator that is gone. */
-static void deploy_orphan(struct model *m, double noticed, const char *why) {
+static void deploy_orphan(struct model *m, const char *why) {
 	bool served = m->pub.phase == CARAVAN__MODEL_PHASE__SERVING;
 	m->was_draft = m->was_draft || deploy_is_draft(m);
 	m->tries = 0;
-	m->lost_ns = loop_now_ns();
-	m->noticed = noticed;
 	snprintf(m->loss, sizeof m->loss, "%s", why);
-	if (served) /* limited: another node decides how many models it coordinates */
-		journal_say(members_journal(m->d->c.members),
-		        &(struct journal_event){.kind = EVENT_MODEL_UNAVAILABLE,
-		                .level = LOG_LINE_WARN,
-		                .others = true,
-		                .model = m->plan->model},
-		        "model %s is unavailable: %s", m->plan->model, why);
+	if (served)
+		deploy_say_unavailable(m, why);
 	model_set(m, CARAVAN__MODEL_PHASE__UNAVAILABLE, why);
 }
 
@@ -292,14 +290,15 @@ static void deploy_node_down(struct deploy *d, const struct member *who, bool ex
 			if (m->pub.phase != CARAVAN__MODEL_PHASE__SERVING || !model_has_stage(m, &id))
 				continue;
 			deploy_describe_gone(why, sizeof why, "node", who->name, expelled);
-			deploy_set_unavailable(
-			        m, expelled ? 0 : who->silent, expelled ? 0 : d->c.replan_ms, why);
+			deploy_mark_lost(m, who, expelled ? 0 : who->silent);
+			deploy_set_unavailable(m, expelled ? 0 : d->c.replan_ms, why);
 		} else if (node_id_equal(&m->coordinator, &id)) {
 			deploy_describe_gone(why, sizeof why, "its coordinator", who->name, expelled);
+			deploy_mark_lost(m, who, expelled ? 0 : who->silent);
 			if (m->pub.phase == CARAVAN__MODEL_PHASE__LOADING && !m->returns)
 				model_remove(m, CARAVAN__MODEL_PHASE__FAILED, why);
 			else
-				deploy_orphan(m, expelled ? 0 : who->silent, why);
+				deploy_orphan(m, why);
 		}
 		if (i > d->models)
 			i = d->models; /* hooks may have removed models */
@@ -380,7 +379,8 @@ static void deploy_watch_links(struct model *m, uint64_t now) {
 		return;
 	snprintf(why, sizeof why, "node %s cannot reach %s", deploy_node_name(m->d, &from),
 	        deploy_node_name(m->d, &to));
-	deploy_set_unavailable(m, (double)(now - m->cut_ns) * 1e-9, m->d->c.replan_ms, why);
+	deploy_mark_lost(m, members_find(m->d->c.members, &from), (double)(now - m->cut_ns) * 1e-9);
+	deploy_set_unavailable(m, m->d->c.replan_ms, why);
 }
 
 /* Brings a model of ours back: by the same plan if its nodes are up, by a new one if they have been away for long enough or the

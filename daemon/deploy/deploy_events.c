@@ -20,6 +20,17 @@ void deploy_say(const struct deploy *d, enum journal_kind kind, enum log_level l
 	        &(struct journal_event){.kind = kind, .level = level, .model = model}, "%s", text);
 }
 
+void deploy_say_unavailable(const struct model *m, const char *why) {
+	/* limited for models of other nodes, which decide how many they coordinate */
+	journal_say(members_journal(m->d->c.members),
+	        &(struct journal_event){.kind = EVENT_MODEL_UNAVAILABLE,
+	                .level = LOG_LINE_WARN,
+	                .others = !model_ours(m),
+	                .model = m->plan->model,
+	                .node = m->lost_node},
+	        "model %s is unavailable: %s", m->plan->model, why);
+}
+
 /* "2 nodes: alpha 0-7, beta 8-15" */
 static void events_describe_stages(const struct model *m, char *out, size_t len) {
 	const Caravan__Plan *p = m->plan;

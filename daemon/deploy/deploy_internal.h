@@ -83,15 +83,16 @@ struct model {
 	bool returns; /* it replaces the same weights, which waited for nodes: kept even if its load fails */
 	bool was_draft; /* it was a draft model when its coordinator was lost */
 	/* while it does not serve; at its coordinator, and everywhere when that is gone: */
-	char loss[WIRE_NAME_MAX + 200]; /* the first cause */
-	uint64_t lost_ns;               /* when it was lost; 0: it was not */
-	double noticed;                 /* seconds from the last sign of what was lost until then */
-	uint64_t again_ns;              /* no attempt before this, */
-	uint64_t replan_ns;             /* and none without its missing nodes before this */
-	bool restarted;                 /* has not served since this coordinator started */
-	unsigned tries;                 /* failed attempts */
-	uint64_t cut_ns;                /* since when two of its nodes cannot reach each other; 0: they can */
-	uint64_t announced_ns;          /* last repeated for a node that believed otherwise */
+	char loss[WIRE_NAME_MAX + 200];    /* the first cause */
+	uint64_t lost_ns;                  /* when it was lost; 0: it was not */
+	char lost_node[WIRE_NAME_MAX + 1]; /* whose loss that was; empty: another cause */
+	double noticed;                    /* seconds from the last sign of what was lost until then */
+	uint64_t again_ns;                 /* no attempt before this, */
+	uint64_t replan_ns;                /* and none without its missing nodes before this */
+	bool restarted;                    /* has not served since this coordinator started */
+	unsigned tries;                    /* failed attempts */
+	uint64_t cut_ns;       /* since when two of its nodes cannot reach each other; 0: they can */
+	uint64_t announced_ns; /* last repeated for a node that believed otherwise */
 	LIST_ENTRY(model) next_dead;
 };
 
@@ -210,6 +211,8 @@ const char *reconcile_load_at(
 /* deploy_events.c: an event of a model (NULL: of none). */
 void deploy_say(const struct deploy *d, enum journal_kind kind, enum log_level level, const char *model,
         const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+
+void deploy_say_unavailable(const struct model *m, const char *why);
 
 /* load.c */
 int load_init(struct deploy *d);

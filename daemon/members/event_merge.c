@@ -26,9 +26,21 @@ static void merge_raise_times(struct merge_event *at, size_t n) {
 			at[i].time = at[i - 1].time;
 }
 
+static bool merge_is_about_same(const struct merge_event *a, const struct merge_event *b) {
+	return strcmp(a->event->node, b->event->node) == 0 && strcmp(a->event->model, b->event->model) == 0;
+}
+
 static bool merge_is_same(const struct merge_event *a, const struct merge_event *b) {
-	return strcmp(a->event->kind, b->event->kind) == 0 && strcmp(a->event->node, b->event->node) == 0 &&
-	       strcmp(a->event->model, b->event->model) == 0;
+	return strcmp(a->event->kind, b->event->kind) == 0 && merge_is_about_same(a, b);
+}
+
+static bool merge_is_shared(const struct merge_event *a) {
+	return journal_kind_is_shared(journal_kind_find(a->event->kind));
+}
+
+/* Whether b ends what a is about: "gamma is back" after "gamma was lost". */
+static bool merge_is_other(const struct merge_event *a, const struct merge_event *b) {
+	return merge_is_shared(b) && merge_is_about_same(a, b) && !merge_is_same(a, b);
 }
 
 /* Whether the event at i, or one that was folded into it, is of this node. */
@@ -41,13 +53,16 @@ static bool merge_has_origin(const struct merge_event *at, size_t i, size_t end,
 
 /* The latest event before i that it is a repetition of; i: there is none. */
 static size_t merge_find(const struct merge_event *at, size_t i) {
-	if (!journal_kind_is_shared(journal_kind_find(at[i].event->kind)))
+	size_t least = i > EVENT_MERGE_BACK ? i - EVENT_MERGE_BACK : 0;
+	if (!merge_is_shared(&at[i]))
 		return i;
-	for (size_t k = i;
-	        k-- > 0 && i - k <= EVENT_MERGE_BACK && at[i].time - at[k].time <= EVENT_MERGE_SECONDS;)
+	for (size_t k = i; k-- > least && at[i].time - at[k].time <= EVENT_MERGE_SECONDS;) {
+		if (merge_is_other(&at[i], &at[k]))
+			return i;
 		if (at[k].into == k && merge_is_same(&at[k], &at[i]) &&
 		        !merge_has_origin(at, k, i, at[i].origin))
 			return k;
+	}
 	return i;
 }
 

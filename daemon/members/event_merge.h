@@ -1,14 +1,14 @@
 /* event_merge: the events of several nodes in one order, each once.
  *
  * What several nodes note for themselves ("gamma was lost") is one event: the earliest of them, which the others are folded
- * into.  At most one event of each node is folded into another one, within EVENT_MERGE_SECONDS: what happens twice is told
- * twice.
+ * into.  At most one event of each node is folded into another one, within EVENT_MERGE_SECONDS, and not
+ * across something else that happened to the same node or model: what happens twice is told twice.
  * Threads: pure; any thread. */
 #ifndef DAEMON_MEMBERS_EVENT_MERGE_H
 #define DAEMON_MEMBERS_EVENT_MERGE_H
 #include "proto/wire.h"
 
-#define EVENT_MERGE_SECONDS 30
+#define EVENT_MERGE_SECONDS 10
 #define EVENT_MERGE_BACK 512 /* events that are compared with, at most */
 
 struct merge_event {

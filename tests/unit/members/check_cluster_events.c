@@ -75,7 +75,7 @@ START_TEST(what_several_nodes_see_is_one) {
 	add(0, 7, 10.2, EVENT_NODE_LOST, "c");
 	add(1, 3, 10, EVENT_NODE_LOST, "c");
 	add(1, 4, 10.1, EVENT_MODEL_SERVING, "");
-	add(2, 9, 39, EVENT_NODE_LOST, "c");
+	add(2, 9, 19, EVENT_NODE_LOST, "c");
 	ck_assert_str_eq(merged(), "3@1 4@1+7@0+9@2");
 	ck_assert_uint_eq(at[2].into, 0);
 	ck_assert_uint_eq(at[3].into, 0);
@@ -104,6 +104,25 @@ START_TEST(what_happens_twice_is_told_twice) {
 	add(2, 1, 20.2, EVENT_NODE_LOST, "c");
 	ck_assert_str_eq(merged(), "1@0+1@1 2@0+2@1 3@0+3@1+1@2");
 	ck_assert_uint_eq(at[6].into, 4);
+}
+END_TEST
+
+/* Two that each saw only one of its losses. */
+START_TEST(what_was_over_is_not_repeated) {
+	add(0, 1, 10, EVENT_NODE_LOST, "c");
+	add(0, 2, 12, EVENT_NODE_BACK, "c");
+	add(0, 3, 13, EVENT_NODE_BACK, "d");
+	add(1, 1, 14, EVENT_NODE_LOST, "c");
+	ck_assert_str_eq(merged(), "1@0 2@0 3@0 1@1");
+}
+END_TEST
+
+/* A model that is lost with one node after the other. */
+START_TEST(another_cause_is_another_event) {
+	add(0, 1, 10, EVENT_MODEL_UNAVAILABLE, "c");
+	add(1, 1, 12, EVENT_MODEL_UNAVAILABLE, "d");
+	add(2, 1, 13, EVENT_MODEL_UNAVAILABLE, "d");
+	ck_assert_str_eq(merged(), "1@0 1@1+1@2");
 }
 END_TEST
 
@@ -800,6 +819,8 @@ static Suite *suite(void) {
 	tcase_add_test(t, what_several_nodes_see_is_one);
 	tcase_add_test(t, what_is_not_the_same_is_not_one);
 	tcase_add_test(t, what_happens_twice_is_told_twice);
+	tcase_add_test(t, what_was_over_is_not_repeated);
+	tcase_add_test(t, another_cause_is_another_event);
 	tcase_add_test(t, unknown_kinds_are_never_one);
 	tcase_add_test(t, a_flood);
 	suite_add_tcase(s, t);
