@@ -9,8 +9,6 @@
 
 static const int statuses[METRICS_STATUSES] = {200, 400, 404, 429, 500, 503, 413, 0}; /* 0: any other */
 static const char *const apis[METRICS_APIS] = {"openai", "anthropic", "ollama", "llama.cpp"};
-static const double bounds[METRICS_BUCKETS] = {
-        0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300};
 
 void metrics_answered(struct metrics *m, enum metrics_what what, enum metrics_api api, int status) {
 	unsigned i = 0;
@@ -22,8 +20,8 @@ void metrics_answered(struct metrics *m, enum metrics_what what, enum metrics_ap
 void metrics_observe(struct metrics_histogram *h, double seconds) {
 	h->count++;
 	h->sum += seconds;
-	for (unsigned i = 0; i < METRICS_BUCKETS; i++)
-		if (seconds <= bounds[i]) {
+	for (unsigned i = 0; i < WIRE_BOUNDS; i++)
+		if (seconds <= wire_bounds[i]) {
 			h->bucket[i]++;
 			return;
 		}
@@ -33,16 +31,25 @@ static void metrics_head(FILE *f, const char *name, const char *type, const char
 	fprintf(f, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
 }
 
+/* One series of a histogram; labels: "" or such as `model="m"`. */
+static void metrics_series_text(
+        FILE *f, const char *name, const char *labels, const struct metrics_histogram *h) {
+	const char *comma = *labels ? "," : "", *open = *labels ? "{" : "", *close = *labels ? "}" : "";
+	uint64_t sum = 0;
+	for (unsigned i = 0; i < WIRE_BOUNDS; i++) {
+		sum += h->bucket[i];
+		fprintf(f, "%s_bucket{%s%sle=\"%g\"} %" PRIu64 "\n", name, labels, comma, wire_bounds[i],
+		        sum);
+	}
+	fprintf(f, "%s_bucket{%s%sle=\"+Inf\"} %" PRIu64 "\n", name, labels, comma, h->count);
+	fprintf(f, "%s_sum%s%s%s %.9g\n", name, open, labels, close, h->sum);
+	fprintf(f, "%s_count%s%s%s %" PRIu64 "\n", name, open, labels, close, h->count);
+}
+
 static void metrics_histogram_text(
         FILE *f, const char *name, const char *help, const struct metrics_histogram *h) {
-	uint64_t sum = 0;
 	metrics_head(f, name, "histogram", help);
-	for (unsigned i = 0; i < METRICS_BUCKETS; i++) {
-		sum += h->bucket[i];
-		fprintf(f, "%s_bucket{le=\"%g\"} %" PRIu64 "\n", name, bounds[i], sum);
-	}
-	fprintf(f, "%s_bucket{le=\"+Inf\"} %" PRIu64 "\n%s_sum %.9g\n%s_count %" PRIu64 "\n", name, h->count,
-	        name, h->sum, name, h->count);
+	metrics_series_text(f, name, "", h);
 }
 
 static void metrics_requests_text(
@@ -158,6 +165,22 @@ static void metrics_stages_text(FILE *f, const struct model_list *l) {
 		}
 }
 
+/* A histogram for every model whose coordinator reports it. */
+static void metrics_model_times_text(
+        FILE *f, const struct model_list *l, enum model_times which, const char *name, const char *help) {
+	char label[WIRE_NAME_MAX + 16];
+	metrics_head(f, name, "histogram", help);
+	for (size_t i = 0; i < l->n; i++) {
+		const struct model_histogram *from = &l->model[i].numbers.times[which];
+		struct metrics_histogram h = {.count = from->count, .sum = from->sum};
+		for (unsigned k = 0; k < WIRE_BOUNDS; k++)
+			h.bucket[k] = from->bucket[k];
+		snprintf(label, sizeof label, "model=\"%s\"", l->model[i].name);
+		if (h.count)
+			metrics_series_text(f, name, label, &h);
+	}
+}
+
 static void metrics_nodes_text(FILE *f, const struct model_list *l) {
 	metrics_head(f, "caravan_memory_used_bytes", "gauge",
 	        "Memory of weights, KV caches and buffers on this node.");
@@ -193,6 +216,10 @@ char *metrics_text(const struct metrics *m, const struct model_list *l, size_t *
 		for (size_t i = 0; i < sizeof of_models / sizeof *of_models; i++)
 			metrics_models_text(f, l, of_models[i].name, of_models[i].type, of_models[i].help,
 			        of_models[i].of);
+		metrics_model_times_text(f, l, MODEL_FIRST_TOKEN, "caravan_model_first_token_seconds",
+		        "Time from a prompt's arrival at the coordinator to its first token, queue included.");
+		metrics_model_times_text(f, l, MODEL_INTER_TOKEN, "caravan_model_inter_token_seconds",
+		        "Time from one token of an answer to the next, at the coordinator.");
 		metrics_stages_text(f, l);
 		metrics_nodes_text(f, l);
 	}

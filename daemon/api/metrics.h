@@ -9,10 +9,9 @@
 enum metrics_what { METRICS_COMPLETION, METRICS_EMBEDDINGS, METRICS_WHATS };
 enum metrics_api { METRICS_OPENAI, METRICS_ANTHROPIC, METRICS_OLLAMA, METRICS_LLAMA, METRICS_APIS };
 
-#define METRICS_BUCKETS 14
-
+/* Of seconds, by wire_bounds. */
 struct metrics_histogram {
-	uint64_t bucket[METRICS_BUCKETS]; /* counts per bucket, not cumulative */
+	uint64_t bucket[WIRE_BOUNDS]; /* counts per bucket, not cumulative */
 	uint64_t count;
 	double sum;
 };

@@ -120,6 +120,14 @@ static bool model_drafts(const struct deploy *d, const char *name) {
 	return false;
 }
 
+static void numbers_fill_times(struct model_histogram *out, const Caravan__Histogram *h) {
+	if (!h)
+		return;
+	memcpy(out->bucket, h->buckets.data, sizeof out->bucket); /* as many: validated on arrival */
+	out->count = h->count;
+	out->sum = h->sum;
+}
+
 static bool numbers_fill(struct model_numbers *n, const Caravan__ModelState *s) {
 	if (!s)
 		return true;
@@ -130,6 +138,8 @@ static bool numbers_fill(struct model_numbers *n, const Caravan__ModelState *s) 
 	n->accepted = s->accepted;
 	n->blocks = s->blocks;
 	n->blocks_free = s->blocks_free;
+	numbers_fill_times(&n->times[MODEL_FIRST_TOKEN], s->first_token);
+	numbers_fill_times(&n->times[MODEL_INTER_TOKEN], s->inter_token);
 	if (!(n->stage = calloc(s->n_times + 1, sizeof *n->stage)))
 		return false;
 	n->stages = s->n_times;

@@ -24,10 +24,20 @@ struct model_facts {
 	char fingerprint[24]; /* "fp_" and 16 hex digits: over manifest, template and arithmetic */
 };
 
+enum model_times { MODEL_FIRST_TOKEN, MODEL_INTER_TOKEN, MODEL_TIMES };
+
+/* Of seconds, by wire_bounds; not cumulative.  count 0: nothing was reported. */
+struct model_histogram {
+	uint32_t bucket[WIRE_BOUNDS];
+	uint64_t count;
+	double sum;
+};
+
 /* Last reported by its coordinator, since it began to serve; times are seconds over all its steps. */
 struct model_numbers {
 	uint64_t tokens, steps, prefix_tokens, drafted, accepted;
 	uint32_t blocks, blocks_free;
+	struct model_histogram times[MODEL_TIMES];
 	struct model_stage_seconds {
 		double waited, computed, held, wire;
 	} * stage; /* the coordinator's embedding and output, then the stages in order */

@@ -13,7 +13,7 @@
 #include <string.h>
 #include <sys/queue.h>
 
-#define STREAMS_MOST 128 /* listed in a heartbeat: about 9 KiB */
+#define STREAMS_MOST 96 /* listed in a heartbeat: about 7 KiB */
 
 struct stage_node {
 	LIST_ENTRY(stage_node) next;

@@ -704,6 +704,8 @@ def metrics():
     shares = {n: v for n, v in before.items() if n.startswith('caravan_model_stage_seconds_total{model="stories"')}
     case("each stage has its shares of time", len(shares) == 16 and all(v > 0 for v in shares.values()), shares)
     links = ['caravan_link_%s{node="%s"}' % (what, n) for what in ("round_trip_seconds", "bytes_per_second") for n in ("beta", "gamma")]
+    first, inter, generated = (before['caravan_model_%s{model="stories"}' % n] for n in ("first_token_seconds_count", "inter_token_seconds_count", "generated_tokens_total"))
+    case("what clients waited for is counted at the coordinator", 0 < inter < generated <= inter + first, (first, inter, generated))
     case("and links have what was measured of them", all(before.get(n, 0) > 0 for n in links), before)
     alpha.post("/v1/completions", dict(SAMPLED, model="stories", prompt=PROMPT, max_tokens=40))
     alpha.post("/api/generate", {"model": "stories", "prompt": PROMPT, "options": {"num_predict": 2}})

@@ -644,6 +644,40 @@ START_TEST(histograms) {
 }
 END_TEST
 
+/* Those of the coordinators, for each model that has any. */
+START_TEST(histograms_of_models) {
+	static const struct metrics none;
+	struct model_list *l = calloc(1, sizeof *l + 2 * sizeof *l->model);
+	size_t len;
+	ck_assert_ptr_nonnull(l);
+	l->n = 2;
+	strcpy(l->model[0].name, "m");
+	strcpy(l->model[1].name, "quiet");
+	struct model_histogram *h = l->model[0].numbers.times;
+	h[MODEL_FIRST_TOKEN] =
+	        (struct model_histogram){.bucket = {[5] = 3, [13] = 1}, .count = 5, .sum = 700.5};
+	h[MODEL_INTER_TOKEN] = (struct model_histogram){.bucket = {[0] = 9}, .count = 9, .sum = 0.009};
+	char *text = metrics_text(&none, l, &len);
+	ck_assert_ptr_nonnull(text);
+	static const char *const lines[] = {
+	        "# TYPE caravan_model_first_token_seconds histogram\ncaravan_model_first_token_seconds_bucket{model=\"m\",le=\"0.005\"} 0\n",
+	        "caravan_model_first_token_seconds_bucket{model=\"m\",le=\"0.1\"} 0\n",
+	        "caravan_model_first_token_seconds_bucket{model=\"m\",le=\"0.25\"} 3\n",
+	        "caravan_model_first_token_seconds_bucket{model=\"m\",le=\"300\"} 4\n",
+	        "caravan_model_first_token_seconds_bucket{model=\"m\",le=\"+Inf\"} 5\n",
+	        "caravan_model_first_token_seconds_sum{model=\"m\"} 700.5\n",
+	        "caravan_model_first_token_seconds_count{model=\"m\"} 5\n",
+	        "caravan_model_inter_token_seconds_bucket{model=\"m\",le=\"0.005\"} 9\n",
+	        "caravan_model_inter_token_seconds_count{model=\"m\"} 9\n"};
+	for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
+		ck_assert_msg(strstr(text, lines[i]), "no %s in %s", lines[i], text);
+	ck_assert_ptr_null(strstr(text, "_token_seconds_count{model=\"quiet\"}"));
+	free(text);
+	free(l);
+	x = (struct http_exchange){.ended = true};
+}
+END_TEST
+
 /* A body of many values, or of many within each other, is refused before it takes memory for them. */
 static void expect_bound(const char *open, const char *each, size_t n, const char *why) {
 	size_t len = strlen(open) + n * strlen(each) + 1;
@@ -1217,6 +1251,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, refused_are_counted);
 	tcase_add_test(t, choices_have_their_own_times);
 	tcase_add_test(t, histograms);
+	tcase_add_test(t, histograms_of_models);
 	tcase_add_test(t, bodies_have_bounds);
 #if defined __GLIBC__ && !defined __SANITIZE_ADDRESS__ && !defined __SANITIZE_THREAD__
 	tcase_add_test(t, memory_is_given_back);

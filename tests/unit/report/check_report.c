@@ -222,6 +222,7 @@ START_TEST(how_fast_and_whom) {
 	same_text(at(o, "models", 0, "streams_total"), "70");
 	/* what ages is no news; a token is */
 	minute.tokens_per_second = 12.25;
+	hour.seconds++;
 	one.age = 2.5;
 	two_nodes(0.5, 250);
 	add_model(&beta);

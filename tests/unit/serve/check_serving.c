@@ -729,6 +729,9 @@ START_TEST(a_draft_model_that_goes) {
 	        &(struct serving_spec){.coordinator = 0, .stages = 2, .stage = {1, 2}, .draft = "m-draft"});
 	client_ask(&c[0], &(struct ask){.node = 0, .prompt = "a river", .model = "m", .limit = 200});
 	serving_until_text(&c[0], 30 + (size_t)_i);
+	ck_assert_uint_gt(serving_state("m-draft").sequences, 0);
+	ck_assert_uint_eq(serving_state("m-draft").streams_total, 0); /* a draft is no stream */
+	ck_assert_uint_gt(serving_state("m").streams[0]->drafted, 0);
 	serving_unload("m-draft");
 	client_ask(&c[1], &(struct ask){.node = 0, .prompt = "another", .model = "m", .limit = 20});
 	serving_settle();
