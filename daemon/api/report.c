@@ -184,6 +184,37 @@ static void report_fill_fewer(const struct report_out *o, const struct deploy_mo
 		report_problem(o, problem.kind, p->model, problem.advice, "%s", problem.what);
 }
 
+static const struct member *report_member(const struct report_out *o, ProtobufCBinaryData node) {
+	struct node_id id;
+	const struct member *m = node_id_from_bytes(&id, node) == 0 ? members_find(o->members, &id) : NULL;
+	return m && !m->expelled ? m : NULL;
+}
+
+/* Reports a node without which, or with which, a model would be quicker, as its coordinator finds. */
+static void report_fill_alternatives(const struct report_out *o, const struct deploy_model *dm) {
+	const Caravan__ModelState *s = report_model_state(o->members, dm->plan);
+	const Caravan__Plan *p = dm->plan;
+	char nodes[NAMES_MAX] = "";
+	struct health_problem problem;
+	const struct member *m;
+	if (dm->phase != CARAVAN__MODEL_PHASE__SERVING || !s)
+		return;
+	if (s->without && (m = report_member(o, s->without->node))) {
+		for (size_t i = 0; i < p->n_stages; i++) {
+			const struct member *other = report_member(o, p->stages[i]->node);
+			if (other && other != m)
+				report_list(nodes, ",", "%s", other->name);
+		}
+		if (strlen(nodes) == NAMES_MAX - 1)
+			*nodes = '\0';
+		if (health_node_drags(&problem, p->model, s->without, m->name, nodes))
+			report_problem(o, problem.kind, m->name, problem.advice, "%s", problem.what);
+	}
+	if (s->with && (m = report_member(o, s->with->node)) &&
+	        health_node_unused(&problem, p->model, s->with, m->name))
+		report_problem(o, problem.kind, m->name, problem.advice, "%s", problem.what);
+}
+
 /* Reports a disk without space for more weights. */
 static void report_fill_disk(const struct report_out *o, const struct member *m) {
 	const Caravan__NodeState *s = m->state;
@@ -337,6 +368,8 @@ void report_collect(struct serve *s, report_emit_fn *emit, void *arg) {
 		report_fill_model(o, dm);
 	for (size_t i = 0; (dm = deploy_at(d, i)); i++)
 		report_fill_fewer(o, dm);
+	for (size_t i = 0; (dm = deploy_at(d, i)); i++)
+		report_fill_alternatives(o, dm);
 	report_send_machines(o);
 	report_send_versions(o);
 	report_send_clocks(o);

@@ -122,3 +122,35 @@ bool health_fewer_nodes(struct health_problem *out, const char *model, size_t wa
 	        *down ? "When they are all up, " : "", model, *all ? " --nodes " : "", all, model);
 	return true;
 }
+
+bool health_node_drags(struct health_problem *out, const char *model, const Caravan__Alternative *a,
+        const char *name, const char *nodes) {
+	*out = (struct health_problem){.kind = "node-drags"};
+	if (!(a->then > 0) || a->now <= a->then)
+		return false;
+	snprintf(out->what, sizeof out->what,
+	        "%s holds the line up: without it %s would run at %.3g tokens a second for one stream, instead of %.3g.",
+	        name, model, 1 / a->then, 1 / a->now);
+	if (*nodes)
+		snprintf(out->advice, sizeof out->advice,
+		        "Find out what slows it or its link down, or leave it out: 'caravan unload %s' and then 'caravan load --nodes %s %s'.",
+		        model, nodes, model);
+	else
+		snprintf(out->advice, sizeof out->advice,
+		        "Find out what slows it or its link down, or load %s with --nodes and all the others.",
+		        model);
+	return true;
+}
+
+bool health_node_unused(
+        struct health_problem *out, const char *model, const Caravan__Alternative *a, const char *name) {
+	*out = (struct health_problem){.kind = "node-unused"};
+	if (!(a->then > 0) || a->now <= a->then)
+		return false;
+	snprintf(out->what, sizeof out->what,
+	        "%s is not used by %s: with it, it would run at %.3g tokens a second for one stream, instead of %.3g.",
+	        name, model, 1 / a->then, 1 / a->now);
+	snprintf(out->advice, sizeof out->advice,
+	        "'caravan unload %s' and then 'caravan load %s' make a plan that has it.", model, model);
+	return true;
+}

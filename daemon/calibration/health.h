@@ -36,4 +36,11 @@ bool health_clock(struct health_problem *out, const double *ahead, size_t n, dou
 bool health_fewer_nodes(struct health_problem *out, const char *model, size_t was, size_t now,
         const char *down, const char *all);
 
+/* A model that would be quicker without a node of its plan, or with one that it does not have.  nodes: the others of the plan, with
+ * commas; empty: too many to list. */
+bool health_node_drags(struct health_problem *out, const char *model, const Caravan__Alternative *a,
+        const char *name, const char *nodes);
+bool health_node_unused(
+        struct health_problem *out, const char *model, const Caravan__Alternative *a, const char *name);
+
 #endif

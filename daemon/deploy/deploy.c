@@ -477,6 +477,8 @@ static void deploy_tick(void *arg) {
 	for (size_t i = d->models; i-- > 0;) {
 		struct model *m = d->model[i];
 		replicate_tick(m);
+		if (model_ours(m) && m->pub.phase == CARAVAN__MODEL_PHASE__SERVING)
+			compare_tick(m, now);
 		catalog_tick(m);
 		if (model_ours(m) && m->pub.phase == CARAVAN__MODEL_PHASE__SERVING)
 			deploy_watch_links(m, now);

@@ -150,6 +150,9 @@ int deploy_remove(struct deploy *d, const struct deploy_removal *r, char *err, s
 /* Adds the progress of the copies of a model of ours; strings are valid until the next turn of the loop. */
 void deploy_copies(const struct deploy *d, const char *model, Caravan__ModelState *out);
 
+/* Adds the nodes without which, or with which, a model of ours would be quicker; valid until the next turn of the loop. */
+void deploy_alternatives(const struct deploy *d, const char *model, Caravan__ModelState *out);
+
 /* The coordinator found that the model cannot continue (a stage refuses its steps): brings it back under a new epoch. */
 void deploy_unavailable(struct deploy *d, const struct deploy_model *m, const char *reason);
 

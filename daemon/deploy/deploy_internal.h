@@ -9,6 +9,7 @@
  *   replicate.c       on how many disks the content of our models is, and who copies what is on too few
  *   replica.c         content that this node copies to its disk because a model's coordinator asks for it
  *   reconcile.c       compares what nodes believe of plans with what their coordinator does
+ *   compare.c         what our models that serve would gain by other nodes
  *   confirm.c         holds back an announced plan until the nodes of its stages confirm it
  *   announce.c        announces plans to the other nodes, receives their announcements
  *   unload.c          unloads a model, from any node
@@ -21,6 +22,7 @@
 #define DAEMON_DEPLOY_DEPLOY_INTERNAL_H
 #include "daemon/deploy/deploy.h"
 #include "daemon/plan/advice.h"
+#include "daemon/plan/alternatives.h"
 #include "daemon/transfer/transfer.h"
 #include "proto/plan.h"
 
@@ -54,6 +56,16 @@ enum learnt { LEARN_NOT, LEARN_UNDER_WAY, LEARN_DONE };
 struct waiting {
 	struct peers_from from;
 	LIST_ENTRY(waiting) next;
+};
+
+/* A node that a plan would better have, or not have (compare.c). */
+struct compare_node {
+	struct node_id node;
+	double now, then; /* seconds for a token; then 0: no node */
+};
+struct compare_found {
+	struct compare_node last, said; /* by the last comparison; by it and the one before */
+	Caravan__Alternative message;   /* of deploy_alternatives */
 };
 
 struct model {
@@ -91,7 +103,9 @@ struct model {
 	uint64_t replan_ns;                /* and none without its missing nodes before this */
 	bool restarted;                    /* has not served since this coordinator started */
 	unsigned tries;                    /* failed attempts */
-	uint64_t cut_ns;       /* since when two of its nodes cannot reach each other; 0: they can */
+	uint64_t cut_ns;     /* since when two of its nodes cannot reach each other; 0: they can */
+	uint64_t compare_ns; /* no comparison before this */
+	struct compare_found without, with;
 	uint64_t announced_ns; /* last repeated for a node that believed otherwise */
 	LIST_ENTRY(model) next_dead;
 };
@@ -113,6 +127,8 @@ struct deploy {
 	struct store_space disk_space; /* of the store, updated periodically */
 	uint64_t disk_space_ns;
 	bool disk_space_pending;
+	bool comparing;                    /* compare.c: a search is under way, */
+	uint64_t compare_ns;               /* and none begins before this */
 	LIST_HEAD(, listing) listings;     /* catalog_gather.c */
 	char (*stored)[WIRE_NAME_MAX + 1]; /* names of the models in our store */
 	size_t nstored;
@@ -144,6 +160,16 @@ size_t deploy_others(const struct deploy *d, struct node_id *out);
 int deploy_pin(struct deploy *d, const struct manifest_tensor *tensor, size_t count, struct store_pin **out);
 bool deploy_charge(struct deploy *d, uint64_t bytes); /* false: above the memory limit */
 uint64_t deploy_memory_free(const struct deploy *d);
+
+/* load_plan.c */
+/* A node for the planner: id, free memory, rates, link; the rest is left as it is. */
+void deploy_describe_node(
+        struct planner_node *n, const struct deploy *d, const struct member *m, uint32_t dim);
+/* Whether it can take part with this type of KV cache. */
+bool deploy_can_compute(const struct member *m, enum kern_kv kv);
+
+/* compare.c: for a model of ours that serves */
+void compare_tick(struct model *m, uint64_t now);
 
 /* models.c */
 /* Copies the plan, adds it to the table, and calls the hooks.  NULL with a sentence: the table is full. */

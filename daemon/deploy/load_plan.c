@@ -147,33 +147,35 @@ static bool load_same_arithmetic(const struct member *m) {
 }
 
 /* Bytes a second of the link between this node and another: the lower of both measurements. */
-static double load_link_rate(const struct load *l, const struct member *m) {
+static double load_link_rate(const struct deploy *d, const struct member *m) {
 	double rate = m->rate;
 	for (size_t i = 0; m->state && i < m->state->n_peers; i++) {
 		const Caravan__PeerState *p = m->state->peers[i];
 		struct node_id id;
-		if (node_id_from_bytes(&id, p->node) || !node_id_equal(&id, &l->d->self) || !(p->rate > 0))
+		if (node_id_from_bytes(&id, p->node) || !node_id_equal(&id, &d->self) || !(p->rate > 0))
 			continue;
 		rate = rate > 0 && rate < p->rate ? rate : p->rate;
 	}
 	return planner_link(rate);
 }
 
-/* Whether it supports the requested type of KV cache. */
-static bool load_supports_kv(const struct load *l, const struct member *m) {
-	return m->self || l->kv == KERN_KV_F16 || (m->state && m->state->kv_types >> l->kv & 1);
+/* Whether it supports this type of KV cache. */
+static bool load_supports_kv(enum kern_kv kv, const struct member *m) {
+	return m->self || kv == KERN_KV_F16 || (m->state && m->state->kv_types >> kv & 1);
+}
+
+bool deploy_can_compute(const struct member *m, enum kern_kv kv) {
+	return load_same_arithmetic(m) && load_supports_kv(kv, m);
 }
 
 static bool load_member_down(const struct member *m) {
 	return !m->self && !m->up;
 }
 
-static void load_describe_node(struct planner_node *n, const struct load *l, const struct member *m) {
-	struct deploy *d = l->d;
+void deploy_describe_node(
+        struct planner_node *n, const struct deploy *d, const struct member *m, uint32_t dim) {
 	const Caravan__NodeState *s = m->state;
 	n->id = m->id;
-	snprintf(l->node_name[l->nnodes], sizeof *l->node_name, "%s", m->name);
-	n->name = l->node_name[l->nnodes];
 	if (m->self)
 		n->memory = deploy_memory_free(d);
 	else if (s && m->up) /* a node that is down has no current state */
@@ -185,6 +187,16 @@ static void load_describe_node(struct planner_node *n, const struct load *l, con
 			n->low[s->rates[i]->type] = s->rates[i]->low;
 			n->high[s->rates[i]->type] = s->rates[i]->high;
 		}
+	n->rate = load_link_rate(d, m);
+	n->hop = planner_hop(m->round_trip, n->rate, dim);
+}
+
+static void load_describe_node(struct planner_node *n, const struct load *l, const struct member *m) {
+	const struct deploy *d = l->d;
+	const Caravan__NodeState *s = m->state;
+	deploy_describe_node(n, d, m, l->manifest->hp.dim);
+	snprintf(l->node_name[l->nnodes], sizeof *l->node_name, "%s", m->name);
+	n->name = l->node_name[l->nnodes];
 	n->disk = s ? s->disk_rate : 0;
 	/* our own is known before the first heartbeat */
 	uint64_t size = m->self ? d->disk_space.filesystem : s ? s->disk_size : 0;
@@ -192,16 +204,14 @@ static void load_describe_node(struct planner_node *n, const struct load *l, con
 		n->disk_known = true;
 		n->disk_free = m->self ? d->disk_space.free : s->disk_free;
 	}
-	n->rate = load_link_rate(l, m);
-	n->hop = planner_hop(m->round_trip, n->rate, l->manifest->hp.dim);
 	n->required = !load_member_down(m) && (l->all_nodes || load_names_member(l, m));
-	n->excluded = load_member_down(m) || !load_same_arithmetic(m) || !load_supports_kv(l, m) ||
+	n->excluded = load_member_down(m) || !load_same_arithmetic(m) || !load_supports_kv(l->kv, m) ||
 	              (l->nnames > 0 && !n->required);
 	if (load_member_down(m))
 		n->why = "it is down";
 	else if (!load_same_arithmetic(m))
 		n->why = "it uses another arithmetic revision";
-	else if (!load_supports_kv(l, m))
+	else if (!load_supports_kv(l->kv, m))
 		n->why = "its version of Caravan does not support this type of KV cache";
 }
 
@@ -270,7 +280,7 @@ int load_take_part(struct load *l) {
 			        m->name, m->arithmetic, KERN_ARITHMETIC);
 			return -EPROTO;
 		}
-		if (!load_supports_kv(l, m)) {
+		if (!load_supports_kv(l->kv, m)) {
 			load_fail(l, "%s does not support a KV cache of type %s: upgrade it, or leave it out",
 			        m->name, kern_kv_name(l->kv));
 			return -EPROTO;

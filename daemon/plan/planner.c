@@ -122,6 +122,21 @@ static double planner_rate(const struct planner_input *in, size_t node, enum ker
 	return n ? sum / (double)n : RATE_UNKNOWN;
 }
 
+double planner_layers_seconds(const struct planner_input *in, size_t node, uint32_t first, uint32_t last) {
+	double seconds = 0;
+	for (uint32_t l = first; l < last; l++)
+		for (int r = 0; r < LAYER_ROLES; r++) {
+			const struct manifest_tensor *t = &in->manifest->layer[l][r];
+			seconds += (double)t->bytes / planner_rate(in, node, t->type);
+		}
+	return seconds;
+}
+
+double planner_head_seconds(const struct planner_input *in) {
+	const struct manifest_tensor *head = &in->manifest->io[IO_HEAD];
+	return (double)head->bytes / planner_rate(in, in->coordinator, head->type);
+}
+
 static uint64_t planner_picoseconds(double seconds) {
 	/* clamped to a day a token: anything slower is useless */
 	return seconds < 86400 ? (uint64_t)(seconds * PICOSECONDS) : (uint64_t)(86400 * PICOSECONDS);
@@ -189,18 +204,15 @@ static int planner_sums_create(struct sums *s, const struct planner_input *in) {
 		uint64_t *t = s->time + i * (layers + 1), *moved = s->moved + i * (layers + 1);
 		uint64_t *stored = s->stored + i * (layers + 1);
 		for (uint32_t l = 0; l < layers; l++) {
-			double seconds = 0;
 			moved[l + 1] = moved[l];
 			stored[l + 1] = stored[l];
 			for (int r = 0; r < LAYER_ROLES; r++) {
-				seconds += (double)m->layer[l][r].bytes /
-				           planner_rate(in, i, m->layer[l][r].type);
 				moved[l + 1] += planner_holds_tensor(n, l, r) ? 0 : m->layer[l][r].bytes;
 				stored[l + 1] += planner_stores_tensor(n, l, r)
 				                         ? 0
 				                         : planner_file_bytes(&m->layer[l][r]);
 			}
-			t[l + 1] = t[l] + planner_picoseconds(seconds);
+			t[l + 1] = t[l] + planner_picoseconds(planner_layers_seconds(in, i, l, l + 1));
 		}
 	}
 	return 0;
@@ -492,7 +504,6 @@ static int planner_fill(struct planner_plan *out, const struct planner_input *in
 static struct search planner_search_of(
         const struct planner_input *in, const struct sums *sums, uint32_t blocks) {
 	const struct manifest *m = in->manifest;
-	const struct manifest_tensor *head = &m->io[IO_HEAD];
 	return (struct search){.nodes = in->nodes,
 	        .coordinator = in->coordinator,
 	        .layers = m->hp.layers,
@@ -506,8 +517,7 @@ static struct search planner_search_of(
 	        .hop = sums->hop,
 	        .required = sums->required,
 	        .excluded = sums->excluded,
-	        .io_time = planner_picoseconds(
-	                (double)head->bytes / planner_rate(in, in->coordinator, head->type))};
+	        .io_time = planner_picoseconds(planner_head_seconds(in))};
 }
 
 int planner_plan(struct planner_plan *out, const struct planner_input *in, char *err, size_t errlen) {

@@ -78,6 +78,10 @@ struct planner_plan {
 int planner_plan(struct planner_plan *out, const struct planner_input *in, char *err, size_t errlen);
 void planner_clear(struct planner_plan *p);
 
+/* Seconds for a token by the nodes' rates: of layers [first, last) on a node, and of the output on the coordinator. */
+double planner_layers_seconds(const struct planner_input *in, size_t node, uint32_t first, uint32_t last);
+double planner_head_seconds(const struct planner_input *in);
+
 /* The rate of a link for planning: rounded to a tenth of a decade, so that a new measurement does not change the plan;
  * PLANNER_LINK_RATE if not measured (0). */
 double planner_link(double bytes_per_second);

@@ -447,6 +447,7 @@ void serve_state(struct serve *s, Caravan__NodeState *out) {
 		coordinator_state(n->model, streams, &s->model_state[i]);
 		streams -= (uint32_t)s->model_state[i].n_streams;
 		deploy_copies(s->deploy, coordinator_plan(n->model)->model, &s->model_state[i]);
+		deploy_alternatives(s->deploy, coordinator_plan(n->model)->model, &s->model_state[i]);
 		s->model_list[i] = &s->model_state[i];
 	}
 	out->stages = s->stage_list;

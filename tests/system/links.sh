@@ -32,6 +32,28 @@ with_b=$(token --nodes a,b) with_c=$(token --nodes a,c)
 check "a plan" plan
 check "takes the near one, though little goes over its link" chosen "['a', 'b']"
 
+# ---- who drags, and what going without brings -----------------------------------------------------------
+require mkmodel "$dir/small.gguf" q8_0 256 6 4 4 704 500 512
+require on a load --nodes all --parallel 1 "$dir/small.gguf"
+drags() { # NODE WHO: says it, for programs and for people
+	on "$1" status --json | json "[p['what'] + ' ' + p['advice'] for p in j['problems'] if p['kind'] == 'node-drags' and p['subject'] == '$2'][0]" >"$dir/drags" &&
+		grep -Eq "^$2 holds the line up: without it small would run at [0-9.]+ tokens a second for one stream, instead of [0-9.]+[.] .*'caravan unload small' and then 'caravan load --nodes [ab],[ab] small'" "$dir/drags" &&
+		on "$1" status | tr -s ' \n' ' ' | grep -qF "$(tr -s ' ' <"$dir/drags")"
+}
+check "a node behind a long way drags the line, as its coordinator says" wait_for 40 drags a c
+check "and every other node" wait_for 5 drags b c
+check "the cluster is healthy all the same" on b status
+more() { python3 -c 'import re, sys; a, b = re.findall("run at ([0-9.]+) .*instead of ([0-9.]+)[.] ", open(sys.argv[1]).read())[0]; print(a, b); sys.exit(not float(a) > 2 * float(b))' "$dir/drags"; }
+check "by how much it would be quicker" more
+advised() { # what status advises is done
+	sed "s/.*'caravan unload small' and then 'caravan \(load [^']*\)'.*/\1/" "$dir/drags" >"$dir/advice"
+	# shellcheck disable=SC2046
+	on a unload small && on a $(cat "$dir/advice")
+}
+check "what status advises leaves it out" advised
+check "and keeps the others" asked a 'models[0].stages[last>0]#' = 2 'models[0].stages[node=c]#' = 0
+require on a unload small
+
 # the other way round
 require link b --rate 2000000 --delay 100
 require link c --rate 1000000000 --delay 0.2

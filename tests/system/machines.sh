@@ -2,6 +2,12 @@
 # machines: what is wrong with the machine of a node is said, for people and for programs, once and again and again.
 . "$(dirname "$0")/lib.sh"
 
+# two that were measured as a twentieth of what others are
+require rates_known
+for n in kitchen study; do
+	require mkdir -m 700 "$dir/$n"
+	awk '{ for (i = $1 == "type" ? 3 : $1 == "read" ? 2 : NF + 1; i <= NF; i++) $i = sprintf("%e", $i / 20); print }' "$rates" >"$dir/$n/rates"
+done
 require cluster kitchen study
 
 # ---- status, again and again -------------------------------------------------------------------------------------
@@ -45,6 +51,9 @@ silent() { # NODE KIND: status does not say it
 }
 of() { on kitchen status --json | json "[n['$2'] for n in j['nodes'] if n['name'] == '$1'][0]"; }
 
+# a model that is loaded before the machine comes that is quicker than both
+require mkmodel "$dir/slow.gguf" q8_0 1024 6 16 8 2816 2000 4096
+require on kitchen load --context 512 "$dir/slow.gguf"
 require node cellar CLOCK_AHEAD=4000 LD_PRELOAD="$(cd "$top_builddir" && pwd)/tests/tools/clock_ahead.so"
 require on cellar join "$(on kitchen invite --expires 1d)"
 require wait_for 15 all_up kitchen 3
@@ -53,6 +62,14 @@ check "a clock that is ahead is told from those of most" wait_for 15 tells cella
 check "by how much is there for programs" sh -c 'test "${1%%.*}" -ge 3990 && test "${1%%.*}" -le 4000' sh "$(of cellar clock_ahead_seconds)"
 check "and the clock of another is not" silent study clock
 check "how long a node is up is there" sh -c 'test "${1%%.*}" -lt 600' sh "$(of cellar uptime_seconds)"
+
+# ---- a node that a model does not use ----------------------------------------------------------------------------
+check "a node that would make a model quicker is told" wait_for 40 tells cellar node-unused \
+	"^cellar is not used by slow: with it, it would run at [0-9.e+]* tokens a second for one stream, instead of [0-9.]*[.] 'caravan unload slow' and then 'caravan load slow' make"
+require on study unload slow
+require on kitchen load slow
+check "a plan that is made anew has it" asked kitchen 'models[0].stages[node=cellar]#' = 1
+require on kitchen unload slow
 
 # what the kernel says of a machine, in a namespace of its own
 mkdir -p "$dir/thermal/thermal_zone0" "$dir/thermal/cooling_device0"

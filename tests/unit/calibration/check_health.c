@@ -133,6 +133,27 @@ START_TEST(fewer_nodes) {
 }
 END_TEST
 
+START_TEST(other_nodes) {
+	Caravan__Alternative a = CARAVAN__ALTERNATIVE__INIT;
+	ck_assert(!health_node_drags(&p, "m", &a, "gamma", "alpha"));
+	ck_assert(!health_node_unused(&p, "m", &a, "gamma"));
+	a.now = 1 / 4.2;
+	a.then = 1 / 5.1;
+	told(health_node_drags(&p, "m", &a, "gamma", "alpha,beta"), "node-drags",
+	        "gamma holds the line up: without it m would run at 5.1 tokens a second for one stream, instead of 4.2.");
+	ck_assert_ptr_nonnull(
+	        strstr(p.advice, "'caravan unload m' and then 'caravan load --nodes alpha,beta m'."));
+	told(health_node_drags(&p, "m", &a, "gamma", ""), "node-drags",
+	        "gamma holds the line up: without it m would run at 5.1 tokens a second for one stream, instead of 4.2.");
+	told(health_node_unused(&p, "m", &a, "delta"), "node-unused",
+	        "delta is not used by m: with it, it would run at 5.1 tokens a second for one stream, instead of 4.2.");
+	ck_assert_ptr_nonnull(strstr(p.advice, "'caravan unload m' and then 'caravan load m' make"));
+	a.then = a.now;
+	ck_assert(!health_node_drags(&p, "m", &a, "gamma", "alpha"));
+	ck_assert(!health_node_unused(&p, "m", &a, "gamma"));
+}
+END_TEST
+
 static Suite *suite(void) {
 	Suite *s = suite_create("health");
 	TCase *c = tcase_create("health");
@@ -144,6 +165,7 @@ static Suite *suite(void) {
 	tcase_add_test(c, versions);
 	tcase_add_test(c, clocks);
 	tcase_add_test(c, fewer_nodes);
+	tcase_add_test(c, other_nodes);
 	suite_add_tcase(s, c);
 	return s;
 }
