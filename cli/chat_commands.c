@@ -96,10 +96,13 @@ static void chat_save(struct chat *c, const char *argument) {
 	char path[PATH_MAX], err[PATH_MAX + 200];
 	if (!chat_path(c, argument, "save", path))
 		return;
-	if (conversation_save(&c->conversation, path, c->model, err, sizeof err) == 0)
-		chat_note(c, "%s in %s; /load reads them again.", chat_count(c), path);
-	else
+	if (conversation_save(&c->conversation, path, c->model, err, sizeof err) == 0) {
+		chat_note(c, "%s in %s; /load reads them again, and so does the chat page.", chat_count(c),
+		        path);
+	} else {
 		fail("%s", err);
+		chat_note(c, "Nothing is written.");
+	}
 }
 
 static void chat_load(struct chat *c, const char *argument) {
@@ -108,6 +111,7 @@ static void chat_load(struct chat *c, const char *argument) {
 		return;
 	if (conversation_load(&c->conversation, path, err, sizeof err) != 0) {
 		fail("%s", err);
+		chat_note(c, "The conversation stays as it is.");
 		return;
 	}
 	c->tokens = 0;

@@ -172,10 +172,31 @@ static json_t *conversation_check(const json_t *from, const char *path, char *er
 	return messages;
 }
 
-static int conversation_read(const char *path, json_t **messages, char *err, size_t errlen) {
+/* The messages of the one conversation that the chat page has exported, with its system prompt; a new reference, NULL with a sentence
+ * in err. */
+static json_t *conversation_of_page(const json_t *file, const char *path, char *err, size_t errlen) {
+	const json_t *all = json_object_get(file, "conversations"), *one = json_array_get(all, 0);
+	const char *system = json_string_value(json_object_get(one, "system"));
+	json_t *messages = json_object_get(one, "messages");
+	if (json_array_size(all) > 1)
+		return fail_with(NULL, err, errlen,
+		        "%s has %zu conversations, and a chat is one: export that one alone", path,
+		        json_array_size(all));
+	if (!json_is_array(messages))
+		return fail_with(NULL, err, errlen, "%s is not a conversation: it has no messages", path);
+	messages = conversation_need(json_copy(messages));
+	if (system && *system)
+		conversation_must(json_array_insert_new(
+		        messages, 0, conversation_message("system", json_string(system))));
+	return messages;
+}
+
+/* *exported: it is the chat page's. */
+static int conversation_read(const char *path, json_t **messages, bool *exported, char *err, size_t errlen) {
 	struct stat st;
 	json_error_t e;
 	*messages = NULL;
+	*exported = false;
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* do not wait for a pipe */
 	if (fd < 0 || fstat(fd, &st) != 0) {
 		int rc = -errno;
@@ -186,24 +207,32 @@ static int conversation_read(const char *path, json_t **messages, char *err, siz
 	if (!S_ISREG(st.st_mode) || st.st_size > CONVERSATION_FILE_MAX) {
 		close(fd);
 		return fail_with(-EFBIG, err, errlen,
-		        S_ISREG(st.st_mode) ? "%s is too long for a conversation"
+		        S_ISREG(st.st_mode) ? "%s is too long for a conversation: the limit is %u MiB"
 		                            : "%s is not a regular file",
-		        path);
+		        path, CONVERSATION_FILE_MAX >> 20);
 	}
 	json_t *o = json_loadfd(fd, JSON_REJECT_DUPLICATES, &e);
 	close(fd);
 	if (!o)
 		return fail_with(
 		        -EBADMSG, err, errlen, "%s is not a conversation: line %d: %s", path, e.line, e.text);
-	*messages =
-	        conversation_check(json_is_array(o) ? o : json_object_get(o, "messages"), path, err, errlen);
+	*exported = json_is_array(json_object_get(o, "conversations"));
+	json_t *found;
+	if (*exported)
+		found = conversation_of_page(o, path, err, errlen);
+	else
+		found = json_incref(json_is_array(o) ? o : json_object_get(o, "messages"));
+	if (found || !*exported)
+		*messages = conversation_check(found, path, err, errlen);
+	json_decref(found);
 	json_decref(o);
 	return *messages ? 0 : -EBADMSG;
 }
 
 int conversation_load(struct conversation *c, const char *path, char *err, size_t errlen) {
 	json_t *messages;
-	int rc = conversation_read(path, &messages, err, errlen);
+	bool exported;
+	int rc = conversation_read(path, &messages, &exported, err, errlen);
 	if (rc != 0)
 		return rc;
 	json_decref(c->messages);
@@ -211,12 +240,16 @@ int conversation_load(struct conversation *c, const char *path, char *err, size_
 	return 0;
 }
 
-/* Whether a file may be written there: there is none, or it is a conversation. */
+/* Whether a file may be written there: there is none, or it is a conversation that is not the chat page's, which has more of it. */
 static int conversation_may_replace(const char *path, char *err, size_t errlen) {
 	json_t *messages;
 	char why[PATH_MAX + 200];
-	int rc = conversation_read(path, &messages, why, sizeof why);
+	bool exported;
+	int rc = conversation_read(path, &messages, &exported, why, sizeof why);
 	json_decref(messages);
+	if (exported)
+		return fail_with(
+		        -EEXIST, err, errlen, "%s is an export of the chat page: choose another name", path);
 	if (rc == 0 || rc == -ENOENT)
 		return 0;
 	return fail_with(rc, err, errlen, "%s exists and is not a conversation: choose another name", path);

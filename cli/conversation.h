@@ -47,7 +47,8 @@ char *conversation_body(const struct conversation *c, size_t *len);
  * in err. */
 int conversation_save(
         const struct conversation *c, const char *path, const char *model, char *err, size_t errlen);
-/* Reads one, also a bare array of messages; an error leaves c as it is.  The same. */
+/* Reads one, also a bare array of messages, or an export of the chat page with one conversation, without its reasoning; an error
+ * leaves c as it is.  The same. */
 int conversation_load(struct conversation *c, const char *path, char *err, size_t errlen);
 
 #endif

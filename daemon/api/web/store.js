@@ -122,8 +122,17 @@ function imported(c) {
 		return one;
 	});
 	const now = Date.now();
-	return { id: /^[a-z0-9]{1,20}$/.test(c.id) ? c.id : create().id, title: string(c.title, 120) || "Imported chat", named: c.named === true,
+	return { id: typeof c.id === "string" && /^[a-z0-9]{1,20}$/.test(c.id) ? c.id : create().id, title: string(c.title, 120) || "Imported chat", named: c.named === true,
 		created: number(c.created, now), updated: number(c.updated, now), model: string(c.model, 200), system: string(c.system, LIMIT), settings, messages };
+}
+
+// The conversations of a file: of an export, or the one that caravan chat has saved.
+function contents(file) {
+	if (file?.format === "caravan-conversations" && Array.isArray(file.conversations)) return file.conversations;
+	const messages = file?.messages;
+	if (!Array.isArray(messages)) throw new StoreError("This file has no conversations of Caravan: choose one that was exported here, or saved by caravan chat.");
+	const question = messages.find((m) => m?.role === "user");
+	return [{ title: string(question?.content, 40), model: file.model, system: messages[0]?.role === "system" ? messages[0].content : "", messages }];
 }
 
 // How many are new or newer than what is here.
@@ -132,12 +141,10 @@ export async function load(text) {
 	try {
 		file = JSON.parse(text);
 	} catch {
-		throw new StoreError("This file is not JSON: choose one that was exported here.");
+		throw new StoreError("This file is not JSON: choose one that was exported here, or saved by caravan chat.");
 	}
-	if (file?.format !== "caravan-conversations" || !Array.isArray(file.conversations))
-		throw new StoreError("This file has no conversations of Caravan: choose one that was exported here.");
 	let n = 0;
-	for (const c of file.conversations) {
+	for (const c of contents(file)) {
 		if (!c || !Array.isArray(c.messages)) throw new StoreError("A conversation in this file has no messages: " + n + " were imported.");
 		const one = imported(c);
 		const here = conversations.get(one.id);

@@ -168,7 +168,12 @@ async function conversations(page) {
 	await page.setInputFiles("#file", { name: "x.json", mimeType: "application/json", buffer: Buffer.from('{"a": 1}') });
 	await shows(page, "#banner", "has no conversations of Caravan");
 	check("another file is refused in words", true);
+	const saved = { version: 1, model: "m", messages: [{ role: "system", content: "Be brief." }, { role: "user", content: "From a terminal" }, { role: "assistant", content: "A saved answer" }] };
+	await page.setInputFiles("#file", { name: "y.json", mimeType: "application/json", buffer: Buffer.from(JSON.stringify(saved)) });
+	await page.waitForFunction((n) => document.querySelectorAll("#conversations .title").length === n, before.length + 1);
 	await page.click("#conversations a >> nth=0");
+	await shows(page, "#conversations [aria-current] .title", "From a terminal");
+	check("what caravan chat has saved is imported", JSON.stringify(await answers(page)) === '["A saved answer"]', await answers(page));
 }
 
 async function streams(page) {

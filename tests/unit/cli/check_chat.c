@@ -276,6 +276,27 @@ START_TEST(other_files_are_refused) {
 }
 END_TEST
 
+#define EXPORT(all) "{\"format\": \"caravan-conversations\", \"version\": 1, \"conversations\": [" all "]}"
+#define EXPORTED \
+	"{\"id\": \"a\", \"title\": \"t\", \"system\": \"be\", \"messages\": [{\"role\": \"user\", \"content\": \"q\"}, " \
+	"{\"role\": \"assistant\", \"reasoning\": \"Hm\", \"content\": \"a\", \"state\": \"done\"}]}"
+
+START_TEST(an_export_of_the_page_is_read) {
+	char err[400];
+	ask("mine");
+	refuses(EXPORT(EXPORTED ", " EXPORTED), "has 2 conversations, and a chat is one");
+	refuses(EXPORT(""), "it has no messages");
+	refuses(EXPORT("{\"messages\": 1}"), "it has no messages");
+	put(EXPORT(EXPORTED));
+	ck_assert_int_eq(conversation_load(&talk, path, err, sizeof err), 0);
+	body_is("{\"messages\":[{\"role\":\"system\",\"content\":\"be\"},{\"role\":\"user\",\"content\":\"q\"},"
+	        "{\"role\":\"assistant\",\"content\":\"a\"}]}");
+	/* it has more than a conversation here, and is not replaced */
+	ck_assert_int_ne(conversation_save(&talk, path, "m", err, sizeof err), 0);
+	ck_assert_ptr_nonnull(strstr(err, "is an export of the chat page: choose another name"));
+}
+END_TEST
+
 START_TEST(a_file_has_bounds) {
 	char err[400];
 	FILE *f = fopen(path, "w");
@@ -308,6 +329,7 @@ static Suite *suite(void) {
 	tcase_add_test(conversation, texts_are_made_utf8);
 	tcase_add_test(conversation, a_file_has_all_of_it);
 	tcase_add_test(conversation, other_files_are_refused);
+	tcase_add_test(conversation, an_export_of_the_page_is_read);
 	tcase_add_test(conversation, a_file_has_bounds);
 	suite_add_tcase(s, conversation);
 	return s;
