@@ -1,5 +1,6 @@
 /* caravan top: the cluster as it is now, on the whole terminal, with keys. */
 #include "cli/command.h"
+#include "cli/simple.h"
 #include "cli/table.h"
 #include "cli/top_view.h"
 #include <curses.h>
@@ -37,6 +38,7 @@ struct screen {
 	char trouble[512];
 	int errors;      /* a file for what is said on standard error while the screen is in use */
 	unsigned scroll; /* lines above the first that is shown */
+	bool eventless;  /* the daemon is older and has no events */
 	bool quit;
 };
 
@@ -66,6 +68,31 @@ static int top_look(struct screen *s) {
 	s->top.trouble = NULL;
 	top_note(&s->top, &s->report[other]);
 	return 0;
+}
+
+static int top_take_event(void *events, struct client *c, const Caravan__Envelope *env) {
+	struct top_events *e = events;
+	if (env->body_case == CARAVAN__ENVELOPE__BODY_CTL_EVENT && e->n < TOP_EVENTS)
+		e->env[e->n++] = client_take(c);
+	return 0;
+}
+
+/* The events of the node whose page is shown; those of another one are not shown meanwhile. */
+static void top_look_at_events(struct screen *s) {
+	const char *node = top_shown_node(&s->top);
+	struct top_events *e = &s->top.events;
+	top_events_clear(e);
+	if (!node || s->eventless)
+		return;
+	snprintf(e->node, sizeof e->node, "%s", node);
+	Caravan__CtlEvents cmd = CARAVAN__CTL_EVENTS__INIT;
+	cmd.last = TOP_EVENTS;
+	cmd.node = e->node;
+	cmd.known = true; /* the screen waits for no other node */
+	Caravan__Envelope ask = WIRE_ENVELOPE(CTL_EVENTS, ctl_events, &cmd);
+	s->eventless = simple_ask(&s->args, &ask, top_take_event, e) != 0;
+	if (s->eventless)
+		top_events_clear(e);
 }
 
 /* ---- the screen ---- */
@@ -188,6 +215,8 @@ static void top_loop(struct screen *s) {
 		if (news) {
 			if (top_look(s) != 0)
 				top_read_errors(s);
+			else
+				top_look_at_events(s);
 			looked = top_now_ms();
 		}
 		int key = getch();
@@ -264,6 +293,7 @@ static int top_run(int argc, char **argv) {
 	int rc = top_look(&s);
 	if (rc == 0)
 		rc = plain ? top_in_lines(&s) : top_on_screen(&s);
+	top_events_clear(&s.top.events);
 	report_clear(&s.report[0]);
 	report_clear(&s.report[1]);
 	return rc;

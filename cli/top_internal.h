@@ -20,6 +20,9 @@ const Caravan__ModelState *top_work(const Caravan__ReportModel *m);
 /* Adds the history of a rate, if it is not all 0; stream 0: of the model. */
 void top_add_history(struct top_lines *l, const struct top *t, const char *model, uint64_t stream);
 
+/* top_events.c: the latest events of a node, if they are known. */
+void top_add_events(struct top_lines *l, const struct top *t, const char *node);
+
 /* top_streams.c: a stream, and the model whose it is. */
 struct top_stream {
 	const Caravan__ReportModel *model;

@@ -529,8 +529,10 @@ static void top_view_node(struct top_lines *l, const struct top *t) {
 	for (size_t i = 0; i < t->report->problems; i++)
 		if (strcmp(t->report->problem[i]->subject, n->name) == 0)
 			top_say(l, t->width, TOP_BAD, 1, "%s", t->report->problem[i]->what);
-	if (!s)
+	if (!s) {
+		top_add_events(l, t, n->name);
 		return;
+	}
 	top_fact(l, t, "version", "%s, %u threads, kernels %s", s->version, s->threads, s->cpu);
 	top_fact(l, t, "memory", "%s %s", top_bar(t, top_memory(n)).s,
 	        size_of((double)s->memory_used, (double)s->memory_allowed).s);
@@ -550,6 +552,12 @@ static void top_view_node(struct top_lines *l, const struct top *t) {
 		        s->machine->clock_max / 1e9);
 	top_add_slices(l, t, s);
 	top_add_links(l, t, s);
+	top_add_events(l, t, n->name);
+}
+
+const char *top_shown_node(const struct top *t) {
+	const Caravan__ReportNode *n = t->page == TOP_NODE && t->report ? top_find_node(t) : NULL;
+	return n ? n->name : NULL;
 }
 
 /* ---- a model ---- */

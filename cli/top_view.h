@@ -28,9 +28,18 @@ struct top_history {
 	size_t looks; /* the last TOP_HISTORY of these are kept, look i at i % TOP_HISTORY */
 };
 
+/* The latest events of a node; top_events.c. */
+#define TOP_EVENTS 8
+struct top_events {
+	char node[WIRE_NAME_MAX + 1];
+	Caravan__Envelope *env[TOP_EVENTS]; /* owned: CtlEvent */
+	size_t n;
+};
+
 /* What is shown, and from what. */
 struct top {
 	const struct report *report; /* borrowed; NULL: none yet */
+	struct top_events events;    /* of the node whose page is shown */
 	const char *trouble;         /* why there is no newer report; NULL: there is */
 	struct top_history history[TOP_HISTORIES_MAX];
 	size_t histories;
@@ -66,6 +75,10 @@ void top_note(struct top *t, const struct report *r);
 /* The lines of the page.  NULL lines: out of memory. */
 struct top_lines top_view(const struct top *t);
 void top_lines_free(struct top_lines *l);
+
+/* The name of the node whose page is shown, and whose events are; NULL: none is. */
+const char *top_shown_node(const struct top *t);
+void top_events_clear(struct top_events *e);
 
 /* Moves the selection by so many rows within its table. */
 void top_move(struct top *t, int rows);

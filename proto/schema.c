@@ -400,7 +400,7 @@ const struct message_schema schema_messages[] = {
 		{100, FIELD_ANY}}, NULL},
 	{MESSAGE(ctl_events), {
 		{1, FIELD_NUM, 0, U32}, {2, FIELD_REAL, 0, UNIX_SECONDS}, {3, FIELD_ANY}, {4, FIELD_NAME_OR_EMPTY},
-		{5, FIELD_NAME_OR_EMPTY}}, NULL},
+		{5, FIELD_NAME_OR_EMPTY}, {6, FIELD_ANY}}, NULL},
 	{MESSAGE(ctl_event), {
 		{1, FIELD_MESSAGE, 1, 1}, {2, FIELD_REAL, 0, UNIX_SECONDS}, {3, FIELD_LINE, 1, WIRE_NAME_MAX},
 		{4, FIELD_LINE, 1, WIRE_NODES_MAX}}, NULL},

@@ -66,7 +66,7 @@ static void events_fail(struct events_command *e) {
 	control_error(conn, "out of memory");
 }
 
-/* All nodes have answered, or have had the time to. */
+/* All nodes have answered, or have had the time to; or none was asked. */
 static void events_gathered(void *arg) {
 	struct events_command *e = arg;
 	const struct cluster_events_filter f = {
@@ -101,9 +101,9 @@ void events_run(struct control_conn *c, const Caravan__Envelope *env, const uint
 	snprintf(e->node, sizeof e->node, "%s",
 	        who ? who->name : q->node); /* a node that is gone has events too */
 	snprintf(e->model, sizeof e->model, "%s", q->model);
-	e->gather = cluster_events_gather(e->events, events_gathered, e);
-	if (!e->gather)
+	control_running(c, events_cancel, e);
+	if (q->known)
+		events_gathered(e);
+	else if (!(e->gather = cluster_events_gather(e->events, events_gathered, e)))
 		events_fail(e);
-	else
-		control_running(c, events_cancel, e);
 }

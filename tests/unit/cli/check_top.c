@@ -212,6 +212,45 @@ START_TEST(histories_of_what_is_there) {
 }
 END_TEST
 
+/* The events of the node whose page is shown, the latest first, and of no other. */
+START_TEST(a_node_has_its_events) {
+	static const char *const texts[] = {"node alpha joined", "node alpha was lost: it was unplugged"};
+	static char who[] = "beta";
+	char *seen[] = {who};
+	ck_assert_ptr_null(top_shown_node(&top));
+	top.page = TOP_NODE;
+	ck_assert_str_eq(top_shown_node(&top), "alpha");
+	strcpy(top.events.node, "alpha");
+	for (size_t i = 0; i < 2; i++) {
+		Caravan__Event event = CARAVAN__EVENT__INIT;
+		Caravan__CtlEvent e = CARAVAN__CTL_EVENT__INIT;
+		Caravan__Envelope env = WIRE_ENVELOPE(CTL_EVENT, ctl_event, &e);
+		char err[200];
+		uint8_t *frame;
+		size_t len;
+		event.serial = i + 1;
+		event.kind = wire_string("node-lost");
+		event.text = wire_string(texts[i]);
+		event.severity = i ? 1 : 2;
+		e.event = &event;
+		e.node = who;
+		e.seen = seen;
+		e.n_seen = 1;
+		ck_assert_int_eq(wire_pack(&env, &frame, &len), 0);
+		top.events.env[top.events.n++] = wire_unpack(frame, len, 0, WIRE_COMMAND, err, sizeof err);
+		ck_assert_msg(top.events.env[i] != NULL, "%s", err);
+		free(frame);
+	}
+	const char *text = shown(), *lost = strstr(text, " node alpha was lost: it was unplugged\n"),
+	           *first = strstr(text, " node alpha joined\n");
+	ck_assert_msg(lost && first && lost < first, "%s", text);
+	strcpy(top.events.node, "beta");
+	ck_assert_ptr_null(strstr(shown(), "unplugged"));
+	top_events_clear(&top.events);
+	ck_assert_uint_eq(top.events.n, 0);
+}
+END_TEST
+
 static Suite *suite(void) {
 	Suite *s = suite_create("top");
 	TCase *t = tcase_create("streams");
@@ -220,6 +259,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, tables_are_sorted);
 	tcase_add_test(t, into_a_stream);
 	tcase_add_test(t, histories_of_what_is_there);
+	tcase_add_test(t, a_node_has_its_events);
 	suite_add_tcase(s, t);
 	return s;
 }
