@@ -29,7 +29,7 @@ struct harmony_stream {
 	size_t plain;          /* TEXT: so many bytes are text, whatever marks they have */
 	size_t body;           /* where the body begins, */
 	size_t seen;           /* how much has been searched for its end, */
-	bool string, escaped;  /* which is not within a string */
+	struct held_json json; /* which is not within a string */
 	size_t name, name_len; /* the tool's, in the header */
 	struct held held;
 };
@@ -146,7 +146,7 @@ static bool harmony_header(struct harmony_stream *s) {
 		header_refuse(s, body);
 	} else if (s->where == CALL) {
 		s->body = s->seen = body;
-		s->string = s->escaped = false;
+		s->json = (struct held_json){0};
 	} else {
 		held_drop(&s->held, body);
 		s->fresh = true;
@@ -215,17 +215,6 @@ static bool call_give(const struct harmony_stream *s, size_t len, const struct r
 	return good;
 }
 
-/* One byte of a call. */
-static void call_see(struct harmony_stream *s, char c) {
-	if (s->escaped)
-		s->escaped = false;
-	else if (s->string && c == '\\')
-		s->escaped = true;
-	else if (c == '"')
-		s->string = !s->string;
-	s->seen++;
-}
-
 /* 1: one ends at s->seen, which one is *mark; 0: what is there may become one; -1: none. */
 static int call_end(const struct harmony_stream *s, size_t *mark) {
 	int best = -1;
@@ -255,14 +244,15 @@ static void call_close(struct harmony_stream *s, size_t mark, const struct reply
 static bool harmony_call(struct harmony_stream *s, const struct reply_sink *sink, bool *ok) {
 	size_t mark = ENDS;
 	while (s->seen < s->held.len) {
-		int end = s->string ? -1 : call_end(s, &mark);
+		int end = s->json.string ? -1 : call_end(s, &mark);
 		if (end == 0)
 			return false;
 		if (end > 0) {
 			call_close(s, mark, sink, ok);
 			return true;
 		}
-		call_see(s, s->held.s[s->seen]);
+		held_json_see(&s->json, s->held.s[s->seen]);
+		s->seen++;
 	}
 	return false;
 }

@@ -36,6 +36,15 @@ static bool is_space(char c) {
 	return c == ' ' || c == '\n' || c == '\r' || c == '\t';
 }
 
+void held_json_see(struct held_json *j, char c) {
+	if (j->escaped)
+		j->escaped = false;
+	else if (j->string && c == '\\')
+		j->escaped = true;
+	else if (c == '"')
+		j->string = !j->string;
+}
+
 bool held_is_plain(const char *s, size_t len) {
 	return len == 0 || !memchr(s, TEXT_STREAM_SPELLED, len);
 }

@@ -14,6 +14,12 @@ void held_clear(struct held *h);
 bool held_append(struct held *h, const char *text, size_t len); /* false: out of memory */
 void held_drop(struct held *h, size_t n);                       /* the first n bytes */
 
+/* Where a text of JSON that is read byte by byte is: within a string, and behind a backslash there. */
+struct held_json {
+	bool string, escaped;
+};
+void held_json_see(struct held_json *j, char c);
+
 /* Whether a text has no TEXT_STREAM_SPELLED (stream.h), and a copy of it without (NULL: out of memory). */
 bool held_is_plain(const char *s, size_t len);
 char *held_copy_plain(const char *s, size_t len, size_t *n);

@@ -22,11 +22,11 @@ struct toolcall_stream {
 	enum toolcall_format kind;
 	const struct toolcall_syntax *format;
 	bool in_call;
-	bool begun;           /* text has been passed on */
-	bool called;          /* a call was found */
-	size_t call;          /* in CALL: where the call begins in the held text, after white space */
-	size_t seen;          /* in CALL: how much has been searched for its end, */
-	bool string, escaped; /* which does not count within a string of JSON; */
+	bool begun;            /* text has been passed on */
+	bool called;           /* a call was found */
+	size_t call;           /* in CALL: where the call begins in the held text, after white space */
+	size_t seen;           /* in CALL: how much has been searched for its end, */
+	struct held_json json; /* which does not count within a string of JSON; */
 	size_t inner; /* where the first end mark within one ends, if it is none after all; 0: there is none */
 	struct held held;
 };
@@ -306,7 +306,7 @@ static bool stream_close(
 static void stream_open(struct toolcall_stream *s, size_t call) {
 	s->in_call = true;
 	s->call = s->seen = call;
-	s->string = s->escaped = false;
+	s->json = (struct held_json){0};
 	s->inner = 0;
 }
 
@@ -331,17 +331,6 @@ static bool stream_text(struct toolcall_stream *s, const struct toolcall_sink *s
 	return ok;
 }
 
-/* One byte of a call. */
-static void stream_see(struct toolcall_stream *s, char c) {
-	if (s->escaped)
-		s->escaped = false;
-	else if (s->string && c == '\\')
-		s->escaped = true;
-	else if (c == '"')
-		s->string = !s->string;
-	s->seen++;
-}
-
 static bool stream_call(struct toolcall_stream *s, const struct toolcall_sink *sink, bool *again) {
 	const char *mark = s->format->end;
 	if (!mark)
@@ -350,14 +339,15 @@ static bool stream_call(struct toolcall_stream *s, const struct toolcall_sink *s
 		const char *at = s->held.s + s->seen;
 		size_t n = s->held.len - s->seen < len ? s->held.len - s->seen : len;
 		if (memcmp(at, mark, n) != 0) {
-			stream_see(s, *at);
+			held_json_see(&s->json, *at);
+			s->seen++;
 		} else if (n < len) {
 			return true; /* the mark may be split */
-		} else if (!s->string) {
+		} else if (!s->json.string) {
 			*again = true;
 			return stream_close(s, s->seen + len, len, sink);
 		} else {
-			s->escaped = false;
+			s->json.escaped = false;
 			s->seen += len;
 			s->inner = s->inner ? s->inner : s->seen;
 		}

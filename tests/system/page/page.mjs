@@ -173,7 +173,7 @@ async function conversations(page) {
 	await page.waitForFunction((n) => document.querySelectorAll("#conversations .title").length === n, before.length + 1);
 	await page.click("#conversations a >> nth=0");
 	await shows(page, "#conversations [aria-current] .title", "From a terminal");
-	check("what caravan chat has saved is imported", JSON.stringify(await answers(page)) === '["A saved answer"]', await answers(page));
+	check("what caravan chat has saved is imported", (await answers(page)).length === 1 && (await answers(page))[0].trim() === "A saved answer", await answers(page));
 }
 
 async function streams(page) {
