@@ -150,13 +150,11 @@ up() { for n in e g h; do all_up "$n" 3 >/dev/null || return 1; done; }
 require wait_for 15 up
 require on e load --nodes g --copies 1 --name wide "$dir/wide.gguf"
 require on e unload wide
-fresh e && fresh g
 before_e=$(sent e) before_g=$(sent g)
 require wire g --rate 40e6
 require wait_for 15 up
 check "a node fetches from two at once" on e load --nodes h --copies 1 --name wide "$dir/wide.gguf"
 slower() {
-	fresh e && fresh g
 	by_e=$(($(sent e) - before_e)) by_g=$(($(sent g) - before_g))
 	echo "e sent $by_e, g $by_g of $size"
 	test "$by_g" -gt 100000 && test "$by_e" -gt $((2 * by_g)) && test $((by_e + by_g)) -lt $((size + size / 5))

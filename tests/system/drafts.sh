@@ -8,7 +8,6 @@ soon() { wait_for 10 state "$1"; }
 is() { asked alpha --in 'models[0]' "$@"; } # NAME OP VALUE...
 becomes() { wait_for 10 is "$@"; }
 count() {
-	fresh alpha
 	on alpha status --json | json "str(j['models'][0]['$1'])"
 }
 

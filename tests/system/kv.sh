@@ -14,7 +14,6 @@ has() { asked "$1" 'models[0].kv' = "$2"; } # NODE TYPE
 require node alone
 require on alone load --context 512 --parallel 16 "$demo"
 check "f16 is what there is unless something else is asked for" has alone f16
-fresh alone
 fine=$(used alone)
 require logits alone fine
 require on alone unload stories

@@ -248,14 +248,6 @@ answers() { # NODE: it lives, and its loop gets round to a question in time
 	timeout $((5 * slack)) caravan status --json --control "$dir/$1/control.sock" | grep -q '"healthy"' && alive "$1"
 }
 
-# fresh NODE: what it says of itself is what is now.  It looks twice a second, and when it has answered after that time, however
-# late, it has looked.
-fresh() {
-	sleep 0.6
-	on "$1" status >/dev/null
-	:
-}
-
 # expiring NODE, expired: an invitation of a second, and whether it is over
 expiring() {
 	on "$1" invite --expires 1s && date +%s >"$dir/expiring"

@@ -13,10 +13,9 @@ ask() { # NODE NAME OPTION... PROMPT
 	shift 2
 	on "$node" run "$@" >"$dir/$name"
 }
-# what the coordinator says of itself goes out with its heartbeats
+# the coordinator says what is now
 found() { asked alpha 'models[0].prefix_tokens' "$1" $(($2)); }
 count() {
-	fresh alpha
 	asked alpha 'models[0].prefix_tokens'
 }
 

@@ -7,7 +7,6 @@ model() { on alpha status --json | json "(lambda m: $2)([m for m in j['models'] 
 soon() { wait_for 15 model "$1" "$2"; }
 gone() { on alpha status --json | json "all(m['name'] != '$1' for m in j['models'])"; }
 count() {
-	fresh alpha
 	model "$1" "str(m['$2'])"
 }
 idle() { soon "$1" "m['blocks_free'] == m['blocks'] and m['in_flight'] == 0 and m['sequences'] == 0"; }
