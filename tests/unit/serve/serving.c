@@ -111,6 +111,12 @@ void deploy_copies(const struct deploy *d, const char *model, Caravan__ModelStat
 	(void)out;
 }
 
+void deploy_alternatives(const struct deploy *d, const char *model, Caravan__ModelState *out) {
+	(void)d;
+	(void)model;
+	(void)out;
+}
+
 /* ---- nodes --------------------------------------------------------------------------------------- */
 
 static struct node_id *id_of(unsigned node) {
