@@ -272,11 +272,58 @@ START_TEST(unloaded_while_loading) {
 }
 END_TEST
 
+/* What each node has listed of its work, until the load is done. */
+struct work_seen {
+	struct deploys_outcome o;
+	char what[3][200];
+};
+
+static void note_work(struct work_seen *w, int i) {
+	Caravan__NodeState s = CARAVAN__NODE_STATE__INIT;
+	deploy_work(deploys[i].deploy, &s);
+	for (size_t k = 0; k < s.n_work; k++) {
+		ck_assert_str_eq(s.work[k]->model, "m");
+		ck_assert_uint_le(s.work[k]->done, s.work[k]->total);
+		if (!strstr(w->what[i], s.work[k]->what)) {
+			strcat(w->what[i], s.work[k]->what);
+			strcat(w->what[i], " ");
+		}
+	}
+}
+
+static bool work_is_over(void *arg) {
+	struct work_seen *w = arg;
+	for (int i = 0; i < 3; i++)
+		note_work(w, i);
+	return w->o.done;
+}
+
+START_TEST(work_is_listed) {
+	struct work_seen w = {.o = {.done = false}};
+	Caravan__NodeState s = CARAVAN__NODE_STATE__INIT;
+	deploys_cluster(3);
+	deploys_begin(0, nodes_model("m.gguf", KERN_F32, 12, 1), all, &w.o);
+	note_work(&w, 0);
+	ck_assert_str_eq(w.what[0], "starting ");
+	ck_assert(nodes_wait(work_is_over, &w, 30000));
+	ck_assert_str_eq(w.o.error, "");
+	for (int i = 1; i < 3; i++)
+		ck_assert_msg(strstr(w.what[i], "fetching"), "%s", w.what[i]);
+	/* all that is left is what is copied */
+	for (int i = 0; i < 3; i++) {
+		deploy_work(deploys[i].deploy, &s);
+		ck_assert_uint_le(s.n_work, 1);
+		ck_assert(!s.n_work || strcmp(s.work[0]->what, "copying") == 0);
+	}
+}
+END_TEST
+
 static Suite *suite(void) {
 	Suite *s = suite_create("deploy");
 	nodes_loader_gone = deploys_stop;
 	TCase *t = nodes_group(s, "loads", 240);
 	tcase_add_test(t, serves_on_three_nodes);
+	tcase_add_test(t, work_is_listed);
 	tcase_add_test(t, two_models_and_named_nodes);
 	tcase_add_test(t, what_cannot_be_is_said);
 	tcase_add_test(t, a_cache_that_an_older_node_has_not);
