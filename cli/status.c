@@ -102,6 +102,26 @@ static void status_print_nodes(const struct report *r) {
 	table_print(&t, stdout, table_width_most());
 }
 
+/* What nodes load and copy. */
+static void status_print_under_way(const struct report *r) {
+	bool any = false;
+	for (size_t i = 0; i < r->nodes; i++)
+		for (size_t k = 0; r->node[i]->node_state && k < r->node[i]->node_state->n_work; k++) {
+			const Caravan__WorkState *w = r->node[i]->node_state->work[k];
+			if (!r->node[i]->self && !status_is(r->node[i], "up"))
+				continue;
+			if (!any)
+				printf("\n");
+			any = true;
+			if (w->total)
+				table_say(2, "%s is %s %s: %.0f%% of %s", r->node[i]->name, w->what, w->model,
+				        100 * (double)w->done / (double)w->total,
+				        size_text((double)w->total).s);
+			else
+				table_say(2, "%s is %s %s", r->node[i]->name, w->what, w->model);
+		}
+}
+
 /* ---- their machines ---- */
 
 static void status_print_machine(struct table *t, const Caravan__ReportNode *n) {
@@ -280,6 +300,7 @@ static int status_print(const struct report *r, bool json, bool brief) {
 	for (size_t i = 0; i < r->models; i++)
 		status_print_model(r, r->model[i]);
 	status_print_nodes(r);
+	status_print_under_way(r);
 	status_print_machines(r);
 	for (size_t i = 0; i < r->models; i++)
 		status_print_slices(r, r->model[i]);

@@ -37,7 +37,7 @@ require wait_for 10 all_up alpha 3
 require python3 "$top_srcdir/tests/system/api.py" template "$demo" "$dir/stories.gguf"
 require mkmodel "$dir/slow.gguf" q4_0 1024 8 16 16 2816 512 8192
 http() { sed -n 's/.*its HTTP API is at \(http:.*\)/\1/p' "$dir/$1.log"; }
-(cd "$driver" && timeout $((150 * slack)) "$nodejs" page.mjs "$chromium" "$dir" "$(http alpha)/" "$(http beta)/" "$dir/stories.gguf" "$dir/slow.gguf") >"$dir/cases" 2>"$dir/browser.log"
+(cd "$driver" && timeout $((90 * slack)) "$nodejs" page.mjs "$chromium" "$dir" "$(http alpha)/" "$(http beta)/" "$dir/stories.gguf" "$dir/slow.gguf") >"$dir/cases" 2>"$dir/browser.log"
 status=$?
 while read -r line; do
 	case $line in

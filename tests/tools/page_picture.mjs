@@ -25,7 +25,7 @@ await page.screenshot({ path: folder + "/page.png" });
 
 // the cluster, while some streams run
 await page.click("#to-cluster");
-await page.setViewportSize({ width: 1240, height: 660 });
+await page.setViewportSize({ width: 1280, height: 620 });
 const until = Date.now() + 150000;
 let seed = 0;
 async function client(pause) {

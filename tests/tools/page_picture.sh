@@ -8,6 +8,7 @@ nodes=
 # shellcheck disable=SC2086
 trap 'kill $nodes; wait $nodes; rm -rf "$dir"' EXIT
 for n in kitchen study attic; do
+	mkdir -m 700 "$dir/$n" && cp "$build/tests/rates" "$dir/$n/" # as page.sh has measured them
 	"$build/caravand" --state "$dir/$n" --name $n --listen tcp://127.0.0.1:0 --http 127.0.0.1:0 --threads 1 --memory 2G >"$dir/$n.log" 2>&1 &
 	nodes="$nodes $!"
 done

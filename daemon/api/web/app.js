@@ -132,7 +132,7 @@ function drawTitle() {
 
 const atCluster = () => location.hash === "#cluster";
 
-// The cluster takes the place of the chat, or gives it back.
+// The chat, or the cluster.
 function drawPlace() {
 	const there = atCluster();
 	document.body.classList.toggle("at-cluster", there);

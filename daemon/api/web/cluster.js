@@ -72,9 +72,8 @@ function bar(y, parts, h = 8) {
 // A node with a stage; without one: with embedding and output, or without a model.
 function machine(x, y, h, [name, stage, i], model) {
 	const n = nodeOf(name), up = isUp(name), all = model?.stages.at(-1).last, s = up && model && shares(model, i), t = stage && perToken(stage);
-	const roles = list(model?.coordinator === name && "coordinator", n.self && "this node", n.temperature_celsius && Math.round(n.temperature_celsius) + " °C");
 	const parts = [svg("title", {}, name), svg("rect", { width: W, height: h, rx: 16, class: "box" }), path("M16 17h22v15h-22zM22 37h10M27 32v5", "glyph"), svg("circle", { cx: W - 20, cy: 22, r: 5, class: "dot" }),
-		text(48, 27, "name", cut(name, 15)), small(48, 44, up ? roles : n.state)];
+		text(48, 27, "name", cut(name, 15)), small(48, 44, up ? list(model?.coordinator === name && "coordinator", n.self && "this node") : n.state)];
 	if (stage) parts.push(bar(60, [[stage.first / all, "none"], [(stage.last - stage.first) / all, "holds"]]), text(16, 86, "label", layers(stage)), right(86, stage.weight_bytes ? size(stage.weight_bytes) : ""));
 	else if (model) parts.push(text(16, 76, "label", "embedding and output"));
 	if (!up) parts.push(small(16, h - 44, cut(n.reason ?? "", 30)));
@@ -85,7 +84,7 @@ function machine(x, y, h, [name, stage, i], model) {
 
 // boxes: [name, stage, its number]; in as many columns as there is room for.
 function picture(boxes, model, label, room) {
-	const columns = Math.max(1, Math.min(boxes.length, Math.floor((room + 84) / (W + 84)))), gap = columns > 1 ? Math.min(130, (room - columns * W) / (columns - 1)) : 0;
+	const columns = Math.max(1, Math.min(boxes.length, Math.floor((room + 74) / (W + 74)))), gap = columns > 1 ? Math.min(130, (room - columns * W) / (columns - 1)) : 0;
 	const rows = Math.ceil(boxes.length / columns), loop = model && boxes.length > 1, w = columns * (W + gap) - gap, h = model ? 172 : 112, pitch = h + (loop ? 46 : 14);
 	const p = svg("svg", { class: "picture", role: "img", "aria-label": label, viewBox: `-1 -1 ${w + 2} ${rows * pitch}`, width: w + 2, height: rows * pitch });
 	boxes.forEach((box, k) => {
@@ -114,7 +113,7 @@ function sparkline(points) {
 const card = (title, ...parts) => element("section", { class: "card" }, element("h2", title), ...parts);
 
 function facts(m) {
-	const rows = [["running", m.sequences + " of " + m.parallel], ["waiting", m.queued], m.blocks && ["KV cache in use", percent(1 - m.blocks_free / m.blocks)], ["first token, last minute", m.last_minute?.first_token ? time(m.last_minute.first_token.p50_seconds) : "–"],
+	const rows = [["running", m.sequences + " of " + m.parallel], ["waiting", m.queued], m.blocks && ["KV cache in use", percent(1 - m.blocks_free / m.blocks)], ["first token", m.last_minute?.first_token ? time(m.last_minute.first_token.p50_seconds) : "–"],
 		m.drafted && ["drafts right", percent(m.accepted / m.drafted) + " of " + m.drafted.toLocaleString("en")], ["since it was loaded", count(m.tokens, "token")]];
 	return element("dl", { class: "facts" }, ...rows.filter(Boolean).map(([name, value]) => element("div", element("dt", name), element("dd", String(value)))));
 }
@@ -132,7 +131,7 @@ function table(m) {
 function modelCard(m, room) {
 	const boxes = m.stages.map((s, i) => [s.node, s, i]);
 	if (m.stages[0].node !== m.coordinator) boxes.unshift([m.coordinator, null, -1]);
-	return element("section", { class: "card" },
+	return element("section", { class: "card", id: "of-" + m.name },
 		element("div", { class: "top" }, element("h2", m.name), element("span", { class: "pill " + m.state }, m.state), element("p", { class: "note" }, m.reason ?? list("context " + m.context.toLocaleString("en"), "KV cache " + m.kv, m.draft && "drafts by " + m.draft))),
 		m.state === "serving" && m.tokens !== undefined ? element("div", { class: "speed" }, element("p", element("strong", m.tokens_per_second.toFixed(1)), " tokens/s"), sparkline(history.get(m.name) ?? []), facts(m)) : null,
 		picture(boxes, m, "The line of " + m.name + ": " + m.stages.map((s) => s.node + " has " + layers(s) + (isUp(s.node) ? "" : ", and is " + nodeOf(s.node).state)).join("; "), room),
@@ -154,7 +153,7 @@ function cards() {
 		...report.problems.map((p) => element("div", { class: "notice" }, element("p", p.what), p.advice ? element("p", { class: "note" }, p.advice) : null)),
 		workCard(), ...report.models.map((m) => modelCard(m, room)),
 		others.length ? card("Nodes without layers", picture(others.map((n) => [n.name]), null, others.map((n) => n.name + " is " + n.state).join("; "), room)) : null,
-		happened.length ? card("Events", element("ul", { class: "events", tabindex: 0, "aria-label": "Events" }, ...happened.map((e) => element("li", { class: e.severity }, element("time", new Date(1000 * e.unix).toLocaleTimeString("en", { hour12: false })), `${e.text} `, element("span", { class: "note" }, e.node))))) : null,
+		happened.length ? card("Events", element("ul", { class: "events", tabindex: 0, "aria-label": "Events" }, ...happened.map((e) => element("li", { class: e.severity }, element("time", new Date(1000 * e.unix).toLocaleTimeString("en-GB")), `${e.text} `, element("span", { class: "note" }, e.node))))) : null,
 	];
 }
 
@@ -222,7 +221,7 @@ async function watch(signal) {
 	}
 }
 
-// It is watched only while it can be seen.
+// Watched only while it can be seen.
 export function show(visible, askForKey = onkey) {
 	onkey = askForKey;
 	$("cluster").hidden = !visible;

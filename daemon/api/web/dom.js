@@ -2,8 +2,6 @@
 
 export const $ = (id) => document.getElementById(id);
 
-const SVG = "http://www.w3.org/2000/svg";
-
 function filled(e, [attributes, ...children]) {
 	if (attributes?.constructor !== Object) {
 		e.append(attributes ?? "");
@@ -20,7 +18,7 @@ function filled(e, [attributes, ...children]) {
 
 // element("p", { class: "note", onclick: f }, "text", child, ...), or without attributes
 export const element = (tag, ...rest) => filled(document.createElement(tag), rest);
-export const svg = (tag, ...rest) => filled(document.createElementNS(SVG, tag), rest);
+export const svg = (tag, ...rest) => filled(document.createElementNS("http://www.w3.org/2000/svg", tag), rest);
 export const icon = (name) => svg("svg", { "aria-hidden": "true" }, svg("use", { href: "#icon-" + name }));
 
 export const command = (words) => element("pre", { tabindex: 0 }, element("code", words));
@@ -51,21 +49,22 @@ const ICONS = {
 ICONS.new = "M12 20h8" + ICONS.edit;
 $("icons").append(...Object.entries(ICONS).map(([name, d]) => svg("symbol", { id: "icon-" + name, viewBox: "0 0 24 24" }, svg("path", { d }))));
 
-// Makes `old` what `fresh` is, and keeps the elements that it has: with their focus, their animations, and what was opened.
+// Makes `old` what `fresh` is, and keeps its elements, found by id or place: with focus, animations, and what was opened.
 export function morph(old, fresh) {
-	if (old.nodeName !== fresh.nodeName) {
-		old.replaceWith(fresh);
-		return;
-	}
-	if (old.nodeType !== Node.ELEMENT_NODE) {
-		if (old.data !== fresh.data) old.data = fresh.data;
-		return;
-	}
+	if (old.nodeName !== fresh.nodeName) return old.replaceWith(fresh);
+	if (old.nodeType === Node.TEXT_NODE) return void (old.data === fresh.data || (old.data = fresh.data));
 	for (const { name } of [...old.attributes]) if (name !== "open" && !fresh.hasAttribute(name)) old.removeAttribute(name);
 	for (const { name, value } of fresh.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
-	const had = [...old.childNodes], has = [...fresh.childNodes];
-	has.forEach((c, i) => (had[i] ? morph(had[i], c) : old.append(c)));
-	had.slice(has.length).forEach((c) => c.remove());
+	const has = [...fresh.childNodes];
+	has.forEach((c, i) => {
+		const same = c.id && [...old.children].find((e) => e.id === c.id), at = same || old.childNodes[i];
+		if (!at || at.id !== c.id) old.insertBefore(c, at ?? null);
+		else {
+			if (at !== old.childNodes[i]) old.insertBefore(at, old.childNodes[i]);
+			morph(at, c);
+		}
+	});
+	while (old.childNodes.length > has.length) old.lastChild.remove();
 }
 
 export function setIcon(button, name) {

@@ -358,7 +358,11 @@ function restart(node) {
 	const pid = readFileSync(`${dir}/${node}.pid`, "utf8").trim(), [program, ...args] = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0").slice(0, -1);
 	return {
 		kill: () => process.kill(Number(pid), "SIGKILL"),
-		start: () => writeFileSync(`${dir}/${node}.pid`, String(spawn(program, args, { stdio: "ignore", detached: true }).pid)),
+		start() {
+			const child = spawn(program, args, { stdio: "ignore", detached: true });
+			child.unref(); // it stays when this program ends
+			writeFileSync(`${dir}/${node}.pid`, String(child.pid));
+		},
 	};
 }
 
@@ -423,6 +427,18 @@ async function clusterLost() {
 	await page.context().close();
 	cable.cut();
 	cable.close();
+}
+
+async function morphs(page) {
+	const seen = await page.evaluate(async () => {
+		const { element, morph } = await import("/web/dom.js");
+		const of = (...names) => element("div", ...names.map((n) => (n ? element("section", { id: n }, element("details", n)) : element("p", "news"))));
+		const root = of("a", "b"), b = root.lastChild;
+		b.firstChild.open = true;
+		const say = () => [...root.children].map((e) => (e.id || e.textContent) + (e.firstChild.open ? "*" : "") + (e === b ? "!" : "")).join();
+		return [of("", "a", "b"), of("b"), of("c", "", "b"), of("", "c")].map((fresh) => (morph(root, fresh), say()));
+	});
+	check("cluster: what is open stays open when something comes before it, or goes", JSON.stringify(seen) === '["news,a,b*!","b*!","c,news,b*!","news,c"]', seen);
 }
 
 const EVIL = "<img src=x onerror=window.hit=60>";
@@ -566,7 +582,7 @@ async function losses(page) {
 }
 
 const page = await open(alpha);
-for (const f of [begins, chats, limits, conversations, hostile, markdown, clusterBefore, streams, cluster, clusterLost, clusterHostile, resumes, waits, () => phone(beta), keys, losses])
+for (const f of [begins, chats, limits, conversations, hostile, markdown, clusterBefore, streams, cluster, morphs, clusterLost, clusterHostile, resumes, waits, () => phone(beta), keys, losses])
 	try {
 		await f(page);
 	} catch (e) {
