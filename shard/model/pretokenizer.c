@@ -25,6 +25,7 @@
 #define LLAMA3 CL100K("\\p{L}+", "", "\\p{N}{1,3}")
 #define QWEN2 CL100K("\\p{L}+", "", "\\p{N}")
 #define QWEN35 CL100K("[\\p{L}\\p{M}]+", "\\p{M}", "\\p{N}")
+#define MINICPM5 "\\p{N}{1,3}", CL100K("\\p{L}+", "", "\\p{N}+")
 #define SEED_CODER SHORT "|" LEAD "\\p{L}+|\\p{N}| ?[^" S "\\p{L}\\p{N}\\r\\n]+|" BREAKS "|" SPACES
 
 /* tiktoken's o200k_base, which begins a word at a capital letter within one; Mistral's lacks the endings. */
@@ -118,6 +119,7 @@
 	X("trillion", 0, GPT2) \
 	X("granite-docling", 0, GPT2) \
 	X("seed-coder", 0, SEED_CODER) \
+	X("minicpm5", WHOLE, MINICPM5) \
 	X("bailingmoe", 0, QWEN2) \
 	X("bailingmoe2", 0, QWEN2) \
 	X("llada-moe", 0, QWEN2) \

@@ -10,6 +10,9 @@
 //   @anush008/tokenizers@0.6.0   (Hugging Face's own, in Rust, 0.22.2: the oracle)
 //   @huggingface/tokenizers@0.2.0   (theirs in JavaScript: a second opinion, whose disagreements are printed)
 //
+// The second is asked about text without U+017F, U+212A, U+0085, U+FEFF and digits beyond ASCII, and only where words that are tokens are
+// merged like others: JavaScript's expressions differ in those, and it does not know ignore_merges.
+//
 // The vocabulary has every byte, every pair of bytes, and a few words that no merge makes.
 import { execFileSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
@@ -73,6 +76,7 @@ const rules = {
 	olmo: [["olmo", "mpt"], [bytes(true)], false, true],
 	"seed-coder": [["seed-coder"],
 		[split(short + R`|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}| ?[^\s\p{L}\p{N}\r\n]+|` + spaces), bytes(false)]],
+	minicpm5: [["minicpm5"], [split(R`\p{N}{1,3}`), split(llama3.replace(R`\p{N}{1,3}`, R`\p{N}+`)), bytes(false)], true],
 	bailingmoe: [["bailingmoe", "bailingmoe2", "llada-moe"],
 		[split(R`'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+`), bytes(false)]],
 	default: [["default"], [split(R`[\p{P}\$\+<=>\^~\|]+`), split(gpt2), split(R`\p{N}+`), split("[0-9][0-9][0-9]"), bytes(false)]],
@@ -117,14 +121,12 @@ for (const [rule, [names, pre, whole, nfc]] of Object.entries(rules)) {
 		decoder: bytes(true), model: model(!!whole) };
 	const first = rust.Tokenizer.fromString(JSON.stringify(json));
 	const second = new script.Tokenizer(json, {});
-	const compare = (what, a, text) => {
-		let b;
-		try {
-			b = second.encode(text, { add_special_tokens: false }).ids;
-		} catch (e) {
-			console.log(`${rule}: ${what}: JavaScript: ${e.message}`);
+	const encode = async (text) => (await first.encode(text, null, { addSpecialTokens: false })).getIds();
+	const compare = async (what, text) => {
+		if (whole)
 			return;
-		}
+		text = text.replace(/[\u{17F}\u{212A}\u{85}\u{FEFF}]|(?!\d)\p{N}/gu, "");
+		const a = await encode(text), b = second.encode(text, { add_special_tokens: false }).ids;
 		let i = 0;
 		while (i < a.length && a[i] === b[i])
 			i++;
@@ -133,15 +135,13 @@ for (const [rule, [names, pre, whole, nfc]] of Object.entries(rules)) {
 	};
 	const out = [];
 	for (const [i, text] of texts.entries()) {
-		const ids = (await first.encode(text, null, { addSpecialTokens: false })).getIds();
-		compare(`text ${i}`, ids, text);
+		const ids = await encode(text);
+		await compare(`text ${i}`, text);
 		out.push(ids.join(" ") + "\n");
 	}
 	writeFileSync(`${dir}/${rule}.ids`, out.join(""));
-	const ids = (await first.encode(mixed, null, { addSpecialTokens: false })).getIds();
-	compare("mixed text", ids, mixed);
-	if (process.env.DUMP)
-		writeFileSync(`${process.env.DUMP}/${rule}.mixed`, ids.join("\n") + "\n");
+	const ids = await encode(mixed);
+	await compare("mixed text", mixed);
 	for (const name of names)
 		lines.push(`${name} ${rule} ${ids.length} ${fnv1a(ids)}\n`);
 }

@@ -241,7 +241,7 @@ static void check_runs(const struct tokenizer *t) {
 
 START_TEST(hostile_texts) {
 	static const char *const names[] = {"llama-bpe", "qwen35", "gpt-4o", "tekken", "deepseek-llm",
-	        "deepseek-coder", "deepseek-v3", "smollm", "gpt-2", "seed-coder", "default"};
+	        "deepseek-coder", "deepseek-v3", "smollm", "gpt-2", "seed-coder", "minicpm5", "default"};
 	struct pairs *x = pairs_new();
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
 		struct tokenizer *t = make(x, names[i]);
@@ -283,7 +283,7 @@ END_TEST
 static Suite *suite(void) {
 	Suite *s = suite_create("pretokenizers");
 	TCase *t = tcase_create("pretokenizers");
-	tcase_set_timeout(t, 300);
+	tcase_set_timeout(t, 600);
 	tcase_add_test(t, vectors);
 	tcase_add_test(t, hostile_texts);
 	tcase_add_test(t, marks);
