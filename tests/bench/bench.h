@@ -16,11 +16,11 @@
 
 enum { BENCH_ROUNDS_MAX = 64, BENCH_THREADS_MAX = 64 };
 
-/* A figure with a name that stays the same from run to run.  bound: what it cannot exceed; target: what it should
- * reach (or, with less, stay below); NAN where there is none. */
+/* A figure with a name that stays the same from run to run.  low and high: of the rounds that value is the median of; bound: what
+ * it cannot exceed; target: what it should reach (or, with less, stay below); NAN where there is none. */
 struct bench_row {
 	char name[64], unit[32];
-	double value, bound, target;
+	double value, low, high, bound, target;
 	bool less;
 };
 
@@ -65,13 +65,15 @@ double bench_beside(struct bench *b, bench_piece_fn *fn, void *arg, size_t piece
 /* Remembers a row, which is told by whoever owns the program. */
 void bench_row(struct bench *b, const char *unit, double value, double bound, double target, bool less,
         const char *name, ...) __attribute__((format(printf, 7, 8)));
+/* Of the row that was remembered last. */
+void bench_row_spread(struct bench *b, double low, double high);
 bool bench_met(const struct bench_row *r);
 
 /* For the end of a program: the processor's name; how many targets are met, and which are missed, to standard output;
- * the rows as one object into a file, 0 or 1 after saying why not. */
+ * the rows of a bench by this name as one object into a file, 0 or 1 after saying why not. */
 void bench_cpu_name(char *out, size_t size);
 void bench_summary(const struct bench *b);
-int bench_write_json(const struct bench *b, const char *path, const char *cpu);
+int bench_write_json(const struct bench *b, const char *name, const char *path, const char *cpu);
 
 /* The sections.  Each prints its table. */
 /* What the team reads of memory. */

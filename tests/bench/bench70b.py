@@ -3,6 +3,7 @@ import json
 import os
 import statistics
 import sys
+import time
 
 
 def load(path):
@@ -158,8 +159,9 @@ def end(path, processors):
                     cpu = line.split(":", 1)[1].strip()
                     break
         with open(out, "w") as f:
-            json.dump({"cpu": cpu, "processors": int(processors),
-                       "commit": os.environ.get("BENCH_COMMIT") or "unknown", "rows": rows}, f, indent=1)
+            json.dump({"bench": "70b", "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "cpu": cpu,
+                       "processors": int(processors), "commit": os.environ.get("BENCH_COMMIT") or "unknown",
+                       "rows": rows}, f, indent=1)
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ int main(int argc, char **argv) {
 	if (asked(argc, argv, "start"))
 		bench_start(&b, caravan);
 	bench_summary(&b);
-	int rc = json && *json ? bench_write_json(&b, json, cpu) : 0;
+	int rc = json && *json ? bench_write_json(&b, "kernels", json, cpu) : 0;
 	bench_destroy(&b);
 	return rc;
 }

@@ -246,22 +246,3 @@ void bench_reading(struct bench *b) {
 	printf("reading memory with %u threads: %.1f GB/s\n", b->threads, rate);
 	bench_row(b, "GB/s", rate, NAN, NAN, false, "read");
 }
-
-void bench_row(struct bench *b, const char *unit, double value, double bound, double target, bool less,
-        const char *name, ...) {
-	struct bench_row *rows = realloc(b->rows, (b->nrows + 1) * sizeof *rows), *r;
-	va_list args;
-	if (!rows)
-		abort();
-	b->rows = rows;
-	r = &rows[b->nrows++];
-	*r = (struct bench_row){.value = value, .bound = bound, .target = target, .less = less};
-	snprintf(r->unit, sizeof r->unit, "%s", unit);
-	va_start(args, name);
-	vsnprintf(r->name, sizeof r->name, name, args);
-	va_end(args);
-}
-
-bool bench_met(const struct bench_row *r) {
-	return r->less ? r->value <= r->target : r->value >= r->target;
-}

@@ -88,6 +88,7 @@ static void tell(struct bench *b, uint32_t type, struct figures *f, double hz) {
 	printf("%-8s%9.1f %8.1f   %.2f (%.2f to %.2f)   %5.2f %5.2f %5.2f   %8.1f\n", name, cache, gbs / 1e9,
 	        share, f->share[0], f->share[n - 1], few[0], few[1], few[2], mac);
 	bench_row(b, "share of read bandwidth", share, 1, 0.95, false, "decode.%s", name);
+	bench_row_spread(b, f->share[0], f->share[n - 1]);
 	for (int k = 0; k < FEWS; k++)
 		bench_row(b, "times one column", few[k], 2 << k, four ? wish[k] : NAN, false, "columns%d.%s",
 		        2 << k, name);

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 void bench_cpu_name(char *out, size_t size) {
 	char line[512];
@@ -23,22 +25,35 @@ void bench_cpu_name(char *out, size_t size) {
 		fclose(f);
 }
 
-int bench_write_json(const struct bench *b, const char *path, const char *cpu) {
+static void bench_set_number(json_t *o, const char *name, double v) {
+	if (!isnan(v))
+		json_object_set_new(o, name, json_real(v));
+}
+
+int bench_write_json(const struct bench *b, const char *name, const char *path, const char *cpu) {
 	const char *commit = getenv("BENCH_COMMIT");
+	char date[32] = "";
+	time_t now = time(NULL);
+	struct tm tm;
+	if (gmtime_r(&now, &tm))
+		strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", &tm);
 	json_t *rows = json_array(), *all;
 	for (size_t i = 0; i < b->nrows; i++) {
 		const struct bench_row *r = &b->rows[i];
 		json_t *o = json_pack("{s:s, s:f, s:s}", "name", r->name, "value", r->value, "unit", r->unit);
-		if (!isnan(r->bound))
-			json_object_set_new(o, "bound", json_real(r->bound));
-		if (!isnan(r->target)) {
-			json_object_set_new(o, "target", json_real(r->target));
+		bench_set_number(o, "low", r->low);
+		bench_set_number(o, "high", r->high);
+		bench_set_number(o, "bound", r->bound);
+		bench_set_number(o, "target", r->target);
+		if (!isnan(r->target))
 			json_object_set_new(o, "met", json_boolean(bench_met(r)));
-		}
 		json_array_append_new(rows, o);
 	}
-	all = json_pack("{s:s, s:s, s:s, s:o}", "cpu", cpu, "commit", commit && *commit ? commit : "unknown",
-	        "level", b->ops->name, "rows", rows);
+	all = json_pack("{s:s, s:s, s:s, s:i, s:s, s:o}", "bench", name, "date", date, "cpu", cpu,
+	        "processors", (int)sysconf(_SC_NPROCESSORS_ONLN), "commit",
+	        commit && *commit ? commit : "unknown", "rows", rows);
+	if (b->ops)
+		json_object_set_new(all, "level", json_string(b->ops->name));
 	int rc = all ? json_dump_file(all, path, JSON_INDENT(1) | JSON_REAL_PRECISION(6)) : -1;
 	json_decref(all);
 	if (rc)

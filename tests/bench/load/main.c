@@ -9,8 +9,10 @@
  * Fails when an answer is an error, or when a client gets less than half as many texts as the mean, if that is 100 or more: nobody
  * starves.
  * Threads: one a client. */
+#include "tests/bench/bench.h"
 #include "tests/bench/load/load.h"
 #include <errno.h>
+#include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -267,6 +269,38 @@ static void print_ratio(const struct figures *control, const struct figures *htt
 	printf("  texts/s      %.3f\n", b / http->seconds / (a / control->seconds));
 }
 
+/* The figures of a way as rows: its name, and what they are of. */
+static void add_rows(struct bench *b, const char *name, const struct figures *f, unsigned clients) {
+	static const struct {
+		const char *name;
+		double p;
+	} of[] = {{"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99}};
+	size_t least;
+	double each;
+	for (size_t i = 0; i < sizeof of / sizeof *of; i++) {
+		bench_row(b, "s", percentile(&f->first, of[i].p), NAN, NAN, true, "%s.first.%s", name,
+		        of[i].name);
+		bench_row(b, "s", percentile(&f->next, of[i].p), NAN, NAN, true, "%s.next.%s", name,
+		        of[i].name);
+	}
+	texts_of(f, clients, &least, &each);
+	bench_row(b, "texts a second", each * clients / f->seconds, NAN, NAN, false, "%s.texts", name);
+}
+
+static void write_json(const struct figures sum[WAYS], unsigned clients) {
+	const char *path = getenv("BENCH_JSON");
+	struct bench b = {0};
+	char cpu[256];
+	if (!path || !*path)
+		return;
+	bench_cpu_name(cpu, sizeof cpu);
+	for (unsigned w = 0; w < WAYS; w++)
+		add_rows(&b, ways[w]->name, &sum[w], clients);
+	if (bench_write_json(&b, "http", path, cpu) != 0)
+		atomic_fetch_add(&load.failed, 1);
+	free(b.rows);
+}
+
 static void starved(const char *name, const struct figures *f, unsigned clients) {
 	size_t least;
 	double each;
@@ -317,6 +351,7 @@ static void measure(struct client *clients, unsigned n, unsigned rounds, double 
 	for (unsigned w = 0; w < WAYS; w++)
 		print_figures(ways[w]->name, &sum[w], n);
 	print_ratio(&sum[0], &sum[1], n);
+	write_json(sum, n);
 	for (unsigned w = 0; w < WAYS; w++) {
 		starved(ways[w]->name, &sum[w], n);
 		free(sum[w].first.at);

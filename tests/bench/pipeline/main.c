@@ -477,5 +477,5 @@ int main(int argc, char **argv) {
 			sections[k].run();
 	}
 	bench_summary(&run.b);
-	return json && *json ? bench_write_json(&run.b, json, cpu) : 0;
+	return json && *json ? bench_write_json(&run.b, "pipeline", json, cpu) : 0;
 }
