@@ -3,6 +3,7 @@
 # begins with a folder of the source, a file's name in backquotes in the README.md of its folder, or the target of a link; a
 # function is a word in backquotes that ends in (); a test is check_*, fuzz_* or *.sh, with or without a case of it behind.
 # So does every file that a comment in C names: a word that ends in .c or .h and is not in <>, with or without folders before it.
+# Each kind of problem that a daemon reports stands in caravan.1, for programs, and in a test.
 cd "$top_srcdir" || exit 99
 code='cli common daemon kernels proto shard'
 folders=$(echo $code contrib demo doc tests | tr ' ' '|')
@@ -42,6 +43,15 @@ no_function() {
 	done
 }
 
+kinds() { # of the problems in a folder
+	find "$1" -name '*.c' -exec grep -hoE '((\.|->)kind = |report_problem\(o, (m->up \? )?)"[a-z-]+"( : "[a-z-]+")?' {} + | grep -oE '"[a-z-]+"' | tr -d '"'
+}
+no_kind() {
+	sort -u | while read -r kind; do
+		grep -q "^$(echo "$kind" | sed 's/-/\\\\-/g') " doc/man/caravan.1 && grep -rqF "$kind" tests/unit tests/system || echo "$kind"
+	done
+}
+
 # check LEAST WHAT DOCUMENT: it names at least LEAST of WHAT, and all exist
 check() {
 	n=$((n + 1))
@@ -74,6 +84,7 @@ check 1 paths doc/security.md
 check 6 paths doc/tokenizers.md
 check 1 tests doc/tokenizers.md
 check 12 tests doc/security.md
+check 20 kinds daemon
 check 4 comments cli
 check 2 comments common
 check 30 comments daemon

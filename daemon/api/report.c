@@ -9,7 +9,7 @@
 #include <string.h>
 #include <time.h>
 
-#define COPIES_S 300         /* missing copies are a problem only after this time */
+#define COPIES_S 300 /* missing copies are a problem only after this time */
 
 /* A report that is being collected. */
 struct report_out {
@@ -117,8 +117,10 @@ static void report_fill_node(const struct report_out *o, const struct member *m)
 	bool advised = strstr(reason, ": open the port") || strstr(reason, ": run caravan leave");
 	if (localtime_r(&from, &tm))
 		strftime(since, sizeof since, today ? " since %H:%M" : " since %Y-%m-%d %H:%M", &tm);
-	snprintf(advice, sizeof advice,
-	        "Start caravand there, or check its network; if it is gone for good: caravan expel %s",
+	snprintf(advice, sizeof advice, "%s; if it is gone for good: caravan expel %s",
+	        strstr(reason, "very busy")
+	                ? "Look at what its machine is busy with, or start caravand there again"
+	                : "Start caravand there, or check its network",
 	        m->name);
 	report_problem(o, m->up ? "node-unreachable" : "node-down", m->name, m->up || advised ? "" : advice,
 	        "%s %s %s%s%s%s.", m->name, *since ? "has been" : "is", m->up ? "up" : "down", since,
@@ -130,6 +132,7 @@ static void report_fill_node(const struct report_out *o, const struct member *m)
 static void report_fill_model(const struct report_out *o, const struct deploy_model *dm) {
 	char advice[WIRE_NAME_MAX + 128] = "";
 	const char *name = dm->plan->model;
+	struct health_problem p;
 	const Caravan__ModelState *s = report_model_state(o->members, dm->plan);
 	if (dm->phase == CARAVAN__MODEL_PHASE__UNAVAILABLE || dm->phase == CARAVAN__MODEL_PHASE__FAILED) {
 		bool tried = strstr(dm->reason, "; on the other nodes: ");
@@ -138,11 +141,8 @@ static void report_fill_model(const struct report_out *o, const struct deploy_mo
 		              : "It comes back automatically, on the nodes that are up if their disks have all of it.");
 		report_problem(o, "model-unavailable", name, advice, "%s is not available%s%s.", name,
 		        *dm->reason ? ": " : "", dm->reason);
-	} else if (dm->phase == CARAVAN__MODEL_PHASE__SERVING && s && s->copy_missing && *s->at_risk &&
-	           s->seconds > COPIES_S) {
-		report_problem(o, "single-copy", name,
-		        "Its copies are not complete; progress is shown below.",
-		        "%s is at risk until it is copied: %s.", name, s->at_risk);
+	} else if (dm->phase == CARAVAN__MODEL_PHASE__SERVING && s && health_single_copy(&p, s)) {
+		report_problem(o, p.kind, name, p.advice, "%s", p.what);
 	}
 }
 

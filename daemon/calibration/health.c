@@ -154,3 +154,13 @@ bool health_node_unused(
 	        "'caravan unload %s' and then 'caravan load %s' make a plan that has it.", model, model);
 	return true;
 }
+
+bool health_single_copy(struct health_problem *out, const Caravan__ModelState *model) {
+	*out = (struct health_problem){.kind = "single-copy"};
+	if (!model->copy_missing || !*model->at_risk || model->seconds <= HEALTH_COPIES_S)
+		return false;
+	snprintf(out->what, sizeof out->what, "%s is at risk until it is copied: %s.", model->name,
+	        model->at_risk);
+	snprintf(out->advice, sizeof out->advice, "Its copies are not complete; progress is shown below.");
+	return true;
+}

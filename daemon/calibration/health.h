@@ -9,6 +9,7 @@
 #define HEALTH_MEMORY_LEAST (512u << 20) /* less than this is too little */
 #define HEALTH_SWAPPED (64u << 20)       /* bytes */
 #define HEALTH_CLOCK_S 30.0
+#define HEALTH_COPIES_S 300.0 /* missing copies are a problem only after this time */
 
 /* A problem, as the report has it. */
 struct health_problem {
@@ -42,5 +43,8 @@ bool health_node_drags(struct health_problem *out, const char *model, const Cara
         const char *name, const char *nodes);
 bool health_node_unused(
         struct health_problem *out, const char *model, const Caravan__Alternative *a, const char *name);
+
+/* Whether the loss of one node would make a model unavailable although there was time to copy it. */
+bool health_single_copy(struct health_problem *out, const Caravan__ModelState *model);
 
 #endif

@@ -219,9 +219,13 @@ void link_drop(struct link *k, const char *why) {
 
 static void link_too_slow(void *arg) {
 	struct link *k = arg;
-	char why[80] = "no Welcome in time";
+	char why[160] = SOCKET_SILENT;
+	bool connected = false;
 	k->timer = NULL;
-	if (k->channels[0].state == CONNECTING && k->channels[1].state == CONNECTING)
+	for (int i = 0; i < 2; i++)
+		connected = connected || k->channels[i].state != CONNECTING ||
+		            (k->channels[i].connection && *connection_local(k->channels[i].connection));
+	if (!connected)
 		snprintf(why, sizeof why, "no answer within %.0f s: it is off, or a firewall is in between",
 		        (double)(loop_now_ns() - k->tried_ns) * 1e-9);
 	link_drop(k, why);

@@ -170,8 +170,11 @@ int socket_monitor_next(void *monitor, int *event, int *fd, char *text, size_t l
 			snprintf(text, len, "the handshake failed: not a node (protocol error %08x)", value);
 		break;
 	case ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL:
-		snprintf(text, len, "the connection ended during the handshake%s%s", value ? ": " : "",
-		        value ? zmq_strerror((int)value) : "");
+		if (value == EAGAIN) /* it took longer than SOCKET_CONNECT_MS */
+			snprintf(text, len, SOCKET_SILENT);
+		else
+			snprintf(text, len, "the connection ended during the handshake%s%s",
+			        value ? ": " : "", value ? zmq_strerror((int)value) : "");
 		break;
 	case ZMQ_EVENT_CONNECTED:
 		zmq_socket_local_address((int)value, text, len);

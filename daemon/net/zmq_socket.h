@@ -12,6 +12,9 @@
 #define SOCKET_CONNECT_MS 3000  /* for connecting and the CURVE handshake */
 #define SOCKET_DEAD_MS 5000     /* without acknowledgement of sent data: the connection is dead */
 #define SOCKET_NOT_CONNECTED "cannot connect" /* text of a monitor for ZMQ_EVENT_CLOSED */
+/* Connected, but no handshake. */
+#define SOCKET_SILENT \
+	"its machine accepts connections, but caravand there does not answer: stopped, or very busy"
 #define SOCKET_OTHER_KEY "the handshake failed: it was made for another key"
 
 /* What to bind to for --listen: an address, an interface's name and * as they are, another name as the address that it has

@@ -106,6 +106,12 @@ require cp "$dir/gamma/key" "$dir/gamma/roster" "$rates" "$dir/delta"
 require boot delta --name gamma
 says_both() { on "$1" status --json | json "any('the key of gamma is in use at 192.168.88.31 and 192.168.88.41' in n.get('reason', '') for n in j['nodes'])"; }
 for n in alpha gamma delta; do check "two machines with one key are named: on $n" wait_for 20 says_both $n; done
+twice() { # NODE KIND: as a problem, for programs and for people
+	asked "$1" "problems[kind=$2].what" | grep -q "the key of gamma is in use at 192.168.88.31 and 192.168.88.41: run caravan leave on the copy[.]$" &&
+		on "$1" status | tr -s ' \n' ' ' | grep -q "the key of gamma is in use at 192.168.88.31 and 192.168.88.41: run caravan leave on the copy[.]"
+}
+check "it is said of the node, which is up" wait_for 10 twice alpha node-unreachable
+check "and by the node itself" wait_for 10 twice gamma this-node
 check "and the first goes on" all_see 3 alpha beta gamma
 check "the copy ends" stop delta
 

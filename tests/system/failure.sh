@@ -43,7 +43,15 @@ told() { # first the verdict, then what is wrong and what to do, in 80 columns; 
 		sed -n '/^$/,$p' "$dir/told" | tr -s '\n ' '  ' | grep "^ gamma has been down since [0-9:]*: .*[.] Start caravand there, .*: caravan expel gamma .* node state"
 }
 check "first of all, and fails" told
-check "for programs it fails too" sh -c 'caravan status --json --control "$0/alpha/control.sock" >"$0/told.json"; test $? = 1 && grep -q "\"node-down\"" "$0/told.json"' "$dir"
+check "for programs it fails too" sh -c 'caravan status --json --control "$0/alpha/control.sock" >"$0/told.json"; test $? = 1 && query "problems[kind=node-down].subject" <"$0/told.json" | grep -qx gamma' "$dir"
+ended_there() { asked alpha 'problems[kind=node-down].what' | grep -q "nothing listens there"; }
+check "that nothing listens there" wait_for 10 ended_there
+lost_model() { # NAME: for programs and for people
+	caravan status --json --control "$dir/alpha/control.sock" | json "[p['what'] + ' ' + p['advice'] for p in j['problems'] if p['kind'] == 'model-unavailable' and p['subject'] == '$1'][0]" >"$dir/lost" &&
+		grep -q "^$1 is not available: node gamma has been down since [0-9:]*.* It \(comes back\|is retried\) automatically" "$dir/lost" &&
+		caravan status --control "$dir/alpha/control.sock" | tr -s ' \n' ' ' | grep -qF "$(tr -s ' ' <"$dir/lost")"
+}
+check "what that means for the model is said with it" wait_for 10 lost_model slow
 unhealthy() { on alpha status --json | json "j['healthy'] is False and j['models'][0]['state'] == 'unavailable' and 'gamma' in j['models'][0]['reason']"; }
 check "and what that means for the model" wait_for 5 unhealthy
 check "a new prompt is refused at once, with the reason" sh -c '
@@ -73,6 +81,30 @@ require node alpha
 check "the coordinator comes back, and its model" wait_for 30 serves gamma slow
 check "its model generates" sh -c 'test -n "$(caravan run --control "$0/gamma/control.sock" --temp 0 -n 5 "")"' "$dir"
 
+# ---- a node that becomes slow ------------------------------------------------------------------------------
+# stopped again and again, for longer than it runs in between
+hinder() { python3 -c 'import os, signal, sys, time
+pid, end = int(sys.argv[1]), time.time() + 60
+open(sys.argv[3], "w").close()
+try:
+    while time.time() < end and not os.path.exists(sys.argv[2]):
+        os.kill(pid, signal.SIGSTOP); time.sleep(0.03); os.kill(pid, signal.SIGCONT); time.sleep(0.0003)
+finally:
+    os.kill(pid, signal.SIGCONT)' "$(pid_of gamma)" "$dir/hindered" "$dir/hindering"; }
+slow_stage() { # for programs and for people
+	on alpha status --json | json "[p['what'] + ' ' + p['advice'] for p in j['problems'] if p['kind'] == 'slow-stage' and p['subject'] == 'gamma'][0]" >"$dir/slowed" &&
+		grep -Eq "^gamma is [0-9]+ times slower than usual: layers [0-9]+ to [0-9]+ of slow take [0-9.]+ m?s a token, usually [0-9.]+ m?s[.] Check whether gamma is busy" "$dir/slowed" &&
+		on alpha status | tr -s ' \n' ' ' | grep -qF "$(tr -s ' ' <"$dir/slowed")"
+}
+require on beta run --no-drafts --temp 0 -n 90 ""
+hinder &
+hinders=$!
+require wait_for 10 test -e "$dir/hindering"
+check "a node that is hindered goes on" on beta run --no-drafts --temp 0 -n 26 ""
+touch "$dir/hindered"
+wait $hinders
+check "status says that its stage is slow" wait_for 10 slow_stage
+
 # ---- a node that hangs -----------------------------------------------------------------------------------
 brief=$(expiring alpha)
 check "one more" generate beta
@@ -85,6 +117,13 @@ check "and its stream goes on where it was" wait_for 10 goes_on
 kill -STOP "$(pid_of gamma)"
 check "one that stays silent is noticed in time" ends_within 15 "$client"
 check "and named" grep -q gamma "$dir/beta.err"
+silent() { # it is told from one that has ended, for programs and for people
+	caravan status --json --control "$dir/alpha/control.sock" | json "[p['what'] + ' ' + p['advice'] for p in j['problems'] if p['kind'] == 'node-down' and p['subject'] == 'gamma'][0]" >"$dir/silent" &&
+		grep -Eq "^gamma has been down since [0-9:]+: .*machine ($1).* Look at what its machine is busy with, or start caravand there again; .*: caravan expel gamma$" "$dir/silent" &&
+		caravan status --control "$dir/alpha/control.sock" | tr -s ' \n' ' ' | grep -qF "$(tr -s ' ' <"$dir/silent")"
+}
+check "status says that it is silent" wait_for 10 silent "responds: very busy, or stopped|accepts connections"
+check "also after it was tried in vain" wait_for 10 silent "accepts connections, but caravand there does not answer: stopped, or very busy"
 kill -CONT "$(pid_of gamma)"
 check "when it speaks again it is up" wait_for 10 state_is alpha gamma up
 check "and the model is back" wait_for 20 serves alpha slow
@@ -110,6 +149,8 @@ check "expel delta" on beta expel delta
 check "everybody knows" wait_for 5 state_is gamma delta expelled
 rejoin() { ! on delta join "$(on alpha invite)" 2>"$dir/back"; }
 check "it cannot come back" rejoin
+told_expelled() { asked delta 'problems[kind=this-node].what' | grep -q "^this node was expelled from its cluster: caravan leave gives it a new key[.]$" && on delta status | grep -q "this node was expelled from its cluster: caravan leave"; }
+check "its own status says why" told_expelled
 check "it is alive, and alone" sh -c 'kill -0 "$0"' "$(pid_of delta)"
 check "no link of its was admitted after that" sh -c '! caravan status --control "$0/alpha/control.sock" --json | grep -q "\"delta\".*up"' "$dir"
 check "the log says why a key is refused, without end" sh -c '

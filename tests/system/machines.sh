@@ -78,13 +78,29 @@ echo 93000 >"$dir/thermal/thermal_zone0/temp"
 echo Processor >"$dir/thermal/cooling_device0/type"
 echo 0 >"$dir/thermal/cooling_device0/cur_state"
 sed 's/^MemAvailable:.*/MemAvailable:      90112 kB/' /proc/meminfo >"$dir/meminfo"
+# a Raspberry Pi's firmware, caravand's own share of the swap space, and a small disk
+mkdir -p "$dir/platform/soc/soc:firmware"
+echo 0 >"$dir/platform/soc/soc:firmware/get_throttled"
+echo "VmSwap:	  204800 kB" >"$dir/process"
+require mkdir -m 700 "$dir/attic" "$dir/attic/store"
+require cp "$rates" "$dir/attic/rates"
 cat >"$dir/attic.sh" <<END
 #!/bin/sh
-exec unshare -m sh -c 'mount --bind "\$0/thermal" /sys/class/thermal && mount --bind "\$0/meminfo" /proc/meminfo && exec "\$@"' "$dir" "\$@"
+exec unshare -m sh -c 'mount --bind "\$0/thermal" /sys/class/thermal && mount --bind "\$0/meminfo" /proc/meminfo &&
+	mount --bind "\$0/platform" /sys/devices/platform && mount --bind "\$0/process" /proc/\$\$/status &&
+	mount -t tmpfs -o size=60m,mode=700 none "\$0/attic/store" && exec "\$@"' "$dir" "\$@"
 END
+# and an older version of the program: the same, with another number in it.  Its end stays, which linkers let other texts share
+version=$(asked kitchen 'nodes[self=true].version')
+older=$(echo "$version" | sed 's/^../00/')
+require python3 -c 'import sys
+was, to, version, older = sys.argv[1:]
+open(to, "wb").write(open(was, "rb").read().replace(version.encode() + b"\0", older.encode() + b"\0"))' \
+	"$(command -v caravand)" "$dir/caravand-old" "$version" "$older"
+chmod +x "$dir/caravand-old"
 chmod +x "$dir/attic.sh"
 if "$dir/attic.sh" true 2>/dev/null; then
-	attic_daemon() { with "$dir/attic.sh caravand" node attic; }
+	attic_daemon() { with "$dir/attic.sh $dir/caravand-old" node attic; }
 	require attic_daemon
 	require on attic join "$(on kitchen invite)"
 	require wait_for 15 all_up kitchen 4
@@ -96,6 +112,13 @@ if "$dir/attic.sh" true 2>/dev/null; then
 	echo 2 >"$dir/thermal/cooling_device0/cur_state"
 	check "one that heat slows down is told" wait_for 15 tells attic hot "The processor of attic is slowed down by heat at 93 degrees Celsius"
 	echo 0 >"$dir/thermal/cooling_device0/cur_state"
+	check "so is one whose daemon is in the swap space" tells attic swapped "^200 MiB of caravand's memory on attic is in the swap space. Close other programs there"
+	check "and one whose disk is full" tells attic disk-full "^attic has no disk space left for more weights. Delete a model that is not needed with caravan rm"
+	check "and one with an older version" tells attic old-version "^attic runs Caravan $older, and [a-z]* runs $version. Install the same version"
+	check "but no other" silent study old-version
+	check "a power supply that is good is not" silent attic weak-power
+	echo 50005 >"$dir/platform/soc/soc:firmware/get_throttled"
+	check "one that is weak is" wait_for 15 tells attic weak-power "^The processor of attic is slowed down because its power supply is too weak. Use the power supply"
 	check "a cluster with such problems is healthy all the same" on kitchen status
 else
 	skip "a machine that is hot and short of memory" "mounts need root"

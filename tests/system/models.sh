@@ -58,4 +58,6 @@ check "before a byte was hashed, and leaves nothing" empty
 check "plan says so" sh -c '! caravan plan --control "$0/tiny/control.sock" --json "$1" >"$0/j" 2>"$0/err2" && grep -q "disk space is needed" "$0/err2"' "$dir" "$demo"
 check "to programs too" sh -c 'python3 -c "import json, sys; j = json.load(sys.stdin); sys.exit(not (not j[\"fits\"] and j[\"missing_disk_bytes\"] > 1000000))" <"$0/j"' "$dir"
 check "and status that the disk is full" sh -c 'caravan status --control "$0/tiny/control.sock" >"$0/text"; grep -q "tiny has no room for more weights within its --cache" "$0/text"' "$dir"
+full() { asked tiny 'problems[kind=disk-full].what' | grep -q "^tiny has no room for more weights within its --cache[.]$"; }
+check "for programs too" full
 finish

@@ -154,6 +154,24 @@ START_TEST(other_nodes) {
 }
 END_TEST
 
+START_TEST(single_copies) {
+	Caravan__ModelState m = CARAVAN__MODEL_STATE__INIT;
+	m.name = wire_string("m");
+	m.at_risk = wire_string("only on b: layers 0-1");
+	m.copy_missing = 1;
+	m.seconds = HEALTH_COPIES_S;
+	ck_assert(!health_single_copy(&p, &m)); /* they are being made */
+	m.seconds++;
+	told(health_single_copy(&p, &m), "single-copy",
+	        "m is at risk until it is copied: only on b: layers 0-1.");
+	m.copy_missing = 0; /* no more was asked for */
+	ck_assert(!health_single_copy(&p, &m));
+	m.copy_missing = 1;
+	m.at_risk = wire_string("");
+	ck_assert(!health_single_copy(&p, &m));
+}
+END_TEST
+
 static Suite *suite(void) {
 	Suite *s = suite_create("health");
 	TCase *c = tcase_create("health");
@@ -166,6 +184,7 @@ static Suite *suite(void) {
 	tcase_add_test(c, clocks);
 	tcase_add_test(c, fewer_nodes);
 	tcase_add_test(c, other_nodes);
+	tcase_add_test(c, single_copies);
 	suite_add_tcase(s, c);
 	return s;
 }

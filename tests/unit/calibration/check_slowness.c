@@ -98,6 +98,7 @@ START_TEST(figures_of_a_busy_machine_are_told) {
 	node.disturbed = true;
 	node.lost = 0.42;
 	ck_assert(slowness_calibration(&s, &node, "kitchen"));
+	ck_assert_str_eq(s.kind, "measured-busy");
 	ck_assert_ptr_nonnull(
 	        strstr(s.what, "kitchen was measured while other programs used 42% of its processors"));
 	ck_assert_ptr_nonnull(strstr(s.advice, "caravan measure kitchen"));
