@@ -112,8 +112,8 @@ static void drawing_legend(const struct drawing *d) {
 		x += i ? 78 : 180;
 	}
 	if (d->r->predicted > 0 || d->r->predicted_prompt > 0) {
-		svg_line(d->to, x, 101, x + 18, 101, "axis predicted");
-		svg_text(d->to, x + 24, 105, "", "predicted, of one stream");
+		svg_line(d->to, WIDTH - LEFT - 186, 56, WIDTH - LEFT - 166, 56, "axis predicted");
+		svg_text(d->to, WIDTH - LEFT, 60, "end", "predicted, of one stream");
 	}
 }
 
