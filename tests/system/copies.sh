@@ -8,12 +8,9 @@ holds() { python3 -c 'import json, sys; j = json.load(open(sys.argv[1])); r = ev
 copied() { # NODE MODEL: all copies are there, as that node knows
 	asked "$1" "models[name=$2].copies.complete" = true
 }
-moved() { # NODE: content that it has sent and received, since it started
-	on "$1" status --json >"$dir/moved"
-	json "'{content_sent_bytes} {content_received_bytes}'.format(**[n for n in j['nodes'] if n['self']][0])" <"$dir/moved"
-}
-sent() { moved "$1" | cut -d' ' -f1; }
-received() { moved "$1" | cut -d' ' -f2; }
+# content that a node has sent, and received, since it started
+sent() { asked "$1" 'nodes[self=true].content_sent_bytes'; }
+received() { asked "$1" 'nodes[self=true].content_received_bytes'; }
 tensors() { (cd "$dir/$1/store/tensors" && ls); }
 on_disks() { # COUNT NODE...: every tensor that any of them has is on so many disks
 	count=$1
