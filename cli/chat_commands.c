@@ -217,10 +217,13 @@ static void chat_show(struct chat *c, const char *argument) {
 	const char *system = conversation_system(&c->conversation);
 	(void)argument;
 	printf("  %-18s %s%s\n", "model", c->path ? c->named : c->model, c->path ? " (a file)" : "");
+	if (!c->path)
+		printf("  %-18s %s\n", c->nodes == 1 ? "node" : "nodes", c->where);
 	printf("  %-18s %s\n", "template", *c->template ? c->template : "the model's own");
 	printf("  %-18s %s\n", "conversation", chat_count(c));
 	if (c->tokens && c->context)
-		printf("  %-18s %u of %u tokens\n", "context", c->tokens, c->context);
+		printf("  %-18s %u of %u tokens, %.0f%%\n", "context", c->tokens, c->context,
+		        100.0 * c->tokens / c->context);
 	else if (c->context)
 		printf("  %-18s %u tokens\n", "context", c->context);
 	printf("  %-18s ", "system");
@@ -246,7 +249,7 @@ static const struct chat_entry {
         {"system", "/system TEXT", "sets the system prompt (none: removes it)", chat_system},
         {"model", "/model NAME", "goes on with another model, or a file; alone: lists", chat_model},
         {"set", "/set NAME VALUE", "such as temperature 0.2; alone: shows all settings", chat_set},
-        {"show", "/show", "the model, the system prompt, the settings", chat_show},
+        {"show", "/show", "the model, its nodes, the context, the settings", chat_show},
         {"save", "/save FILE", "writes the conversation as JSON", chat_save},
         {"load", "/load FILE", "goes on with a saved one", chat_load},
         {"quit", "/quit", "leaves, as Ctrl-D does", chat_quit},

@@ -16,6 +16,7 @@ struct chat {
 	char *chosen; /* owned; what /model named, or NULL */
 	bool path;    /* it is a file, in a daemon of its own */
 	uint32_t context, nodes;
+	char where[1024];     /* its nodes with their layers; cut */
 	struct client client; /* fd -1: not connected */
 	/* what is asked for */
 	struct conversation conversation;

@@ -209,6 +209,17 @@ static const Caravan__ReportModel *chat_find_model(const struct report *r, const
 	return NULL;
 }
 
+/* "desk (layers 0-39), pi (layers 40-79)" */
+static void chat_describe_nodes(struct chat *c, const struct report *r, const Caravan__Plan *plan) {
+	size_t at = 0;
+	*c->where = '\0';
+	for (size_t i = 0; i < plan->n_stages && at < sizeof c->where; i++) {
+		const Caravan__Stage *s = plan->stages[i];
+		at += (size_t)snprintf(c->where + at, sizeof c->where - at, "%s%s (layers %u-%u)",
+		        i ? ", " : "", report_node_name(r, s->node), s->first, s->last - 1);
+	}
+}
+
 static int chat_describe(struct chat *c, const char *name) {
 	struct report r;
 	if (report_fetch_from(&r, &c->client) != 0)
@@ -222,6 +233,7 @@ static int chat_describe(struct chat *c, const char *name) {
 		snprintf(c->model, sizeof c->model, "%s", m->plan->model);
 		c->context = m->plan->context;
 		c->nodes = (uint32_t)m->plan->n_stages;
+		chat_describe_nodes(c, &r, m->plan);
 	}
 	report_clear(&r);
 	return rc;

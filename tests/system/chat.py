@@ -305,6 +305,8 @@ def interrupted():
     c.type(b"\x03")
     c.until(b"stopped: ")
     c.prompt()
+    said = c.say("/show")
+    case("/show says where the model is, and how full its context", re.search(r"  node +alone \(layers 0-[0-9]+\)\n", said) and re.search(r"  context +[0-9]+ of [0-9]+ tokens, [0-9]+%\n", said), said)
     case("and the program goes on", c.leave() == 0)
 
 
