@@ -26,8 +26,8 @@ static const struct option longs[] = {
 static const char help[] =
         "Prints whether the cluster is healthy, then any problems and what to do about\n"
         "them, what is served and how fast, and the nodes with their machines and layers.\n"
-        "Exit status 0 only when the cluster is healthy: every node is up, and every model\n"
-        "serves or is being loaded.\n"
+        "Exit status 0 only when the cluster is healthy: every node is up, and every\n"
+        "model serves or is being loaded.\n"
         "\n"
         "  --watch                print it every second, until Ctrl-C\n"
         "  --json                 print the same facts as JSON\n";
