@@ -70,6 +70,8 @@ for i in 1 2 3; do
 done
 check "streams appear in a table" shows "^ [0-9]+ +slow +generating +[0-9]+ s +[0-9]+/[0-9]+ +[0-9]+/8[0-9]+ +[1-9][0-9.]* +gamma"
 check "one that waits has its place" shows "^ [0-9]+ +slow +queued, 1 .* gamma"
+plain() { timeout 10 caravan top --plain --control "$dir/beta/control.sock" | grep -qE "^ [0-9]+ +slow +generating .* gamma"; }
+check "and among lines of text" wait_for 10 plain
 key Tab
 key s
 check "they are sorted by throughput" shows "^ stream .*tokens/s v"

@@ -75,6 +75,9 @@ START_TEST(a_prompt_through_all_stages) {
 	const struct serving_spec *shape = &shapes[_i % SHAPES];
 	serving_begin(4, 4, (uint64_t)(_i / SHAPES));
 	serving_load(shape);
+	/* its figures are sent before it is announced, by who has them */
+	for (unsigned node = 0; node < 4; node++)
+		ck_assert_uint_eq(serving[node].heartbeats, node == shape->coordinator);
 	for (unsigned node = 0; node < 4; node++)
 		client_ask(
 		        &c[node], &(struct ask){.node = node, .prompt = "a house in the hills", .limit = 40});

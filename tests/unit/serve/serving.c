@@ -70,7 +70,7 @@ int members_on_change(struct members *m, members_change_fn *fn, void *arg) {
 }
 
 void members_heartbeat(struct members *m) {
-	(void)m; /* states of nodes are not sent here */
+	m->node->heartbeats++; /* states of nodes are not sent here */
 }
 
 const struct deploy_model *deploy_find(const struct deploy *d, const char *name, char *err, size_t errlen) {
@@ -354,6 +354,9 @@ static void open_model(struct model *m) {
 		ck_assert_msg(d->hooks.model_open(d->hooks.arg, &d->model[m - models],
 		                      compute_slice(m->manifest, 0, 0), err, sizeof err) == 0,
 		        "%s", err);
+	for (unsigned i = 0; i < running; i++)
+		if ((d = serving[i].deploy))
+			d->hooks.changed(d->hooks.arg, &d->model[m - models]);
 }
 
 void serving_load(const struct serving_spec *s) {

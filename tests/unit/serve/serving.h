@@ -42,6 +42,7 @@ struct serving_node {
 	struct serve *serve;   /* NULL: it is bare */
 	struct received **got; /* each stays where it is */
 	size_t ngot;
+	unsigned heartbeats;  /* that its serve has asked for */
 	unsigned unavailable; /* times that its serve said so of a model */
 	char reason[WIRE_TEXT_MAX + 1];
 };
