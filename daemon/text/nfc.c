@@ -152,6 +152,8 @@ static void nfc_put_together(struct nfc_work *w) {
 }
 
 static int nfc_append(struct nfc_work *w, const char *s, size_t len) {
+	if (len == 0)
+		return 0;
 	if (w->cap - w->len < len) {
 		size_t cap = 2 * w->cap + len;
 		char *out = realloc(w->out, cap);
