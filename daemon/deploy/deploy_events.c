@@ -86,10 +86,27 @@ void load_say_started(const struct load *l) {
 		        "model %s is being loaded from %s", l->name, file ? file + 1 : l->file);
 }
 
+/* Attempts go on for as long as nodes are away: only the first is an event, so that the others do not displace what else
+ * happened. */
+static struct journal *events_journal_of_try(const struct load *l, const struct model *m) {
+	return m && m->tries ? NULL : members_journal(l->d->c.members);
+}
+
 void load_say_failed(const struct load *l) {
-	deploy_say(l->d, l->revival ? EVENT_RECOVERY_FAILED : EVENT_LOAD_FAILED, LOG_LINE_WARN, l->name,
+	const struct journal_event e = {.kind = l->revival ? EVENT_RECOVERY_FAILED : EVENT_LOAD_FAILED,
+	        .level = LOG_LINE_WARN,
+	        .model = l->name};
+	journal_say(l->revival ? events_journal_of_try(l, l->m) : members_journal(l->d->c.members), &e,
 	        l->revival ? "model %s cannot be brought back now: %s" : "model %s was not loaded: %s",
 	        l->name, l->error);
+}
+
+void load_say_recovery(const struct load *l, const struct model *m, const char *how) {
+	const struct journal_event e = {
+	        .kind = model_ours(m) ? EVENT_RECOVERY_STARTED : EVENT_MODEL_TAKEN_OVER,
+	        .level = LOG_LINE_INFO,
+	        .model = l->name};
+	journal_say(events_journal_of_try(l, m), &e, "model %s: %s", l->name, how);
 }
 
 void load_say_plan(const struct load *l) {

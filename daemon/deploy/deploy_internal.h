@@ -127,6 +127,7 @@ struct deploy {
 	struct store_space disk_space; /* of the store, updated periodically */
 	uint64_t disk_space_ns;
 	bool disk_space_pending;
+	bool disk_full;                    /* said as an event */
 	bool comparing;                    /* compare.c: a search is under way, */
 	uint64_t compare_ns;               /* and none begins before this */
 	LIST_HEAD(, listing) listings;     /* catalog_gather.c */

@@ -21,9 +21,11 @@ static void disk_space_run(void *arg) {
 }
 
 static void disk_space_take(struct deploy *d, const struct store_space *now) {
-	bool full = now->free < DEPLOY_DISK_LOW, was = d->disk_space.free < DEPLOY_DISK_LOW;
+	bool was = d->disk_full;
 	d->disk_space = *now;
-	if (full && !was)
+	/* not again and again when it is about full */
+	d->disk_full = now->free < (was ? 2 : 1) * (uint64_t)DEPLOY_DISK_LOW;
+	if (d->disk_full && !was)
 		deploy_say(d, EVENT_DISK_FULL, LOG_LINE_WARN, NULL, "%s has no space left for more weights",
 		        members_self(d->c.members)->name);
 }

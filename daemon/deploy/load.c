@@ -544,8 +544,7 @@ int load_revive(struct model *m) {
 		load_release(l);
 		return -ENOMEM;
 	}
-	deploy_say(l->d, EVENT_RECOVERY_STARTED, LOG_LINE_INFO, l->name,
-	        "model %s: its nodes are up, bringing it back", l->name);
+	load_say_recovery(l, m, "its nodes are up, bringing it back");
 	l->m = model_ref(m);
 	m->load = l;
 	l->state = LOAD_NUMBERING;
@@ -572,6 +571,7 @@ static int load_name_chosen(struct load *l, const Caravan__Plan *p) {
 
 /* A load by name with the settings of the old plan; if it fails, the model goes on waiting. */
 int load_replan(struct model *m) {
+	char how[sizeof m->loss + 64];
 	struct load *l = load_create(m->d, m->plan->model);
 	if (!l)
 		return -ENOMEM;
@@ -585,9 +585,9 @@ int load_replan(struct model *m) {
 		load_release(l);
 		return rc;
 	}
-	deploy_say(l->d, model_ours(m) ? EVENT_RECOVERY_STARTED : EVENT_MODEL_TAKEN_OVER, LOG_LINE_INFO,
-	        l->name, "model %s: %s: %s", l->name, m->loss,
+	snprintf(how, sizeof how, "%s: %s", m->loss,
 	        model_ours(m) ? "making a plan with the nodes that are up" : "this node takes it over");
+	load_say_recovery(l, m, how);
 	l->m = model_ref(m);
 	m->load = l;
 	return 0;

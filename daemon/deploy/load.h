@@ -131,6 +131,7 @@ void load_report(struct load *l, const char *what, const char *node, uint64_t do
 
 /* deploy_events.c: events. */
 void load_say_started(const struct load *l);
+void load_say_recovery(const struct load *l, const struct model *m, const char *how);
 void load_say_plan(const struct load *l);
 void load_say_served(const struct load *l);
 void load_say_failed(const struct load *l);

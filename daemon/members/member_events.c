@@ -31,7 +31,7 @@ static void member_say_back(struct members *m, const struct member *who) {
 }
 
 void member_say_change(struct members *m, const struct member *who, enum member_change change) {
-	if (change == MEMBER_DOWN && !who->expelled)
+	if (change == MEMBER_DOWN && !who->expelled && !members_own(m)->expelled)
 		member_say_lost(m, who);
 	else if (change == MEMBER_UP)
 		member_say_back(m, who);

@@ -100,8 +100,11 @@ void nodes_start(int i) {
 	struct node *n = &nodes[i];
 	char err[400] = "", path[200];
 	ck_assert_int_eq(keys_load(&n->keys, n->dir, err, sizeof err), 0);
+	const struct journal_config jc = {.loop = loop, .state_dir = n->dir};
+	ck_assert_msg(journal_create(&n->journal, &jc, err, sizeof err) == 0, "%s", err);
 	struct members_config c = {.loop = loop,
 	        .state_dir = n->dir,
+	        .journal = n->journal,
 	        .keys = &n->keys,
 	        .name = n->name,
 	        .listen = "tcp://127.0.0.1:*",
@@ -122,6 +125,7 @@ void nodes_stop(int i) {
 		nodes_loader_gone(n);
 	members_destroy(n->members);
 	store_close(n->store);
+	journal_destroy(n->journal);
 	while (n->n_stages)
 		serves_no_more(n, 0);
 	n->members = NULL;

@@ -17,6 +17,7 @@ struct node {
 	char dir[160]; /* state, with the store in it */
 	struct keys keys;
 	struct members *members; /* NULL: it does not run */
+	struct journal *journal;
 	struct executor *executor;
 	struct store *store;
 	void *more;            /* the test's */

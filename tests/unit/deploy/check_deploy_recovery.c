@@ -181,6 +181,45 @@ START_TEST(unloaded_while_a_node_was_away) {
 }
 END_TEST
 
+/* The kinds of a node's events about m from its last loss on, separated by blanks; recovered: the last that tells of its
+ * return. */
+static const char *happened(int i, const Caravan__Event **recovered) {
+	static char kinds[1000];
+	const Caravan__Event *e;
+	kinds[0] = 0;
+	for (size_t k = 0; (e = journal_at(nodes[i].journal, k)); k++) {
+		if (strcmp(e->model, "m") != 0 || strcmp(e->kind, "copies-complete") == 0)
+			continue;
+		if (strcmp(e->kind, "model-unavailable") == 0)
+			kinds[0] = 0;
+		if (strcmp(e->kind, "model-recovered") == 0)
+			*recovered = e;
+		snprintf(kinds + strlen(kinds), sizeof kinds - strlen(kinds), "%s%s", *kinds ? " " : "",
+		        e->kind);
+	}
+	return kinds;
+}
+
+static bool told_of_its_return(void *arg) {
+	const Caravan__Event *recovered;
+	const char *kinds = happened(*(int *)arg, &recovered), *last = strrchr(kinds, ' ');
+	return last && strcmp(last, " model-recovered") == 0;
+}
+
+/* Every part of a recovery is there, in order, and they are the whole. */
+static void check_parts(const Caravan__Event *e, double waited_at_least) {
+	static const char *const names[] = {"noticed", "waited", "planned", "weights", "announced"};
+	double sum = 0;
+	size_t at = 0;
+	for (size_t i = 0; i < e->n_parts; i++) {
+		at += at < 5 && strcmp(e->parts[i]->name, names[at]) == 0;
+		sum += e->parts[i]->seconds;
+	}
+	ck_assert_uint_eq(at, 5);
+	ck_assert(sum <= e->seconds * 1.000001 && sum >= e->seconds * 0.999999);
+	ck_assert(e->parts[1]->seconds >= waited_at_least);
+}
+
 START_TEST(the_others_go_on_without_a_node) {
 	const char *path = nodes_model("m.gguf", KERN_Q4_0, 6, 1);
 	struct deploys_outcome o;
@@ -194,6 +233,11 @@ START_TEST(the_others_go_on_without_a_node) {
 	struct epoch_after e = {0, epoch}, f = {2, epoch};
 	ck_assert(nodes_wait(serves_after, &e, 60000));
 	ck_assert(nodes_wait(serves_after, &f, 20000));
+	const Caravan__Event *recovered = NULL;
+	ck_assert(nodes_wait(told_of_its_return, &ada, 20000));
+	ck_assert_str_eq(
+	        happened(0, &recovered), "model-unavailable recovery-started plan-changed model-recovered");
+	check_parts(recovered, 0.5);
 	const Caravan__Plan *plan = deploys_model(0, "m")->plan;
 	for (size_t i = 0; i < plan->n_stages; i++)
 		ck_assert_int_ne(memcmp(plan->stages[i]->node.data, nodes[1].keys.public.b, 32), 0);
@@ -247,6 +291,12 @@ START_TEST(what_is_missing_is_said_until_it_is_back) {
 	deploys_start(1);
 	struct epoch_after e = {0, epoch};
 	ck_assert(nodes_wait(serves_after, &e, 30000));
+	const Caravan__Event *recovered = NULL;
+	int ada = 0;
+	ck_assert(nodes_wait(told_of_its_return, &ada, 20000));
+	ck_assert_str_eq(happened(0, &recovered),
+	        "model-unavailable recovery-started recovery-failed recovery-started model-recovered");
+	check_parts(recovered, 0.5);
 }
 END_TEST
 
