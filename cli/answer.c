@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #define SILENCE_MS (1000 * WAITING_SILENT_S)
@@ -29,9 +30,24 @@ bool answer_may_dim(int fd) {
 struct watch {
 	struct client *client;
 	const char *model;
-	bool begun; /* some text has come */
-	bool note;  /* what is said is of silence */
+	bool begun;           /* some text has come */
+	bool note;            /* what is said is of silence */
+	double last, longest; /* when text came last, and the longest wait for it after the first; seconds */
 };
+
+static double watch_now(void) {
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void watch_text(struct watch *w) {
+	double now = watch_now();
+	if (w->begun && now - w->last > w->longest)
+		w->longest = now - w->last;
+	w->last = now;
+	w->begun = true;
+}
 
 /* A place in the queue. */
 static void watch_say_place(const Caravan__Queued *q) {
@@ -58,13 +74,16 @@ static bool watch_trouble(const struct watch *w, char *out, size_t size) {
 	return found;
 }
 
-/* A place in the queue or the part of a prompt that is computed stays, unless there is a reason to wait longer. */
+/* Without a reason to wait longer, a place in the queue or the part of a prompt that is computed stays, and an answer that comes slowly
+ * may be as slow as it is. */
 static void watch_on_silence(void *arg) {
 	struct watch *w = arg;
 	char why[300], text[320];
 	if (watch_trouble(w, why, sizeof why))
 		snprintf(text, sizeof text, "waiting: %s", why);
 	else if (progress_standing() && !w->note)
+		return;
+	else if (w->begun && watch_now() - w->last < 2 * w->longest)
 		return;
 	else
 		snprintf(text, sizeof text, "waiting for the %s word", w->begun ? "next" : "first");
@@ -103,7 +122,7 @@ static bool answer_take(struct answer_end *end, struct watch *w, const Caravan__
 	case CARAVAN__ENVELOPE__BODY_CTL_TEXT:
 		end->left = text(arg, env->ctl_text->reasoning, payload, len);
 		end->outcome = ANSWER_LEFT;
-		w->begun = true;
+		watch_text(w);
 		return end->left != 0;
 	case CARAVAN__ENVELOPE__BODY_CTL_END:
 		answer_ended(end, env->ctl_end->finished);
