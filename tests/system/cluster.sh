@@ -65,6 +65,7 @@ check "steps carried rows of several of them" wait_for 3 shared_step
 
 # ---- measured --------------------------------------------------------------------------------------------
 began=$(date -u +%FT%TZ)
+printf "%65536s" "a long file" >"$dir/bench.svg"
 on gamma bench --json --prompt 40,200 --streams 5 --generate 24 --runs 2 --svg "$dir/bench.svg" >"$dir/bench"
 bench_has() { json "$1" <"$dir/bench"; }
 check "bench has a result for each length of prompts" bench_has "[(r['prompt'], r['streams']) for r in j['results']] == [(40, 5), (200, 5)]"
@@ -82,9 +83,9 @@ d = x.parse(sys.argv[1])
 t = [e.firstChild.data for e in d.getElementsByTagName("text")]
 sys.exit(not (d.documentElement.tagName == "svg" and len(d.getElementsByTagName("circle")) == 4 and {"3 nodes: alpha, beta, gamma", "beta", sys.argv[2]} <= set(t)))' "$dir/bench.svg" "$1"
 }
-check "its picture has a dot for each rate, and the nodes" drawn "prompts of 40 tokens"
+check "its picture has a dot for each rate, and the nodes, and nothing of what was there" drawn "prompts of 40 tokens"
 on beta bench --prompt 8 --generate 4 --streams 2,20 --runs 1 --svg "$dir/bench.svg" >"$dir/bench.table"
-check "a smaller picture takes the place of it" drawn "Decode, prompts of 8 tokens, 20 streams"
+check "another picture takes the place of it" drawn "Decode, prompts of 8 tokens, 20 streams"
 check "it prints a table of 80 columns" sh -c 'test "$(wc -L <"$0")" -le 80 && grep -Eq "^  8 +2 +[0-9.]+ ms +[0-9]" "$0" && grep -Eq "^  8 +20 +[0-9.]+ ms +[0-9]" "$0" && test "$(grep -c "embedding, output .*%" "$0")" = 4' "$dir/bench.table"
 refused() { # PATTERN COMMAND...
 	pattern=$1
