@@ -64,8 +64,10 @@ struct node {
 static void node_on_signal(evutil_socket_t sig, short what, void *arg) {
 	struct node *n = arg;
 	(void)what;
-	journal_say(n->journal, &(struct journal_event){.kind = EVENT_NODE_STOPPED, .level = LOG_LINE_INFO},
-	        "this node ends on %s", sig == SIGTERM ? "SIGTERM" : "SIGINT");
+	const char *name = members_self(n->members)->name;
+	journal_say(n->journal,
+	        &(struct journal_event){.kind = EVENT_NODE_STOPPED, .level = LOG_LINE_INFO, .node = name},
+	        "node %s ends on %s", name, sig == SIGTERM ? "SIGTERM" : "SIGINT");
 	loop_stop(n->loop);
 }
 
