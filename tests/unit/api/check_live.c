@@ -307,6 +307,12 @@ START_TEST(too_many) {
 	unsigned before = collected;
 	sim_for(10000);
 	ck_assert_uint_eq(collected, before);
+	/* and for those who come again as often as for the first ones */
+	w[0].reports = 0;
+	watch(&w[0]);
+	sim_for(4 * LIVE_MS + 10);
+	ck_assert_uint_eq(collected, before + 5);
+	leave(&w[0]);
 	end();
 }
 END_TEST
