@@ -30,19 +30,18 @@ static const struct option longs[] = {{"follow", no_argument, NULL, 'f'},
         {"node", required_argument, NULL, OPT_NODE}, {"model", required_argument, NULL, OPT_MODEL},
         ARGS_COMMON};
 
-static const char help[] =
-        "Shows what happened in the cluster, the latest last: nodes that joined, were\n"
-        "lost and came back, loads, plans, and recoveries with what each part of them\n"
-        "took.  Times are local.  What several nodes saw is one event.\n"
-        "\n"
-        "  -f, --follow           go on with new events, until Ctrl-C\n"
-        "  -n N                   only the latest N; 0: all that the nodes keep (100, or\n"
-        "                         0 with --since)\n"
-        "  --since DURATION       only those of the last DURATION, such as 90s, 15m, 2h\n"
-        "                         or 1d\n"
-        "  --node NODE            only what this node noted, or what is about it\n"
-        "  --model MODEL          only what is about this model\n"
-        "  --json                 print a JSON object a line\n";
+static const char help[] = "Shows what happened in the cluster, the latest last: nodes that joined, were\n"
+                           "lost and came back, loads, plans, and recoveries with what each part of them\n"
+                           "took.  Times are local.  What several nodes saw is one event.\n"
+                           "\n"
+                           "  -f, --follow           go on with new events, until Ctrl-C\n"
+                           "  -n N                   only the latest N; 0: all that the nodes keep (100, or\n"
+                           "                         0 with --since)\n"
+                           "  --since DURATION       only those of the last DURATION, such as 90s, 15m, 2h\n"
+                           "                         or 1d\n"
+                           "  --node NODE            only what this node noted, or what is about it\n"
+                           "  --model MODEL          only what is about this model\n"
+                           "  --json                 print a JSON object a line\n";
 
 struct events {
 	bool json, colour;

@@ -128,10 +128,15 @@ static bool names_equal(const char *wanted, const char *name) {
 	return !wanted || !*wanted || strcmp(wanted, name) == 0;
 }
 
+/* Whether the event at k can be folded into the one at i, and so can those before it. */
+static bool merging_is_near(const struct merging *m, size_t i, size_t k) {
+	return k < m->n && m->at[k].time - m->at[i].time <= EVENT_MERGE_SECONDS;
+}
+
 /* Whether the event at i, and those folded into it, match. */
 static bool merging_matches(const struct merging *m, size_t i, const char *node, const char *model) {
 	bool found = names_equal(node, m->at[i].event->node);
-	for (size_t k = i; k < m->n && !found; k++)
+	for (size_t k = i; merging_is_near(m, i, k) && !found; k++)
 		found = m->at[k].into == i && names_equal(node, m->who[m->at[k].origin]->name);
 	return found && names_equal(model, m->at[i].event->model);
 }
@@ -143,7 +148,7 @@ static void merging_tell(const struct merging *m, size_t i, cluster_events_fn *f
 	e.time = m->at[i].time;
 	e.node = wire_string(m->who[m->at[i].origin]->name);
 	e.seen = seen;
-	for (size_t k = i; k < m->n && e.n_seen < WIRE_NODES_MAX; k++)
+	for (size_t k = i; merging_is_near(m, i, k) && e.n_seen < WIRE_NODES_MAX; k++)
 		if (m->at[k].into == i)
 			seen[e.n_seen++] = wire_string(m->who[m->at[k].origin]->name);
 	fn(arg, &e);
@@ -212,7 +217,7 @@ static void events_sweep_watches(struct cluster_events *c) {
 /* The lowest number of an event and what was folded into it: when it became known. */
 static uint64_t merging_first(const struct merging *m, size_t i) {
 	uint64_t first = m->at[i].number;
-	for (size_t k = i; k < m->n; k++)
+	for (size_t k = i; merging_is_near(m, i, k); k++)
 		if (m->at[k].into == i && m->at[k].number < first)
 			first = m->at[k].number;
 	return first;
