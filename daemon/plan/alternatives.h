@@ -7,9 +7,10 @@
 #define DAEMON_PLAN_ALTERNATIVES_H
 #include "daemon/plan/planner.h"
 
-#define ALTERNATIVES_GAIN 1.1   /* times faster for one stream, */
-#define ALTERNATIVES_LEAST 2e-3 /* and seconds less for a token: smaller gains are not worth it */
-#define ALTERNATIVES_TRIES 8    /* stages that are tried, the slowest by layer */
+#define ALTERNATIVES_GAIN 1.1 /* times faster for one stream, */
+#define ALTERNATIVES_LEAST \
+	10e-3 /* and seconds less for a token, since round trips of busy nodes vary: smaller gains are not said */
+#define ALTERNATIVES_TRIES 8 /* stages that are tried, the slowest by layer */
 
 struct alternatives_stage {
 	size_t node;

@@ -96,6 +96,17 @@ START_TEST(small_gains_are_not_said) {
 	stage[1].seconds = 1.25 * planner_layers_seconds(&in, 1, 11, 22);
 	find(3);
 	ck_assert(!found.without.found); /* 8% */
+	/* nodes with a model so small that a hop is a large part of a token: 9 ms are not said, 20 ms are */
+	for (int i = 0; i < 3; i++)
+		for (int t = 0; t < KERN_TYPES; t++)
+			node[i].bytes_per_second[t] = 20e12;
+	stage[1].seconds = 0;
+	node[2].hop = 9e-3;
+	find(3);
+	ck_assert(!found.without.found);
+	node[2].hop = 20e-3;
+	find(3);
+	ck_assert(found.without.found);
 }
 END_TEST
 
