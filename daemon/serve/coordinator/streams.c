@@ -1,7 +1,7 @@
 /* streams: the sequences of a model as they are now, for people who look.
  *
  * They are part of the coordinator's heartbeat and not fetched by those who look: then every node knows them at once, also of a
- * coordinator that has just failed, and looking costs nothing.  A heartbeat is larger only by what is running: about 70 bytes
+ * coordinator that has just failed, and looking costs nothing.  A heartbeat is larger only by what is running: about 60 bytes
  * for each sequence, which meanwhile costs a row of activations (several KiB) on the wire for each of its tokens.  Without
  * sequences it is as large as before.  Most that are listed: WIRE_STREAMS_MAX of a model, and as many as the caller of
  * coordinator_state allows; streams_total counts all.
