@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Draws doc/terminal.svg and doc/top.svg, the terminals in README.md, from the real programs: terminal_pictures.py BUILD-FOLDER.  Starts three
 daemons on this machine in tmux, and types what a user would."""
+import json
 import os
 import re
 import shutil
@@ -23,7 +24,7 @@ class Terminal:
 
     def __init__(self, folder, build, name, columns, lines):
         self.socket, self.columns, self.lines, self.name = os.path.join(folder, "tmux"), columns, lines, name
-        env = {"PATH": build + ":" + os.environ["PATH"], "HOME": folder, "LANG": "C.UTF-8", "TERM": "xterm-256color", "PS1": "$ ",
+        env = {"PATH": build + ":" + os.environ["PATH"], "HOME": folder, "LANG": "C.UTF-8", "TERM": "xterm-256color", "PS1": "$ ", "HISTFILE": "/dev/null",
                "CARAVAN_CONTROL": "kitchen/control.sock"}
         self.env = env
         self.tmux("-f", "/dev/null", "new-session", "-d", "-s", name, "-x", str(columns), "-y", str(lines), "-c", folder,
@@ -88,7 +89,17 @@ def write(name, frames, terminal, title):
     print("%s: %d screens, %d bytes" % (path, len(frames), os.path.getsize(path)))
 
 
-def record(t):
+def copied(build, folder):
+    """Waits until every part of the model is on two disks, as it is soon after a load."""
+    for _ in range(600):
+        p = subprocess.run([os.path.join(build, "caravan"), "status", "--json", "--control", os.path.join(folder, "kitchen", "control.sock")],
+                           stdout=subprocess.PIPE)
+        if all(m["copies"]["complete"] for m in json.loads(p.stdout)["models"]):
+            return
+        time.sleep(0.1)
+
+
+def record(t, build, folder):
     """From three machines to an answer."""
     t.until(lambda text: text.strip() == "$")
     t.frames = []
@@ -100,6 +111,8 @@ def record(t):
     t.pause(1.5)
     t.run('caravan run --temp 0.7 --seed 7 -n 150 ""')
     t.pause(2)
+    copied(build, folder)
+    t.last = time.monotonic()
     t.run("clear; caravan status | head -n 20")
     t.pause(1)
 
@@ -137,12 +150,12 @@ def main():
     if not shutil.which("tmux"):
         sys.exit("terminal_pictures: tmux is not here: install it (Debian's package tmux)")
     build = os.path.abspath(sys.argv[1])
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         shutil.copy(os.path.join(TOP, "demo", "stories.gguf"), folder)
         daemons, terminals = start(build, folder), []
         try:
             terminals.append(Terminal(folder, build, "record", 88, 26))
-            record(terminals[0])
+            record(terminals[0], build, folder)
             write("terminal.svg", terminals[0].frames, terminals[0], "three nodes, from the first invitation to an answer")
             terminals.append(Terminal(folder, build, "top", 88, 22))
             still(terminals[1], build, folder)
