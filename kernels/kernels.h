@@ -131,6 +131,8 @@ typedef int kern_rmsnorm_fn(float *y, const float *x, const float *w, size_t n, 
 /* Rotates `heads` heads of head_size floats in place, their first 2 * pairs elements; cs holds pairs (cos, sin) from
  * kern_rope_angles. */
 typedef void kern_rope_fn(float *x, size_t heads, size_t head_size, const float *cs, size_t pairs);
+/* The two ways of pairing elements: 2i with 2i + 1, and i with i + pairs. */
+enum kern_rope { KERN_ROPE_PAIRS, KERN_ROPE_HALVES, KERN_ROPES };
 /* y = silu(gate) * up; y may be either. */
 typedef void kern_swiglu_fn(float *y, const float *gate, const float *up, size_t n);
 /* y += x */
@@ -150,7 +152,7 @@ struct kern_ops {
 	kern_quantize_fn *quantize[KERN_FORMS];
 	kern_mul_fn *mul[KERN_TYPES];
 	kern_rmsnorm_fn *rmsnorm;
-	kern_rope_fn *rope;
+	kern_rope_fn *rope[KERN_ROPES];
 	kern_swiglu_fn *swiglu;
 	kern_add_fn *add;
 	kern_exp_sum_fn *exp_sum;

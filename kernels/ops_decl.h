@@ -9,7 +9,7 @@
 #define KERN_DECLARE_OPS(L) \
 	kern_quantize_fn L(quantize_f32), L(quantize_q8_32), L(quantize_q8_256); \
 	kern_rmsnorm_fn L(rmsnorm); \
-	kern_rope_fn L(rope); \
+	kern_rope_fn L(rope_pairs), L(rope_halves); \
 	kern_swiglu_fn L(swiglu); \
 	kern_add_fn L(add); \
 	kern_exp_sum_fn L(exp_sum); \
@@ -44,8 +44,9 @@
 		        [KERN_Q5_K] = QUANTS(mul_q5_k), \
 		        [KERN_Q6_K] = QUANTS(mul_q6_k), \
 		        [KERN_IQ4_XS] = QUANTS(mul_iq4_xs)}, \
-		.rmsnorm = OPS(rmsnorm), .rope = OPS(rope), .swiglu = OPS(swiglu), .add = OPS(add), \
-		.exp_sum = OPS(exp_sum), \
+		.rmsnorm = OPS(rmsnorm), \
+		.rope = {[KERN_ROPE_PAIRS] = OPS(rope_pairs), [KERN_ROPE_HALVES] = OPS(rope_halves)}, \
+		.swiglu = OPS(swiglu), .add = OPS(add), .exp_sum = OPS(exp_sum), \
 		.kv = {[KERN_KV_F16] = {OPS(put_key_f16), OPS(put_value_f16), SPANS(span_f16)}, \
 		        [KERN_KV_Q8_0] = {OPS(put_key_q8_0), OPS(put_value_q8_0), SPANS(span_q8_0)}}, \
 		.combine = OPS(combine), \

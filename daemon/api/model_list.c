@@ -36,9 +36,8 @@ static void facts_add_tensor(struct model_facts *f, const struct manifest_tensor
 static void facts_count(struct model_facts *f, const struct manifest *m) {
 	uint64_t bytes[KERN_TYPES] = {0};
 	uint32_t most = 0;
-	for (uint32_t i = 0; i < m->hp.layers; i++)
-		for (unsigned r = 0; r < LAYER_ROLES; r++)
-			facts_add_tensor(f, &m->layer[i][r], bytes);
+	for (size_t i = 0; i < manifest_layer_tensors(m); i++)
+		facts_add_tensor(f, &m->tensor[i], bytes);
 	for (unsigned r = 0; r < IO_ROLES; r++)
 		if (r != IO_HEAD || !content_equal(&m->io[IO_HEAD].id, &m->io[IO_EMBED].id))
 			facts_add_tensor(f, &m->io[r], bytes);

@@ -41,18 +41,18 @@ static double served_rates_predict(const struct manifest *m, uint32_t first, uin
         enum served_kind kind, const struct kernel_rates *r, bool type[KERN_TYPES], uint64_t *bytes) {
 	double seconds = 0;
 	*bytes = 0;
-	for (uint32_t l = first; l < last && l < m->hp.layers; l++)
-		for (int k = 0; k < LAYER_ROLES; k++) {
-			const struct manifest_tensor *t = &m->layer[l][k];
-			bool norm = manifest_layer_is_norm((enum layer_role)k);
-			if (norm && kind == SERVED_MANY)
-				continue;
-			if (!(served_rates_rate(r, kind, t->type) > 0))
-				return 0;
-			seconds += (double)t->bytes / served_rates_rate(r, kind, t->type);
-			*bytes += t->bytes;
-			type[t->type] = type[t->type] || !norm;
-		}
+	last = last < m->hp.layers ? last : m->hp.layers;
+	for (uint32_t i = first < last ? m->at[first] : 0; first < last && i < m->at[last]; i++) {
+		const struct manifest_tensor *t = &m->tensor[i];
+		bool vector = manifest_layer_is_vector((enum layer_role)t->role);
+		if (vector && kind == SERVED_MANY)
+			continue;
+		if (!(served_rates_rate(r, kind, t->type) > 0))
+			return 0;
+		seconds += (double)t->bytes / served_rates_rate(r, kind, t->type);
+		*bytes += t->bytes;
+		type[t->type] = type[t->type] || !vector;
+	}
 	return seconds;
 }
 

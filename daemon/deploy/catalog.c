@@ -44,6 +44,7 @@ void catalog_message(Caravan__StoredModel *out, const struct catalog_model *m) {
 	out->vocab = wire_bytes(m->vocab.b, sizeof m->vocab.b);
 	out->type = wire_string(m->type);
 	out->layers = m->layers;
+	out->layer_tensors = m->tensors == m->layers * LAYER_REQUIRED ? 0 : m->tensors;
 	out->bytes = m->bytes;
 	out->here = m->here;
 	out->tensors = wire_bytes(m->word, m->words * sizeof *m->word);
@@ -58,6 +59,7 @@ void catalog_message(Caravan__StoredModel *out, const struct catalog_model *m) {
 
 int catalog_from_message(struct catalog_model *out, const Caravan__StoredModel *m) {
 	*out = (struct catalog_model){.layers = m->layers,
+	        .tensors = m->layer_tensors ? m->layer_tensors : m->layers * LAYER_REQUIRED,
 	        .bytes = m->bytes,
 	        .here = m->here,
 	        .words = m->tensors.len / sizeof *out->word,
@@ -91,26 +93,18 @@ void catalog_nameless(const struct content_id *manifest, char name[WIRE_NAME_MAX
 	snprintf(name, WIRE_NAME_MAX + 1, "model-%.12s", content_hex(manifest, hex));
 }
 
-static const struct manifest_tensor *catalog_tensor_at(const struct manifest *m, size_t i) {
-	size_t layers = (size_t)m->hp.layers * LAYER_ROLES;
-	return i < layers ? &m->layer[i / LAYER_ROLES][i % LAYER_ROLES] : &m->io[i - layers];
-}
-
-static size_t catalog_count_tensors(const struct manifest *m) {
-	return (size_t)m->hp.layers * LAYER_ROLES + IO_ROLES;
-}
-
 void catalog_describe(struct catalog_model *m, const struct manifest *mf) {
 	uint64_t bytes[KERN_TYPES] = {0};
 	uint32_t most = 0;
-	for (size_t i = 0; i < catalog_count_tensors(mf); i++)
-		bytes[catalog_tensor_at(mf, i)->type] += catalog_tensor_at(mf, i)->bytes;
+	for (size_t i = 0; i < manifest_tensors(mf); i++)
+		bytes[manifest_tensor_at(mf, i)->type] += manifest_tensor_at(mf, i)->bytes;
 	for (uint32_t t = 0; t < KERN_TYPES; t++)
 		most = bytes[t] > bytes[most] ? t : most;
 	snprintf(m->type, sizeof m->type, "%s", kern_traits(most)->name);
 	m->manifest = mf->id;
 	m->vocab = mf->vocab;
 	m->layers = mf->hp.layers;
+	m->tensors = (uint32_t)manifest_layer_tensors(mf);
 	m->bytes = manifest_layer_bytes(mf, 0, mf->hp.layers) + manifest_io_bytes(mf);
 }
 
@@ -264,13 +258,13 @@ static int catalog_count_here(struct catalog *c, struct store *s, struct catalog
 		c->unread = rc;
 	if (rc) /* without the manifest the content here is unusable, unless another node has it */
 		return 0;
-	size_t all = catalog_count_tensors(mf), layers = all - IO_ROLES;
+	size_t all = manifest_tensors(mf), layers = all - IO_ROLES;
 	catalog_describe(m, mf);
 	m->words = (layers + WORD_BITS - 1) / WORD_BITS;
 	free(m->word);
 	m->word = calloc(m->words, sizeof *m->word);
 	for (size_t i = 0; m->word && i < all; i++) {
-		const struct manifest_tensor *t = catalog_tensor_at(mf, i);
+		const struct manifest_tensor *t = manifest_tensor_at(mf, i);
 		if (!catalog_is_in(tensor, tensors, &t->id))
 			continue;
 		/* a tied head is the embedding: count it once */
@@ -337,12 +331,12 @@ int catalog_list(struct catalog *out, struct store *s) {
 
 /* Adds the content ids that a model needs; frees mf. */
 static int catalog_add_needed(struct manifest *mf, struct content_id **out, size_t *n, size_t *capacity) {
-	size_t all = catalog_count_tensors(mf);
+	size_t all = manifest_tensors(mf);
 	struct content_id *grown = realloc(*out, (*capacity += all + 2) * sizeof *grown);
 	if (grown) {
 		*out = grown;
 		for (size_t k = 0; k < all; k++)
-			grown[(*n)++] = catalog_tensor_at(mf, k)->id;
+			grown[(*n)++] = manifest_tensor_at(mf, k)->id;
 		grown[(*n)++] = mf->vocab;
 		grown[(*n)++] = mf->id;
 	}
@@ -377,13 +371,13 @@ static int catalog_list_needed(struct store *s, const struct catalog *c, const s
 /* Removes a model's content except what other models need. */
 static int catalog_remove_content(struct catalog_removed *out, struct store *s, const struct manifest *mf,
         const struct content_id *needed, size_t count, bool tensors_only) {
-	size_t all = catalog_count_tensors(mf), n = 0;
+	size_t all = manifest_tensors(mf), n = 0;
 	uint64_t bytes;
 	struct content_id *id = malloc(all * sizeof *id);
 	if (!id)
 		return -ENOMEM;
 	for (size_t i = 0; i < all; i++)
-		id[i] = catalog_tensor_at(mf, i)->id;
+		id[i] = manifest_tensor_at(mf, i)->id;
 	qsort(id, all, sizeof *id, content_compare);
 	for (size_t i = 0; i < all; i++) /* two tensors may have the same content */
 		if (i == 0 || !content_equal(&id[i], &id[n - 1]))

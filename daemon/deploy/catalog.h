@@ -18,9 +18,9 @@ struct catalog_model {
 	char name[WIRE_NAME_MAX + 1];
 	char type[WIRE_TYPE_MAX + 1]; /* of most of its weights */
 	struct content_id manifest, vocab;
-	uint32_t layers;
-	uint64_t bytes, here; /* bytes of all weights, and of those in this store */
-	uint32_t *word;       /* owned: bit layer * LAYER_ROLES + role: in this store */
+	uint32_t layers, tensors; /* tensors: of the layers */
+	uint64_t bytes, here;     /* bytes of all weights, and of those in this store */
+	uint32_t *word;           /* owned: a bit for each of these tensors: in this store */
 	size_t words;
 	uint32_t io;   /* bit per io_role: in this store; bit IO_ROLES: the vocabulary */
 	bool named;    /* a record says so */

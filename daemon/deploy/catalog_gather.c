@@ -271,18 +271,17 @@ static int gather_compare_sightings(const void *a, const void *b) {
 }
 
 static bool gather_has_part(const struct catalog_model *m, size_t part) {
-	size_t layers = (size_t)m->layers * LAYER_ROLES;
 	if (m->file)
 		return true;
-	return part < layers ? part / 32 < m->words && m->word[part / 32] >> part % 32 & 1
-	                     : m->io >> (part - layers) & 1;
+	return part < m->tensors ? part / 32 < m->words && m->word[part / 32] >> part % 32 & 1
+	                         : m->io >> (part - m->tensors) & 1;
 }
 
 /* Summarizes what nodes have of one model under one name. */
 static void gather_summarize(struct deploy_stored *out, const struct sighting *s, size_t count) {
 	struct deploy_stored_on *on = (struct deploy_stored_on *)out->on;
 	const struct catalog_model *m = s->m;
-	size_t parts = (size_t)m->layers * LAYER_ROLES + IO_ROLES + 1, found = 0;
+	size_t parts = (size_t)m->tensors + IO_ROLES + 1, found = 0;
 	out->name = m->name;
 	out->type = m->type;
 	out->manifest = m->manifest;
@@ -296,7 +295,7 @@ static void gather_summarize(struct deploy_stored *out, const struct sighting *s
 	for (size_t p = 0; p < parts; p++) {
 		uint32_t n = 0;
 		for (size_t i = 0; i < count; i++)
-			n += s[i].m->layers == m->layers && gather_has_part(s[i].m, p);
+			n += s[i].m->tensors == m->tensors && gather_has_part(s[i].m, p);
 		out->disks = n < out->disks ? n : out->disks;
 		found += n > 0;
 	}

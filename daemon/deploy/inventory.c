@@ -17,7 +17,7 @@
 #define REQUESTS_EACH 4 /* and per node */
 #define WORD_BITS 32
 
-_Static_assert(LAYER_ROLES == 9 && IO_ROLES == 3, "doc/protocol.md numbers the bits by them");
+_Static_assert(LAYER_REQUIRED == 9 && IO_ROLES == 3, "doc/protocol.md numbers the bits by them");
 _Static_assert(
         HPARAMS_MAX_LAYERS *LAYER_ROLES <= WIRE_INVENTORY_MAX * WORD_BITS, "every model's answer fits");
 
@@ -37,12 +37,10 @@ struct inventory {
 
 /* How much more of the model the store can take, without evicting what it has of it.  m: NULL when the model is unknown. */
 static void inventory_disk_space(struct inventory *k, const struct manifest *m) {
-	size_t n = 0, layers = m ? (size_t)m->hp.layers * LAYER_ROLES : 0;
-	struct content_id *id = m ? malloc((layers + IO_ROLES) * sizeof *id) : NULL;
-	for (size_t i = 0; id && i < layers; i++)
-		id[n++] = m->layer[i / LAYER_ROLES][i % LAYER_ROLES].id;
-	for (int r = 0; id && r < IO_ROLES; r++)
-		id[n++] = m->io[r].id;
+	size_t n = 0, tensors = m ? manifest_tensors(m) : 0;
+	struct content_id *id = m ? malloc(tensors * sizeof *id) : NULL;
+	for (size_t i = 0; id && i < tensors; i++)
+		id[n++] = manifest_tensor_at(m, i)->id;
 	if (n)
 		qsort(id, n, sizeof *id, content_compare);
 	if (store_space(k->d->c.store, id, n, &k->space))
@@ -61,13 +59,13 @@ static void inventory_run(void *arg) {
 	if (!store_has_blob(s, &k->manifest) || store_get_blob(s, &k->manifest, &data, &len) ||
 	        manifest_decode(&m, data, len, err, sizeof err))
 		goto out;
-	size_t words = ((size_t)m->hp.layers * LAYER_ROLES + WORD_BITS - 1) / WORD_BITS;
+	size_t words = (manifest_layer_tensors(m) + WORD_BITS - 1) / WORD_BITS;
 	k->word = calloc(words, sizeof *k->word);
 	if (!k->word)
 		goto out;
 	k->words = words;
-	for (size_t i = 0; i < (size_t)m->hp.layers * LAYER_ROLES; i++)
-		if (store_has_tensor(s, &m->layer[i / LAYER_ROLES][i % LAYER_ROLES].id))
+	for (size_t i = 0; i < manifest_layer_tensors(m); i++)
+		if (store_has_tensor(s, &m->tensor[i].id))
 			k->word[i / WORD_BITS] |= (uint32_t)1 << i % WORD_BITS;
 	for (int r = 0; r < IO_ROLES; r++)
 		k->io |= (uint32_t)store_has_tensor(s, &m->io[r].id) << r;
@@ -274,7 +272,7 @@ void inventory_node_down(struct load *l, const struct node_id *id) {
 
 /* Whether some node has each tensor of a layer. */
 static bool inventory_has_layer(const struct load *l, uint32_t layer) {
-	for (size_t bit = (size_t)layer * LAYER_ROLES; bit < (size_t)(layer + 1) * LAYER_ROLES; bit++) {
+	for (size_t bit = l->manifest->at[layer]; bit < l->manifest->at[layer + 1]; bit++) {
 		bool found = false;
 		for (size_t i = 0; i < l->nnodes && !found; i++)
 			found = bit / WORD_BITS < l->node[i].held_words &&

@@ -305,9 +305,9 @@ static void load_io_fetched(void *arg, const char *error, uint64_t moved) {
 }
 
 /* Whether a node reported any of these layers. */
-static bool load_holds_any(const struct planner_node *n, uint32_t first, uint32_t last) {
-	for (size_t i = (size_t)first * LAYER_ROLES; i < (size_t)last * LAYER_ROLES && i / 32 < n->held_words;
-	        i++)
+static bool load_holds_any(
+        const struct manifest *m, const struct planner_node *n, uint32_t first, uint32_t last) {
+	for (size_t i = m->at[first]; i < m->at[last] && i / 32 < n->held_words; i++)
 		if (n->held[i / 32] >> i % 32 & 1)
 			return true;
 	return false;
@@ -321,7 +321,7 @@ static size_t load_list_sources(const struct load *l, const struct part *p, stru
 		return deploy_others(l->d, out);
 	for (size_t i = 0; i < l->nnodes && n < WIRE_NODES_MAX - 1; i++)
 		if (i != l->self && !node_id_equal(&l->node[i].id, &p->node) &&
-		        load_holds_any(&l->node[i], s->first, s->last))
+		        load_holds_any(l->manifest, &l->node[i], s->first, s->last))
 			out[n++] = l->node[i].id;
 	return n;
 }

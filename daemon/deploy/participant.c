@@ -247,8 +247,8 @@ void participant_learnt(struct participant *st, const char *error) {
 	st->charged = need;
 	char subject[WIRE_NAME_MAX + 64];
 	snprintf(subject, sizeof subject, "layers %u to %u of %s", first, last - 1, plan->model);
-	const struct manifest_tensor *tensor = m->manifest->layer[first];
-	size_t tensors = (size_t)(last - first) * LAYER_ROLES;
+	const struct manifest_tensor *tensor = m->manifest->tensor + m->manifest->at[first];
+	size_t tensors = m->manifest->at[last] - m->manifest->at[first];
 	struct transfer_request r = {.subject = subject,
 	        .tensor = tensor,
 	        .tensors = tensors,

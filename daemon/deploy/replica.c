@@ -80,12 +80,12 @@ static void replica_fetched(void *arg, const char *error, uint64_t moved) {
 static size_t replica_list_tensors(
         const struct manifest *m, const Caravan__Replicate *msg, struct manifest_tensor *out) {
 	size_t n = 0;
-	for (size_t i = 0; i < (size_t)m->hp.layers * LAYER_ROLES; i++) {
+	for (size_t i = 0; i < manifest_layer_tensors(m); i++) {
 		uint32_t word = 0;
 		if (i / 32 < msg->tensors.len / sizeof word)
 			memcpy(&word, msg->tensors.data + i / 32 * sizeof word, sizeof word);
 		if (word >> i % 32 & 1)
-			out[n++] = m->layer[i / LAYER_ROLES][i % LAYER_ROLES];
+			out[n++] = m->tensor[i];
 	}
 	for (size_t r = 0; r < IO_ROLES; r++)
 		if (msg->io >> r & 1)
@@ -115,7 +115,7 @@ static void replica_on_request(
 		return;
 	}
 	replica_stop(m);
-	size_t most = (size_t)m->manifest->hp.layers * LAYER_ROLES + IO_ROLES;
+	size_t most = manifest_tensors(m->manifest);
 	struct replica *k = calloc(1, sizeof *k);
 	struct manifest_tensor *tensor = calloc(most, sizeof *tensor);
 	struct node_id *source = calloc(msg->n_sources + 1, sizeof *source);

@@ -56,11 +56,6 @@ struct replication {
 	char risk[WIRE_RISK_MAX + 1];
 };
 
-static const struct manifest_tensor *replicate_tensor_at(const struct manifest *m, size_t i) {
-	size_t layers = (size_t)m->hp.layers * LAYER_ROLES;
-	return i < layers ? &m->layer[i / LAYER_ROLES][i % LAYER_ROLES] : &m->io[i - layers];
-}
-
 void replicate_free(struct replication *c) {
 	if (!c)
 		return;
@@ -75,7 +70,7 @@ void replicate_free(struct replication *c) {
 static const struct manifest *sorting; /* for qsort, which passes no argument; only the loop uses it */
 static int replicate_compare_tensors(const void *a, const void *b) {
 	size_t x = *(const size_t *)a, y = *(const size_t *)b;
-	int c = memcmp(replicate_tensor_at(sorting, x)->id.b, replicate_tensor_at(sorting, y)->id.b,
+	int c = memcmp(manifest_tensor_at(sorting, x)->id.b, manifest_tensor_at(sorting, y)->id.b,
 	        sizeof(struct content_id));
 	return c ? c : (x > y) - (x < y);
 }
@@ -85,7 +80,7 @@ static struct replication *replicate_create(struct model *m) {
 	if (!c)
 		return NULL;
 	c->m = m;
-	c->tensors = (size_t)m->manifest->hp.layers * LAYER_ROLES + IO_ROLES;
+	c->tensors = manifest_tensors(m->manifest);
 	c->again = calloc(c->tensors, 1);
 	c->on = calloc(c->tensors, sizeof *c->on);
 	size_t *order = calloc(c->tensors, sizeof *order);
@@ -99,8 +94,8 @@ static struct replication *replicate_create(struct model *m) {
 	sorting = m->manifest;
 	qsort(order, c->tensors, sizeof *order, replicate_compare_tensors);
 	for (size_t i = 1; i < c->tensors; i++)
-		c->again[order[i]] = content_equal(&replicate_tensor_at(m->manifest, order[i])->id,
-		        &replicate_tensor_at(m->manifest, order[i - 1])->id);
+		c->again[order[i]] = content_equal(&manifest_tensor_at(m->manifest, order[i])->id,
+		        &manifest_tensor_at(m->manifest, order[i - 1])->id);
 	free(order);
 	return c;
 }
@@ -218,7 +213,7 @@ static void sentence_add(struct sentence *s, const char *fmt, ...) {
 /* What only `only` has (NULL: what no node has): "layers 0-3, 7, embedding and output". */
 static void replicate_describe_risk(
         const struct replication *c, const struct holder *only, bool *layer, struct sentence *s) {
-	size_t layers = (c->tensors - IO_ROLES) / LAYER_ROLES;
+	size_t layers = c->m->manifest->hp.layers;
 	const struct holder *k = NULL;
 	bool io = false, any = false, vocab;
 	unsigned vocabs = 0;
@@ -228,7 +223,7 @@ static void replicate_describe_risk(
 			continue;
 		any = true;
 		if (i < c->tensors - IO_ROLES)
-			layer[i / LAYER_ROLES] = true;
+			layer[manifest_layer_of(c->m->manifest, i)] = true;
 		else
 			io = true;
 	}
@@ -291,7 +286,7 @@ static void replicate_summarize(struct replication *c) {
 	c->risk[0] = '\0';
 	replicate_count_holders(c);
 	for (size_t i = 0; i < c->tensors; i++) {
-		uint64_t bytes = c->again[i] ? 0 : replicate_tensor_at(m, i)->bytes;
+		uint64_t bytes = c->again[i] ? 0 : manifest_tensor_at(m, i)->bytes;
 		uint32_t n = c->on[i].count;
 		c->disks = n < c->disks ? n : c->disks;
 		c->total += want * bytes;
@@ -316,7 +311,7 @@ static bool replicate_counts(const struct holder *k, size_t tensor, uint64_t now
 
 static bool replicate_can_take(
         const struct replication *c, const struct holder *k, size_t tensor, uint64_t now) {
-	uint64_t bytes = replicate_tensor_at(c->m->manifest, tensor)->bytes;
+	uint64_t bytes = manifest_tensor_at(c->m->manifest, tensor)->bytes;
 	return k->up && k->accepts && !k->has[tensor] && !k->give[tensor] &&
 	       !(k->disk_known && k->load + bytes > k->disk_free) &&
 	       !(k->failed_ns && now - k->failed_ns < AFTER_FAILURE_MS * 1000000ull);
@@ -365,7 +360,7 @@ static void replicate_assign(struct replication *c) {
 		takers += k->up && k->accepts && !replicate_is_self(c, k);
 	}
 	for (size_t i = 0; i < c->tensors; i++)
-		all += replicate_count_missing(c, i, now) * replicate_tensor_at(m, i)->bytes;
+		all += replicate_count_missing(c, i, now) * manifest_tensor_at(m, i)->bytes;
 	uint64_t share = takers ? all / takers : 0;
 	for (size_t i = 0; i < c->tensors; i++)
 		for (unsigned n = replicate_count_missing(c, i, now); n > 0; n--) {
@@ -373,7 +368,7 @@ static void replicate_assign(struct replication *c) {
 			if (!k)
 				break;
 			k->give[i] = 1;
-			k->load += replicate_tensor_at(m, i)->bytes;
+			k->load += manifest_tensor_at(m, i)->bytes;
 			k->items++;
 		}
 }

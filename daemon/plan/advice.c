@@ -51,12 +51,11 @@ typedef void tensor_fn(void *arg, struct manifest_tensor *t);
 /* Calls fn for every weight matrix, embedding and output included. */
 static void advice_each_matrix(const struct manifest *m, tensor_fn *fn, void *arg) {
 	struct manifest *w = (struct manifest *)m;
-	for (uint32_t l = 0; l < m->hp.layers; l++)
-		for (int r = 0; r < LAYER_ROLES; r++)
-			if (!manifest_layer_is_norm((enum layer_role)r))
-				fn(arg, &w->layer[l][r]);
+	for (size_t i = 0; i < manifest_layer_tensors(m); i++)
+		if (!manifest_layer_is_vector((enum layer_role)m->tensor[i].role))
+			fn(arg, &w->tensor[i]);
 	for (int r = 0; r < IO_ROLES; r++)
-		if (!manifest_io_is_norm((enum io_role)r))
+		if (!manifest_io_is_vector((enum io_role)r))
 			fn(arg, &w->io[r]);
 }
 
@@ -115,11 +114,9 @@ static int advice_fits_with_type(const struct planner_input *in, enum kern_type 
 	struct manifest *m;
 	char err[64];
 	*fits = false;
-	int rc = manifest_create(&m, &in->manifest->hp);
+	int rc = manifest_copy(&m, in->manifest);
 	if (rc < 0)
 		return rc;
-	memcpy(m->layer, in->manifest->layer, m->hp.layers * sizeof *m->layer);
-	memcpy(m->io, in->manifest->io, sizeof m->io);
 	advice_each_matrix(m, advice_shrink_tensor, &s);
 	small.manifest = m;
 	small.memory_only = true;
@@ -162,7 +159,7 @@ static int advice_find_fewer(struct advice *a, const struct planner_input *in) {
 /* ---- nodes ---- */
 
 static uint64_t advice_fixed_bytes(const struct planner_input *in, size_t node) {
-	uint64_t bytes = forward_bytes(&in->manifest->hp, in->max_rows, in->team);
+	uint64_t bytes = forward_bytes(in->manifest, in->max_rows, in->team);
 	return bytes +
 	       (node == in->coordinator ? planner_io_bytes(in->manifest, in->parallel, in->max_rows) : 0);
 }
@@ -206,7 +203,7 @@ static int advice_explain_unused(char why[256], const struct planner_input *in,
 		        size_text((double)in->node[node].memory).s,
 		        size_text((double)(planner_slice_bytes(in->manifest, 0, 1, in->kv, best->blocks,
 		                                   in->max_rows, in->team) -
-		                           forward_bytes(&in->manifest->hp, in->max_rows, in->team)))
+		                           forward_bytes(in->manifest, in->max_rows, in->team)))
 		                .s,
 		        node == in->coordinator ? "buffers, embedding and output" : "buffers",
 		        size_text((double)advice_fixed_bytes(in, node)).s);

@@ -27,9 +27,8 @@
 
 uint64_t planner_layer_bytes(const struct manifest *m, uint32_t first, uint32_t last) {
 	uint64_t sum = 0;
-	for (uint32_t l = first; l < last; l++)
-		for (int r = 0; r < LAYER_ROLES; r++)
-			sum += weight_stream_tensor_bytes(&m->layer[l][r]);
+	for (uint32_t i = m->at[first]; i < m->at[last]; i++)
+		sum += weight_stream_tensor_bytes(&m->tensor[i]);
 	return sum;
 }
 
@@ -55,8 +54,7 @@ uint32_t planner_blocks(uint32_t context, uint32_t parallel) {
 uint64_t planner_slice_bytes(const struct manifest *m, uint32_t first, uint32_t last, enum kern_kv kv,
         uint32_t blocks, uint32_t max_rows, unsigned team) {
 	return planner_layer_bytes(m, first, last) +
-	       (uint64_t)blocks * kv_block_bytes(&m->hp, kv, last - first) +
-	       forward_bytes(&m->hp, max_rows, team);
+	       (uint64_t)blocks * kv_block_bytes(&m->hp, kv, last - first) + forward_bytes(m, max_rows, team);
 }
 
 uint64_t planner_io_bytes(const struct manifest *m, uint32_t parallel, uint32_t max_rows) {
@@ -123,12 +121,10 @@ static double planner_rate(const struct planner_input *in, size_t node, enum ker
 }
 
 double planner_layers_seconds(const struct planner_input *in, size_t node, uint32_t first, uint32_t last) {
+	const struct manifest *m = in->manifest;
 	double seconds = 0;
-	for (uint32_t l = first; l < last; l++)
-		for (int r = 0; r < LAYER_ROLES; r++) {
-			const struct manifest_tensor *t = &in->manifest->layer[l][r];
-			seconds += (double)t->bytes / planner_rate(in, node, t->type);
-		}
+	for (uint32_t i = m->at[first]; i < m->at[last]; i++)
+		seconds += (double)m->tensor[i].bytes / planner_rate(in, node, m->tensor[i].type);
 	return seconds;
 }
 
@@ -144,21 +140,20 @@ static uint64_t planner_picoseconds(double seconds) {
 
 /* Memory that a node needs whatever its layers are: buffers, and embedding and output on the coordinator. */
 static uint64_t planner_fixed_bytes(const struct planner_input *in, size_t node) {
-	uint64_t bytes = forward_bytes(&in->manifest->hp, in->max_rows, in->team);
+	uint64_t bytes = forward_bytes(in->manifest, in->max_rows, in->team);
 	return node == in->coordinator ? bytes + planner_io_bytes(in->manifest, in->parallel, in->max_rows)
 	                               : bytes;
 }
 
-static bool planner_holds_tensor(const struct planner_node *n, uint32_t layer, int role) {
-	size_t bit = (size_t)layer * LAYER_ROLES + (size_t)role;
+/* bit: the tensor's number in the manifest. */
+static bool planner_holds_tensor(const struct planner_node *n, size_t bit) {
 	return n->held && bit / 32 < n->held_words && n->held[bit / 32] >> bit % 32 & 1;
 }
 
 /* Whether its store has it; a tensor only in a model file of its own must still be packed. */
-static bool planner_stores_tensor(const struct planner_node *n, uint32_t layer, int role) {
-	size_t bit = (size_t)layer * LAYER_ROLES + (size_t)role;
+static bool planner_stores_tensor(const struct planner_node *n, size_t bit) {
 	return n->file ? n->stored && bit / 32 < n->held_words && n->stored[bit / 32] >> bit % 32 & 1
-	               : planner_holds_tensor(n, layer, role);
+	               : planner_holds_tensor(n, bit);
 }
 
 static uint32_t planner_stored_io(const struct planner_node *n) {
@@ -206,11 +201,10 @@ static int planner_sums_create(struct sums *s, const struct planner_input *in) {
 		for (uint32_t l = 0; l < layers; l++) {
 			moved[l + 1] = moved[l];
 			stored[l + 1] = stored[l];
-			for (int r = 0; r < LAYER_ROLES; r++) {
-				moved[l + 1] += planner_holds_tensor(n, l, r) ? 0 : m->layer[l][r].bytes;
-				stored[l + 1] += planner_stores_tensor(n, l, r)
-				                         ? 0
-				                         : planner_file_bytes(&m->layer[l][r]);
+			for (size_t bit = m->at[l]; bit < m->at[l + 1]; bit++) {
+				const struct manifest_tensor *w = &m->tensor[bit];
+				moved[l + 1] += planner_holds_tensor(n, bit) ? 0 : w->bytes;
+				stored[l + 1] += planner_stores_tensor(n, bit) ? 0 : planner_file_bytes(w);
 			}
 			t[l + 1] = t[l] + planner_picoseconds(planner_layers_seconds(in, i, l, l + 1));
 		}
@@ -332,9 +326,9 @@ static int planner_search_streaming(struct search *s, const struct sums *sums, c
 	s->disk = sums->disk;
 	s->buffers = 2 * weight_stream_largest_group(m, 0, m->hp.layers);
 	s->stay_layer = s->kv_layer;
-	for (int r = 0; r < LAYER_ROLES; r++)
-		if (manifest_layer_is_norm((enum layer_role)r))
-			s->stay_layer += weight_stream_tensor_bytes(&m->layer[0][r]);
+	for (uint32_t i = m->at[0]; i < m->at[1]; i++)
+		if (manifest_layer_is_vector((enum layer_role)m->tensor[i].role))
+			s->stay_layer += weight_stream_tensor_bytes(&m->tensor[i]);
 	int rc = search_best(s, found, count);
 	if (rc == 0 && search_total(s, found, *count) > planner_picoseconds(PLANNER_LONGEST))
 		rc = -ENOSPC;
@@ -345,16 +339,16 @@ static int planner_search_streaming(struct search *s, const struct sums *sums, c
 
 /* Seconds for a token of layers [a, b) in a step of many rows; 0: a rate is missing. */
 static double planner_prompt_time(const struct planner_input *in, size_t node, uint32_t a, uint32_t b) {
+	const struct manifest *m = in->manifest;
 	double seconds = 0;
-	for (uint32_t l = a; l < b; l++)
-		for (int r = 0; r < LAYER_ROLES; r++) {
-			const struct manifest_tensor *t = &in->manifest->layer[l][r];
-			if (manifest_layer_is_norm((enum layer_role)r))
-				continue;
-			if (!(in->node[node].many[t->type] > 0))
-				return 0;
-			seconds += (double)t->bytes / in->node[node].many[t->type];
-		}
+	for (uint32_t i = m->at[a]; i < m->at[b]; i++) {
+		const struct manifest_tensor *t = &m->tensor[i];
+		if (manifest_layer_is_vector((enum layer_role)t->role))
+			continue;
+		if (!(in->node[node].many[t->type] > 0))
+			return 0;
+		seconds += (double)t->bytes / in->node[node].many[t->type];
+	}
 	return seconds;
 }
 
@@ -393,10 +387,8 @@ static double planner_spread_seconds(
 	for (size_t i = 0; i < p->stages; i++) {
 		const struct planner_stage *st = &p->stage[i];
 		double computing = 0;
-		for (uint32_t l = st->first; l < st->last; l++)
-			for (int r = 0; r < LAYER_ROLES; r++)
-				computing +=
-				        planner_spread_time(in, st->node, &in->manifest->layer[l][r], high);
+		for (uint32_t k = in->manifest->at[st->first]; k < in->manifest->at[st->last]; k++)
+			computing += planner_spread_time(in, st->node, &in->manifest->tensor[k], high);
 		if (st->streamed)
 			computing = fmax(computing, (double)st->streamed / in->node[st->node].disk);
 		sum += computing + st->hop;
@@ -458,7 +450,7 @@ static int planner_fill_stage(struct planner_plan *out, const struct planner_inp
 	        .last = b,
 	        .weights = planner_layer_bytes(m, a, b),
 	        .kv = (uint64_t)out->blocks * kv_block_bytes(&m->hp, in->kv, b - a),
-	        .buffers = forward_bytes(&m->hp, in->max_rows, in->team),
+	        .buffers = forward_bytes(m, in->max_rows, in->team),
 	        .seconds = (double)search_time(s, node, a, b) / PICOSECONDS,
 	        .moves = sums->moved[row + b] - sums->moved[row + a],
 	        .stored = sums->stored[row + b] - sums->stored[row + a]};

@@ -13,15 +13,15 @@ struct planner_node {
 	double many[KERN_TYPES]; /* the same in steps of many rows, times the rows; 0: not measured */
 	double low[KERN_TYPES];  /* range of the measurements of bytes_per_second; 0: unknown */
 	double high[KERN_TYPES];
-	double hop;             /* seconds to send a row to it from another node */
-	double rate;            /* bytes a second to it */
-	double disk;            /* bytes a second of weight streaming; 0: not measured, no streaming */
-	bool disk_known;        /* whether disk_free is known */
-	uint64_t disk_free;     /* bytes that its disk can take of this model */
-	const uint32_t *held;   /* tensors on its disk: bit layer * LAYER_ROLES + role; NULL: none */
-	size_t held_words;      /* tensors beyond are not on its disk */
-	uint32_t held_io;       /* bit per io_role: on its disk */
-	bool file;              /* `held` includes a model file of its own; then its store has */
+	double hop;           /* seconds to send a row to it from another node */
+	double rate;          /* bytes a second to it */
+	double disk;          /* bytes a second of weight streaming; 0: not measured, no streaming */
+	bool disk_known;      /* whether disk_free is known */
+	uint64_t disk_free;   /* bytes that its disk can take of this model */
+	const uint32_t *held; /* tensors on its disk: a bit each, as the manifest numbers them; NULL: none */
+	size_t held_words;    /* tensors beyond are not on its disk */
+	uint32_t held_io;     /* bit per io_role: on its disk */
+	bool file;            /* `held` includes a model file of its own; then its store has */
 	const uint32_t *stored; /* these tensors, held_words words, */
 	uint32_t stored_io;     /* and these of embedding and output */
 	bool required;          /* gets at least one layer: named by the user */

@@ -146,7 +146,7 @@ static enum kern_type mixture_out_type(const struct typing *y) {
 
 static enum kern_type presets_layer_type(
         const struct typing *y, const struct hparams *hp, enum layer_role role, uint32_t layer) {
-	if (manifest_layer_is_norm(role))
+	if (manifest_layer_is_vector(role))
 		return KERN_F32;
 	if (y->mixture < 0)
 		return y->type;
@@ -157,7 +157,7 @@ static enum kern_type presets_layer_type(
 }
 
 static enum kern_type presets_io_type(const struct typing *y, enum io_role role, bool tied) {
-	if (manifest_io_is_norm(role))
+	if (manifest_io_is_vector(role))
 		return KERN_F32;
 	return y->mixture >= 0 && (role == IO_HEAD || tied) ? KERN_Q6_K : y->type;
 }
@@ -226,31 +226,27 @@ int presets_manifest(struct manifest **out, const char *spec, char *err, size_t 
 	        .context = s->context,
 	        .pairs = s->dim / s->heads / 2,
 	        .eps = 1e-5f};
-	if (manifest_create(&m, &hp))
+	if (manifest_create(&m, &hp, NULL))
 		return fail_with(-ENOMEM, err, errlen, "out of memory while planning");
 	for (uint32_t l = 0; l < hp.layers; l++)
-		for (int r = 0; r < LAYER_ROLES; r++) {
-			struct manifest_tensor *t = &m->layer[l][r];
-			manifest_layer_shape(&hp, (enum layer_role)r, &t->n, &t->rows);
-			presets_fill_tensor(
-			        t, presets_layer_type(&typing, &hp, (enum layer_role)r, l), name++);
+		for (uint32_t i = m->at[l]; i < m->at[l + 1]; i++) {
+			enum layer_role r = (enum layer_role)m->tensor[i].role;
+			presets_fill_tensor(&m->tensor[i], presets_layer_type(&typing, &hp, r, l), name++);
 		}
-	for (int r = 0; r < IO_ROLES; r++) {
-		struct manifest_tensor *t = &m->io[r];
-		manifest_io_shape(&hp, (enum io_role)r, &t->n, &t->rows);
-		presets_fill_tensor(t, presets_io_type(&typing, (enum io_role)r, s->tied), name++);
-	}
+	for (int r = 0; r < IO_ROLES; r++)
+		presets_fill_tensor(&m->io[r], presets_io_type(&typing, (enum io_role)r, s->tied), name++);
 	if (s->tied)
 		m->io[IO_HEAD].id = m->io[IO_EMBED].id;
-	for (uint32_t l = 0; l < hp.layers; l++)
-		for (int r = 0; r < LAYER_ROLES; r++)
-			if (m->layer[l][r].n % kern_traits((uint32_t)m->layer[l][r].type)->block) {
-				snprintf(err, errlen,
-				        "%s cannot have weights of type %s: its rows are not whole blocks",
-				        s->name, kern_traits((uint32_t)m->layer[l][r].type)->name);
-				manifest_destroy(m);
-				return -EINVAL;
-			}
+	for (size_t i = 0; i < manifest_layer_tensors(m); i++) {
+		const struct kern_traits *traits = kern_traits((uint32_t)m->tensor[i].type);
+		if (m->tensor[i].n % traits->block) {
+			snprintf(err, errlen,
+			        "%s cannot have weights of type %s: its rows are not whole blocks", s->name,
+			        traits->name);
+			manifest_destroy(m);
+			return -EINVAL;
+		}
+	}
 	*out = m;
 	return 0;
 }

@@ -250,17 +250,13 @@ void scrub_models_changed(struct scrub *s) {
 	if (!s->c.cache || !s->c.model)
 		return;
 	for (size_t i = 0; (mf = s->c.model(s->c.arg, i)); i++)
-		capacity += (size_t)mf->hp.layers * LAYER_ROLES + IO_ROLES;
+		capacity += manifest_tensors(mf);
 	struct content_id *ids = malloc((capacity + 1) * sizeof *ids);
 	if (!ids)
 		return;
-	for (size_t i = 0; (mf = s->c.model(s->c.arg, i)); i++) {
-		for (uint32_t l = 0; l < mf->hp.layers; l++)
-			for (int r = 0; r < LAYER_ROLES; r++)
-				ids[n++] = mf->layer[l][r].id;
-		for (int r = 0; r < IO_ROLES; r++)
-			ids[n++] = mf->io[r].id;
-	}
+	for (size_t i = 0; (mf = s->c.model(s->c.arg, i)); i++)
+		for (size_t k = 0; k < manifest_tensors(mf); k++)
+			ids[n++] = manifest_tensor_at(mf, k)->id;
 	qsort(ids, n, sizeof *ids, content_compare);
 	pthread_mutex_lock(&s->lock);
 	struct content_id *old = s->wanted;

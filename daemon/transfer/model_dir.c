@@ -126,16 +126,13 @@ static int model_file_compare_ids(const void *a, const void *b) {
 /* Thread: records the content of a file; what every node needs of a model goes into the store. */
 static int scan_learn_file(struct model_dir *fo, struct model_file *f, const struct import *im) {
 	const struct manifest *m = import_manifest(im);
-	size_t layers = (size_t)m->hp.layers * LAYER_ROLES;
 	const struct content_id blob[2] = {m->id, m->vocab};
-	f->id = calloc(layers + IO_ROLES, sizeof *f->id);
+	f->ids = manifest_tensors(m);
+	f->id = calloc(f->ids, sizeof *f->id);
 	if (!f->id)
 		return -ENOMEM;
-	for (size_t i = 0; i < layers; i++)
-		f->id[i] = m->layer[i / LAYER_ROLES][i % LAYER_ROLES].id;
-	for (size_t r = 0; r < IO_ROLES; r++)
-		f->id[layers + r] = m->io[r].id;
-	f->ids = layers + IO_ROLES;
+	for (size_t i = 0; i < f->ids; i++)
+		f->id[i] = manifest_tensor_at(m, i)->id;
 	qsort(f->id, f->ids, sizeof *f->id, model_file_compare_ids);
 	f->manifest = m->id;
 	f->vocab = m->vocab;

@@ -51,7 +51,7 @@ int avx2_rmsnorm(float *y, const float *x, const float *w, size_t n, float eps) 
 }
 
 /* Four pairs a register: fmaddsub gives fma(x0, c, -(x1*s)) in even and fma(x0, s, x1*c) in odd lanes. */
-void avx2_rope(float *x, size_t heads, size_t head_size, const float *cs, size_t pairs) {
+void avx2_rope_pairs(float *x, size_t heads, size_t head_size, const float *cs, size_t pairs) {
 	for (size_t h = 0; h < heads; h++, x += head_size) {
 		size_t i = 0;
 		for (; i + 4 <= pairs; i += 4) {
@@ -64,6 +64,28 @@ void avx2_rope(float *x, size_t heads, size_t head_size, const float *cs, size_t
 			float x0 = x[2 * i], x1 = x[2 * i + 1];
 			x[2 * i] = fmaf(x0, c, -(x1 * s));
 			x[2 * i + 1] = fmaf(x0, s, x1 * c);
+		}
+	}
+}
+
+/* Eight pairs: the cosines and sines of two registers are put in order. */
+void avx2_rope_halves(float *x, size_t heads, size_t head_size, const float *cs, size_t pairs) {
+	const __m256i order = _mm256_setr_epi32(0, 1, 4, 5, 2, 3, 6, 7);
+	for (size_t h = 0; h < heads; h++, x += head_size) {
+		size_t i = 0;
+		for (; i + 8 <= pairs; i += 8) {
+			__m256 t = _mm256_loadu_ps(cs + 2 * i), u = _mm256_loadu_ps(cs + 2 * i + 8);
+			__m256 c = _mm256_permutevar8x32_ps(_mm256_shuffle_ps(t, u, 0x88), order);
+			__m256 s = _mm256_permutevar8x32_ps(_mm256_shuffle_ps(t, u, 0xdd), order);
+			__m256 a = _mm256_loadu_ps(x + i), b = _mm256_loadu_ps(x + pairs + i);
+			_mm256_storeu_ps(x + i, _mm256_fmsub_ps(a, c, _mm256_mul_ps(b, s)));
+			_mm256_storeu_ps(x + pairs + i, _mm256_fmadd_ps(a, s, _mm256_mul_ps(b, c)));
+		}
+		for (; i < pairs; i++) {
+			float c = cs[2 * i], s = cs[2 * i + 1];
+			float x0 = x[i], x1 = x[pairs + i];
+			x[i] = fmaf(x0, c, -(x1 * s));
+			x[pairs + i] = fmaf(x0, s, x1 * c);
 		}
 	}
 }

@@ -44,7 +44,7 @@ int neon_rmsnorm(float *y, const float *x, const float *w, size_t n, float eps) 
 	return 0;
 }
 
-void neon_rope(float *x, size_t heads, size_t head_size, const float *cs, size_t pairs) {
+void neon_rope_pairs(float *x, size_t heads, size_t head_size, const float *cs, size_t pairs) {
 	for (size_t h = 0; h < heads; h++, x += head_size) {
 		size_t i = 0;
 		for (; i + 4 <= pairs; i += 4) {
@@ -58,6 +58,24 @@ void neon_rope(float *x, size_t heads, size_t head_size, const float *cs, size_t
 			float x0 = x[2 * i], x1 = x[2 * i + 1];
 			x[2 * i] = fmaf(x0, c, -(x1 * s));
 			x[2 * i + 1] = fmaf(x0, s, x1 * c);
+		}
+	}
+}
+
+void neon_rope_halves(float *x, size_t heads, size_t head_size, const float *cs, size_t pairs) {
+	for (size_t h = 0; h < heads; h++, x += head_size) {
+		size_t i = 0;
+		for (; i + 4 <= pairs; i += 4) {
+			float32x4x2_t t = vld2q_f32(cs + 2 * i);
+			float32x4_t a = vld1q_f32(x + i), b = vld1q_f32(x + pairs + i);
+			vst1q_f32(x + i, vfmaq_f32(vnegq_f32(vmulq_f32(b, t.val[1])), a, t.val[0]));
+			vst1q_f32(x + pairs + i, vfmaq_f32(vmulq_f32(b, t.val[0]), a, t.val[1]));
+		}
+		for (; i < pairs; i++) {
+			float c = cs[2 * i], s = cs[2 * i + 1];
+			float x0 = x[i], x1 = x[pairs + i];
+			x[i] = fmaf(x0, c, -(x1 * s));
+			x[pairs + i] = fmaf(x0, s, x1 * c);
 		}
 	}
 }

@@ -35,15 +35,22 @@ int ref_rmsnorm(float *y, const float *x, const float *w, size_t n, float eps) {
 	return 0;
 }
 
-void ref_rope(float *x, size_t heads, size_t head_size, const float *cs, size_t pairs) {
-	for (size_t h = 0; h < heads; h++, x += head_size) {
-		for (size_t i = 0; i < pairs; i++) {
-			float c = cs[2 * i], s = cs[2 * i + 1];
-			float x0 = x[2 * i], x1 = x[2 * i + 1];
-			x[2 * i] = fmaf(x0, c, -(x1 * s));
-			x[2 * i + 1] = fmaf(x0, s, x1 * c);
-		}
-	}
+static void ref_rotate(float *a, float *b, const float *cs) {
+	float c = cs[0], s = cs[1], x0 = *a, x1 = *b;
+	*a = fmaf(x0, c, -(x1 * s));
+	*b = fmaf(x0, s, x1 * c);
+}
+
+void ref_rope_pairs(float *x, size_t heads, size_t head_size, const float *cs, size_t pairs) {
+	for (size_t h = 0; h < heads; h++, x += head_size)
+		for (size_t i = 0; i < pairs; i++)
+			ref_rotate(x + 2 * i, x + 2 * i + 1, cs + 2 * i);
+}
+
+void ref_rope_halves(float *x, size_t heads, size_t head_size, const float *cs, size_t pairs) {
+	for (size_t h = 0; h < heads; h++, x += head_size)
+		for (size_t i = 0; i < pairs; i++)
+			ref_rotate(x + i, x + pairs + i, cs + 2 * i);
 }
 
 void ref_swiglu(float *y, const float *gate, const float *up, size_t n) {

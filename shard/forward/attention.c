@@ -66,11 +66,22 @@ void attention_plan(struct forward *f) {
 	}
 }
 
+/* Normalises each of some heads; norm: NULL for families that do not.  false: a value is not finite. */
+static bool attention_norm_heads(const struct forward *f, float *x, size_t heads, const float *norm) {
+	size_t hs = f->hp->head_size;
+	bool ok = true;
+	for (size_t h = 0; norm && h < heads; h++)
+		ok &= f->ops->rmsnorm(x + h * hs, x + h * hs, norm, hs, f->hp->eps) == 0;
+	return ok;
+}
+
 /* Heads first, so that a member writes neighbouring positions of the same head. */
-void attention_store(struct forward *f, struct phase_member *j, uint32_t layer) {
+bool attention_store(struct forward *f, struct phase_member *j, uint32_t layer) {
 	const struct hparams *hp = f->hp;
 	const struct kern_kv_ops *ops = &f->ops->kv[f->kv->type];
 	size_t rows = f->step->rows, hs = hp->head_size, g = attention_group_of(hp), first, last;
+	const float *const *vector = f->vector[layer];
+	bool rotates = !hp->plain_every || (f->slice->first + layer + 1) % hp->plain_every, ok = true;
 	team_share(j->team, j->id, rows * hp->kv_heads, 1, &first, &last);
 	for (size_t i = first; i < last; i++) {
 		size_t row = i % rows, head = i / rows;
@@ -78,13 +89,19 @@ void attention_store(struct forward *f, struct phase_member *j, uint32_t layer) 
 		uint32_t block = f->row_seq[row]->blocks[position / KERN_KV_BLOCK];
 		size_t slot = position % KERN_KV_BLOCK;
 		const float *angles = f->angles + row * 2 * hp->pairs;
-		float *k = f->k + (row * hp->kv_heads + head) * hs;
-		f->ops->rope(f->q + (row * hp->heads + head * g) * hs, g, hs, angles, hp->pairs);
-		f->ops->rope(k, 1, hs, angles, hp->pairs);
+		float *q = f->q + (row * hp->heads + head * g) * hs,
+		      *k = f->k + (row * hp->kv_heads + head) * hs;
+		ok &= attention_norm_heads(f, q, g, vector[LAYER_Q_NORM]);
+		ok &= attention_norm_heads(f, k, 1, vector[LAYER_K_NORM]);
+		if (rotates) {
+			f->rope(q, g, hs, angles, hp->pairs);
+			f->rope(k, 1, hs, angles, hp->pairs);
+		}
 		ops->put_key(kv_keys(f->kv, block, layer, (uint32_t)head), slot, k, hs);
 		ops->put_value(kv_values(f->kv, block, layer, (uint32_t)head), slot,
 		        f->v + (row * hp->kv_heads + head) * hs, hs);
 	}
+	return ok;
 }
 
 /* A tile for one key/value head; partial results of query i, span s at first + i * spans + s. */

@@ -14,9 +14,9 @@
 #include <string.h>
 
 /* Where a step can fail; a fault has the layer in the bits above this. */
-enum { AT_ATTN_NORM, AT_ATTENTION, AT_FFN_NORM, AT_FFN };
-static const char *const at_name[] = {"the norm before attention", "the output of attention",
-        "the norm before the feed-forward", "the feed-forward's hidden row"};
+enum { AT_ATTN_NORM, AT_HEADS, AT_ATTENTION, AT_FFN_NORM, AT_FFN };
+static const char *const at_name[] = {"the norm before attention", "the norm of a head",
+        "the output of attention", "the norm before the feed-forward", "the feed-forward's hidden row"};
 
 /* Allocates a buffer from the arena; without an arena it only counts. */
 static void *forward_carve(uint8_t *arena, size_t *used, size_t count, size_t size) {
@@ -63,14 +63,31 @@ static size_t forward_lay(
 	return used;
 }
 
-static size_t forward_norm_floats(const struct hparams *hp, size_t layers) {
-	return layers * 2 * hp->dim;
+/* Elements of the norms and biases of layers [first, last). */
+static size_t forward_vector_floats(const struct manifest *m, uint32_t first, uint32_t last) {
+	size_t n = 0;
+	for (uint32_t i = m->at[first]; i < m->at[last]; i++)
+		n += manifest_layer_is_vector((enum layer_role)m->tensor[i].role) ? m->tensor[i].n : 0;
+	return n;
 }
 
-size_t forward_bytes(const struct hparams *hp, uint32_t max_rows, unsigned team) {
+size_t forward_bytes(const struct manifest *m, uint32_t max_rows, unsigned team) {
 	struct forward f;
-	return forward_lay(&f, NULL, hp, max_rows, team) +
-	       forward_norm_floats(hp, hp->layers) * sizeof(float);
+	return forward_lay(&f, NULL, &m->hp, max_rows, team) +
+	       forward_vector_floats(m, 0, m->hp.layers) * sizeof(float);
+}
+
+/* Dequantises the norms and biases of a layer to `to`; returns where the next layer's begin. */
+static float *forward_take_vectors(struct forward *f, uint32_t layer, float *to) {
+	for (int r = 0; r < LAYER_ROLES; r++) {
+		const struct store_tensor *w = f->slice->layer[layer][r];
+		if (!w || !manifest_layer_is_vector((enum layer_role)r))
+			continue;
+		kern_dequant_packed(w->record.type, to, w->packed, 0, w->record.n);
+		f->vector[layer][r] = to;
+		to += w->record.n;
+	}
+	return to;
 }
 
 int forward_create(
@@ -89,28 +106,28 @@ int forward_create(
 	f->hp = hp;
 	f->ops = kern_ops();
 	f->max_rows = max_rows;
-	f->scale = 1 / sqrtf((float)hp->head_size);
+	f->scale = hp->attention_scale != 0 ? hp->attention_scale : 1 / sqrtf((float)hp->head_size);
+	f->rope = f->ops->rope[hp->halves ? KERN_ROPE_HALVES : KERN_ROPE_PAIRS];
 	f->forms = calloc(layers, sizeof *f->forms);
-	f->norms = malloc(forward_norm_floats(hp, layers) * sizeof(float));
+	f->vector = calloc(layers, sizeof *f->vector);
+	f->vectors = malloc(forward_vector_floats(s->manifest, s->first, s->last) * sizeof(float));
 	f->written = calloc(kv->blocks, 1);
 	size_t bytes = forward_lay(f, NULL, hp, max_rows, team_size(t));
 	f->arena = aligned_alloc(KERN_ALIGN, bytes);
-	if (!f->forms || !f->norms || !f->written || !f->arena) {
+	if (!f->forms || !f->vector || !f->vectors || !f->written || !f->arena) {
 		forward_destroy(f);
 		return -ENOMEM;
 	}
 	forward_lay(f, f->arena, hp, max_rows, team_size(t));
-	for (size_t l = 0; l < layers; l++) {
+	float *vectors = f->vectors;
+	for (uint32_t l = 0; l < layers; l++) {
 		const struct store_tensor *const *w = s->layer[l];
 		f->forms[l] = (struct layer_forms){
 		        .qkv = act_form_of(w[LAYER_Q]) | act_form_of(w[LAYER_K]) | act_form_of(w[LAYER_V]),
 		        .out = act_form_of(w[LAYER_OUT]),
 		        .ffn = act_form_of(w[LAYER_GATE]) | act_form_of(w[LAYER_UP]),
 		        .down = act_form_of(w[LAYER_DOWN])};
-		const struct store_tensor *norm[2] = {w[LAYER_ATTN_NORM], w[LAYER_FFN_NORM]};
-		for (int i = 0; i < 2; i++)
-			kern_dequant_packed(norm[i]->record.type, f->norms + (l * 2 + i) * hp->dim,
-			        norm[i]->packed, 0, hp->dim);
+		vectors = forward_take_vectors(f, l, vectors);
 	}
 	*out = f;
 	return 0;
@@ -121,7 +138,8 @@ void forward_destroy(struct forward *f) {
 		return;
 	int saved = errno;
 	free(f->forms);
-	free(f->norms);
+	free(f->vector);
+	free(f->vectors);
 	free(f->written);
 	free(f->arena);
 	free(f);
@@ -154,6 +172,14 @@ static int forward_is_prepared(struct forward *f, struct phase_member *j, bool f
 	return f->step->rows > 1 ? phase_gate(j) : 0;
 }
 
+/* x += the output of the last products.  scratch: [dim] */
+static void forward_add(const struct forward *f, float *x, const float *y, float *scratch) {
+	float scale = f->hp->residual_scale;
+	for (size_t i = 0; scale != 0 && i < f->hp->dim; i++)
+		scratch[i] = y[i] * scale;
+	f->ops->add(x, scale != 0 ? scratch : y, f->hp->dim);
+}
+
 /* x += the output of the last products, if any; then norm, in the forms of the next products. */
 static int forward_prepare_norm(struct forward *f, struct phase_member *j, bool residual, const float *norm,
         unsigned forms, uint32_t where) {
@@ -163,7 +189,7 @@ static int forward_prepare_norm(struct forward *f, struct phase_member *j, bool 
 	for (size_t r = first; r < last; r++) {
 		float *x = forward_row_of(f, j, r), *y = f->member[j->id].norm;
 		if (residual)
-			f->ops->add(x, f->y + r * dim, dim);
+			forward_add(f, x, f->y + r * dim, y);
 		failed |= f->ops->rmsnorm(y, x, norm, dim, f->hp->eps) ||
 		          act_put(&f->act, forms, forward_slot_of(f, j, r), y, dim);
 	}
@@ -227,23 +253,26 @@ static int forward_run_layer(struct forward *f, struct phase_member *j, uint32_t
 	const struct hparams *hp = f->hp;
 	const struct store_tensor *w[LAYER_ROLES];
 	const struct layer_forms *forms = &f->forms[layer];
-	const float *norm = f->norms + (size_t)layer * 2 * hp->dim;
+	const float *const *vector = f->vector[layer];
 	size_t wide = (size_t)hp->heads * hp->head_size, narrow = (size_t)hp->kv_heads * hp->head_size;
 	size_t rows = f->step->rows, at = forward_slot_of(f, j, 0);
 	uint32_t where = layer << 8;
 	memcpy(w, f->slice->layer[layer], sizeof w);
 
-	if (forward_prepare_norm(f, j, residual, norm, forms->qkv, where | AT_ATTN_NORM))
+	if (forward_prepare_norm(f, j, residual, vector[LAYER_ATTN_NORM], forms->qkv, where | AT_ATTN_NORM))
 		return -EDOM;
 	if (forward_fetch_group(f, j, layer, WEIGHTS_QKV, w))
 		return -EIO;
-	const struct product qkv[3] = {
-	        {w[LAYER_Q], f->q, wide}, {w[LAYER_K], f->k, narrow}, {w[LAYER_V], f->v, narrow}};
+	const struct product qkv[3] = {{w[LAYER_Q], f->q, wide, vector[LAYER_Q_BIAS], 0},
+	        {w[LAYER_K], f->k, narrow, vector[LAYER_K_BIAS], 0},
+	        {w[LAYER_V], f->v, narrow, vector[LAYER_V_BIAS], 0}};
 	product_share(j, f->ops, qkv, 3, &f->act, at, rows);
 	if (forward_leave_group(f, j, layer, WEIGHTS_QKV))
 		return -EDOM;
-	attention_store(f, j, layer);
-	phase_gate(j);
+	if (!attention_store(f, j, layer))
+		phase_fail(j, where | AT_HEADS);
+	if (phase_gate(j))
+		return -EDOM;
 	attention_share(f, j, layer);
 	phase_gate(j);
 
@@ -251,11 +280,12 @@ static int forward_run_layer(struct forward *f, struct phase_member *j, uint32_t
 		return -EDOM;
 	if (forward_fetch_group(f, j, layer, WEIGHTS_OUT, w))
 		return -EIO;
-	product_share(j, f->ops, &(struct product){w[LAYER_OUT], f->y, hp->dim}, 1, &f->act, at, rows);
+	product_share(j, f->ops, &(struct product){w[LAYER_OUT], f->y, hp->dim, vector[LAYER_OUT_BIAS], 0}, 1,
+	        &f->act, at, rows);
 	if (forward_leave_group(f, j, layer, WEIGHTS_OUT))
 		return -EDOM;
 
-	if (forward_prepare_norm(f, j, true, norm + hp->dim, forms->ffn, where | AT_FFN_NORM))
+	if (forward_prepare_norm(f, j, true, vector[LAYER_FFN_NORM], forms->ffn, where | AT_FFN_NORM))
 		return -EDOM;
 	if (forward_fetch_group(f, j, layer, WEIGHTS_UP, w))
 		return -EIO;
@@ -267,7 +297,8 @@ static int forward_run_layer(struct forward *f, struct phase_member *j, uint32_t
 		return -EDOM;
 	if (forward_fetch_group(f, j, layer, WEIGHTS_DOWN, w))
 		return -EIO;
-	product_share(j, f->ops, &(struct product){w[LAYER_DOWN], f->y, hp->dim}, 1, &f->act, at, rows);
+	product_share(j, f->ops, &(struct product){.w = w[LAYER_DOWN], .y = f->y, .ldy = hp->dim}, 1, &f->act,
+	        at, rows);
 	return forward_leave_group(f, j, layer, WEIGHTS_DOWN);
 }
 
@@ -276,8 +307,12 @@ static void forward_run_member(struct team *t, void *arg, unsigned id) {
 	struct phase_member j = {.team = t, .id = id, .fault = &f->fault, .next_group = f->first_group};
 	size_t first, last, dim = f->hp->dim, pairs = f->hp->pairs;
 	team_share(t, id, f->step->rows, 1, &first, &last);
-	for (size_t r = first; r < last; r++) /* first needed two barriers later */
-		kern_rope_angles(f->angles + r * 2 * pairs, f->hp->freq, pairs, f->row_position[r]);
+	for (size_t r = first; r < last; r++) { /* first needed two barriers later */
+		float *cs = f->angles + r * 2 * pairs, magnitude = f->hp->rope_magnitude;
+		kern_rope_angles(cs, f->hp->freq, pairs, f->row_position[r]);
+		for (size_t i = 0; magnitude != 0 && i < 2 * pairs; i++)
+			cs[i] *= magnitude;
+	}
 	if (f->step->rows == 1)
 		memcpy(f->member[id].x, f->step->x, dim * sizeof(float));
 	for (uint32_t l = 0; l < f->kv->layers; l++)
@@ -291,7 +326,7 @@ static void forward_run_member(struct team *t, void *arg, unsigned id) {
 	}
 	for (size_t r = first; r < last; r++) {
 		float *x = forward_row_of(f, &j, r);
-		f->ops->add(x, f->y + r * dim, dim);
+		forward_add(f, x, f->y + r * dim, f->member[id].norm);
 		if (f->step->rows == 1)
 			memcpy(f->step->x, x, dim * sizeof(float));
 	}

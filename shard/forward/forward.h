@@ -31,7 +31,7 @@ int forward_create(
         struct forward **out, const struct slice *s, struct kv *kv, struct team *t, uint32_t max_rows);
 void forward_destroy(struct forward *f); /* NULL allowed */
 size_t forward_bytes(
-        const struct hparams *hp, uint32_t max_rows, unsigned team); /* of its buffers, for planning */
+        const struct manifest *m, uint32_t max_rows, unsigned team); /* of its buffers, for planning */
 
 /* Checks a step against the slice's KV: rows add up, block tables cover the positions and are in bounds, a block
  * that the step writes occurs in it once (blocks that are only read may be shared), positions are below the

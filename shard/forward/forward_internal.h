@@ -40,10 +40,13 @@ struct forward {
 	const struct kern_ops *ops;
 	uint32_t max_rows;
 	float scale; /* of attention scores */
+	kern_rope_fn *rope;
 
 	struct layer_forms *forms; /* [layers] */
-	float *norms;              /* [layers][2][dim] */
-	uint8_t *written;          /* [kv->blocks], all 0 between calls of forward_check */
+	const float *(
+	        *vector)[LAYER_ROLES]; /* [layers]: norms and biases; NULL: the layer has none of that role */
+	float *vectors;                /* holds them */
+	uint8_t *written;              /* [kv->blocks], all 0 between calls of forward_check */
 
 	uint8_t *arena; /* holds what follows */
 	struct act act;
@@ -79,8 +82,9 @@ size_t attention_queries(const struct hparams *hp);
 
 /* Cuts the step into tiles. */
 void attention_plan(struct forward *f);
-/* A member's part of: rotating queries and keys and storing keys and values; attention. No gate. */
-void attention_store(struct forward *f, struct phase_member *j, uint32_t layer);
+/* A member's part of: norms of the heads of queries and keys, rotating them, and storing keys and values; false when a norm
+ * met a value that is not finite.  Then, of attention.  No gate. */
+bool attention_store(struct forward *f, struct phase_member *j, uint32_t layer);
 void attention_share(struct forward *f, struct phase_member *j, uint32_t layer);
 
 #endif

@@ -71,9 +71,13 @@ void io_layers_destroy(struct io_layers *e) {
 
 static void io_layers_embed_rows(struct io_layers *e, size_t first, size_t last) {
 	const struct store_tensor *w = e->slice->io[IO_EMBED];
-	for (size_t r = first; r < last; r++)
-		kern_dequant_packed(
-		        w->record.type, e->embedded + r * e->hp->dim, w->packed, e->tokens[r], e->hp->dim);
+	size_t dim = e->hp->dim;
+	for (size_t r = first; r < last; r++) {
+		float *x = e->embedded + r * dim;
+		kern_dequant_packed(w->record.type, x, w->packed, e->tokens[r], dim);
+		for (size_t i = 0; e->hp->embed_scale != 0 && i < dim; i++)
+			x[i] *= e->hp->embed_scale;
+	}
 }
 
 static void io_layers_embed_member(struct team *t, void *arg, unsigned id) {
@@ -117,7 +121,8 @@ static void io_layers_logits_member(struct team *t, void *arg, unsigned id) {
 			phase_fail(&j, 0);
 	if (shared && phase_gate(&j))
 		return;
-	const struct product head = {e->slice->io[IO_HEAD], e->logits, e->hp->vocab};
+	const struct product head = {
+	        .w = e->slice->io[IO_HEAD], .y = e->logits, .ldy = e->hp->vocab, .scale = e->hp->logit_scale};
 	product_share(&j, e->ops, &head, 1, &e->act, shared ? 0 : id, e->rows);
 }
 

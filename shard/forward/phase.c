@@ -76,6 +76,18 @@ void product_rows(const struct kern_ops *ops, const struct store_tensor *w, floa
 	ops->mul[t->type](y, ldy, packed, rows, t->n, a->form[form] + at * stride, stride, cols);
 }
 
+/* What comes after the product of these rows. */
+static void product_finish(
+        const struct kern_ops *ops, const struct product *p, size_t first, size_t rows, size_t cols) {
+	for (size_t c = 0; c < cols; c++) {
+		float *y = p->y + c * p->ldy + first;
+		if (p->bias)
+			ops->add(y, p->bias + first, rows);
+		for (size_t i = 0; p->scale != 0 && i < rows; i++)
+			y[i] *= p->scale;
+	}
+}
+
 /* Strips of a matrix. */
 static size_t product_strips(size_t rows) {
 	return (rows + KERN_STRIP - 1) / KERN_STRIP;
@@ -94,9 +106,11 @@ void product_share(struct phase_member *j, const struct kern_ops *ops, const str
 			size_t to = (first + strips < end ? first + strips : end) - begin;
 			size_t row = from * KERN_STRIP,
 			       last = to * KERN_STRIP < rows ? to * KERN_STRIP : rows;
-			if (row < last)
+			if (row < last) {
 				product_rows(
 				        ops, p[i].w, p[i].y + row, p[i].ldy, row, last - row, a, at, cols);
+				product_finish(ops, &p[i], row, last - row, cols);
+			}
 			begin = end;
 		}
 }

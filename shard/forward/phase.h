@@ -66,6 +66,8 @@ struct product {
 	const struct store_tensor *w;
 	float *y;
 	size_t ldy;
+	const float *bias; /* [rows of w], added; NULL: none */
+	float scale;       /* of the sum; 0: 1 */
 };
 
 /* Rows [first, first + rows) of a product with `cols` activation rows from row `at` on; y and ldy as given. */

@@ -46,7 +46,7 @@ static int slice_map(struct slice *sl, struct store *s, const struct manifest_te
 	return rc;
 }
 
-static enum weight_group slice_group_of(int role) {
+static enum weight_group slice_group_of(enum layer_role role) {
 	return role == LAYER_OUT                        ? WEIGHTS_OUT
 	       : role == LAYER_GATE || role == LAYER_UP ? WEIGHTS_UP
 	       : role == LAYER_DOWN                     ? WEIGHTS_DOWN
@@ -78,13 +78,13 @@ int slice_create(struct slice **out, struct store *s, const struct manifest *m, 
 	if (memory_limit && rc)
 		goto error;
 	for (uint32_t l = 0; l < layers; l++)
-		for (int r = 0; r < LAYER_ROLES; r++) {
+		for (uint32_t i = m->at[first + l]; i < m->at[first + l + 1]; i++) {
+			enum layer_role r = (enum layer_role)m->tensor[i].role;
 			char what[64];
 			snprintf(what, sizeof what, "layer %u, %s", first + l, manifest_layer_tensor_name(r));
-			bool from_disk = plan.streamed && !manifest_layer_is_norm((enum layer_role)r) &&
+			bool from_disk = plan.streamed && !manifest_layer_is_vector(r) &&
 			                 plan.streamed[l] >> slice_group_of(r) & 1;
-			rc = slice_map(sl, s, &m->layer[first + l][r], from_disk, what, &sl->layer[l][r], err,
-			        errlen);
+			rc = slice_map(sl, s, &m->tensor[i], from_disk, what, &sl->layer[l][r], err, errlen);
 			if (rc)
 				goto error;
 		}
@@ -158,7 +158,7 @@ uint64_t slice_bytes(const struct slice *s) {
 	uint64_t bytes = 0;
 	for (uint32_t l = 0; l < s->last - s->first; l++)
 		for (int r = 0; r < LAYER_ROLES; r++)
-			bytes += s->layer[l][r]->packed_bytes;
+			bytes += s->layer[l][r] ? s->layer[l][r]->packed_bytes : 0;
 	for (int r = 0; r < IO_ROLES && s->io[r]; r++)
 		if (r != IO_HEAD || s->io[r] != s->io[IO_EMBED]) /* a tied head is the embedding */
 			bytes += s->io[r]->packed_bytes;

@@ -13,7 +13,7 @@ struct slice {
 	const struct manifest *manifest; /* borrowed */
 	uint32_t first, last;
 	const struct store_tensor *(
-	        *layer)[LAYER_ROLES];            /* [last - first]; streamed tensors are not mapped */
+	        *layer)[LAYER_ROLES]; /* [last - first]; streamed tensors are not mapped; NULL: none */
 	const struct store_tensor *io[IO_ROLES]; /* NULL in a slice of layers */
 	struct weight_stream *stream;            /* NULL: everything is mapped */
 	/* private */

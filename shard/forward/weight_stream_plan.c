@@ -24,7 +24,7 @@ uint64_t weight_stream_tensor_bytes(const struct manifest_tensor *t) {
 static uint64_t weight_stream_group_bytes(const struct manifest *m, uint32_t layer, int g) {
 	uint64_t sum = 0;
 	for (int r = (int)roles[g].first; r <= (int)roles[g].last; r++)
-		sum += weight_stream_tensor_bytes(&m->layer[layer][r]);
+		sum += weight_stream_tensor_bytes(manifest_find(m, layer, (enum layer_role)r));
 	return sum;
 }
 
@@ -88,9 +88,8 @@ int weight_stream_plan(struct weight_stream_plan *out, const struct manifest *m,
         uint32_t last, uint64_t memory_limit) {
 	uint64_t all = 0, size = 0;
 	*out = (struct weight_stream_plan){0};
-	for (uint32_t l = first; l < last; l++)
-		for (int r = 0; r < LAYER_ROLES; r++)
-			all += weight_stream_tensor_bytes(&m->layer[l][r]);
+	for (uint32_t i = m->at[first]; i < m->at[last]; i++)
+		all += weight_stream_tensor_bytes(&m->tensor[i]);
 	out->resident = all;
 	if (all <= memory_limit)
 		return 0;

@@ -6,6 +6,7 @@
 #include "common/fail.h"
 #include "shard/gguf/gguf.h"
 #include "shard/import/names.h"
+#include "shard/model/family.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -32,6 +33,7 @@ struct place {
 struct import {
 	char *name;
 	struct gguf *g;
+	const struct family *family;
 	struct manifest *m;
 	struct vocab *v;
 	uint8_t *manifest_blob, *vocab_blob;
@@ -70,12 +72,8 @@ static bool import_layer_name(struct gguf_string name, uint32_t *layer, struct g
 	return true;
 }
 
-/* Whether s is the stem followed by ".weight". */
-static bool import_is_weight(struct gguf_string s, const char *stem) {
-	static const char tail[] = ".weight";
-	size_t len = strlen(stem);
-	return s.len == len + sizeof tail - 1 && memcmp(s.s, stem, len) == 0 &&
-	       memcmp(s.s + len, tail, sizeof tail - 1) == 0;
+static bool import_is(struct gguf_string s, const char *name) {
+	return s.len == strlen(name) && memcmp(s.s, name, s.len) == 0;
 }
 
 static bool import_name_ends_with(struct gguf_string s, const char *tail) {
@@ -91,16 +89,18 @@ static int import_check_names(struct import *im) {
 		        "it has no weights: a file with only a vocabulary is for caravan tokenize");
 	for (size_t i = 0; i < gguf_tensors(im->g); i++) {
 		const struct gguf_tensor *t = gguf_tensor(im->g, i);
-		struct gguf_string rest;
+		struct gguf_string rest = {0};
 		uint32_t layer = 0;
-		bool known = import_is_weight(t->name, "rope_freqs"); /* already in hparams.freq */
+		bool known = import_is(t->name, "rope_freqs.weight"); /* already in hparams.freq */
 		bool in_layer = import_layer_name(t->name, &layer, &rest);
 		for (int r = 0; !known && r < IO_ROLES; r++)
-			known = import_is_weight(t->name, manifest_io_tensor_name((enum io_role)r));
+			known = import_is(t->name, manifest_io_tensor_name((enum io_role)r));
 		for (int r = 0; !known && in_layer && layer < im->m->hp.layers && r < LAYER_ROLES; r++)
-			known = import_is_weight(rest, manifest_layer_tensor_name((enum layer_role)r));
+			known = (LAYER_BIT(r) &
+			                (LAYER_REQUIRED_BITS | im->family->needs | im->family->may_have)) &&
+			        import_is(rest, manifest_layer_tensor_name((enum layer_role)r));
 		/* early converters stored the rotation table, which everybody computes */
-		known = known || (in_layer && import_is_weight(rest, "attn_rot_embd"));
+		known = known || (in_layer && import_is(rest, "attn_rot_embd.weight"));
 		if (known)
 			continue;
 		gguf_printable(t->name, shown, sizeof shown);
@@ -109,8 +109,7 @@ static int import_check_names(struct import *im) {
 			        "tensor %s belongs to none of the layers: there are %" PRIu32, shown,
 			        im->m->hp.layers);
 		else if (import_name_ends_with(t->name, ".bias"))
-			snprintf(why, sizeof why, "tensor %s is a bias, which Caravan does not compute",
-			        shown);
+			snprintf(why, sizeof why, "tensor %s is a bias that Caravan does not compute", shown);
 		else
 			snprintf(why, sizeof why, "Caravan does not know tensor %s", shown);
 		return import_fail_tensor(im, t, -ENOTSUP, why);
@@ -119,7 +118,7 @@ static int import_check_names(struct import *im) {
 }
 
 /* Finds a role's tensor and checks it.  *out is unchanged when an optional one is absent. */
-static int import_find_tensor(struct import *im, const char *name, uint64_t n, uint64_t rows, bool norm,
+static int import_find_tensor(struct import *im, const char *name, uint64_t n, uint64_t rows, bool vector,
         bool optional, const struct gguf_tensor **out) {
 	char why[224];
 	const struct gguf_tensor *t = gguf_find(im->g, name);
@@ -136,8 +135,9 @@ static int import_find_tensor(struct import *im, const char *name, uint64_t n, u
 		        name, t->rows, t->n, rows, n);
 		return import_fail_tensor(im, t, -EINVAL, why);
 	}
-	if (norm && t->type != KERN_F32 && t->type != KERN_F16 && t->type != KERN_BF16) {
-		snprintf(why, sizeof why, "tensor %s is a norm of type %s; F32, F16 and BF16 are supported",
+	if (vector && t->type != KERN_F32 && t->type != KERN_F16 && t->type != KERN_BF16) {
+		snprintf(why, sizeof why,
+		        "tensor %s has type %s; norms and biases of type F32, F16 and BF16 are supported",
 		        name, kern_traits((uint32_t)t->type)->name);
 		return import_fail_tensor(im, t, -ENOTSUP, why);
 	}
@@ -148,32 +148,29 @@ static int import_find_tensor(struct import *im, const char *name, uint64_t n, u
 static int import_find_places(struct import *im, struct place *p, size_t *count) {
 	const struct hparams *hp = &im->m->hp;
 	char name[64];
-	uint64_t n, rows;
 	size_t k = 0;
 	for (int r = 0; r < IO_ROLES; r++) {
-		snprintf(name, sizeof name, "%s.weight", manifest_io_tensor_name((enum io_role)r));
-		manifest_io_shape(hp, (enum io_role)r, &n, &rows);
+		struct manifest_tensor *t = &im->m->io[r];
 		/* without an output tensor the embedding is the head */
-		p[k] = (struct place){p[IO_EMBED].t, &im->m->io[r]};
-		int rc = import_find_tensor(
-		        im, name, n, rows, manifest_io_is_norm((enum io_role)r), r == IO_HEAD, &p[k].t);
+		p[k] = (struct place){p[IO_EMBED].t, t};
+		int rc = import_find_tensor(im, manifest_io_tensor_name((enum io_role)r), t->n, t->rows,
+		        manifest_io_is_vector((enum io_role)r), r == IO_HEAD, &p[k].t);
 		if (rc < 0)
 			return rc;
 		k++;
 	}
-	for (uint32_t l = 0; l < hp->layers; l++) {
-		for (int r = 0; r < LAYER_ROLES; r++) {
-			snprintf(name, sizeof name, "blk.%" PRIu32 ".%s.weight", l,
-			        manifest_layer_tensor_name((enum layer_role)r));
-			manifest_layer_shape(hp, (enum layer_role)r, &n, &rows);
-			p[k].slot = &im->m->layer[l][r];
-			int rc = import_find_tensor(im, name, n, rows,
-			        manifest_layer_is_norm((enum layer_role)r), false, &p[k].t);
+	for (uint32_t l = 0; l < hp->layers; l++)
+		for (uint32_t i = im->m->at[l]; i < im->m->at[l + 1]; i++) {
+			struct manifest_tensor *t = &im->m->tensor[i];
+			enum layer_role r = (enum layer_role)t->role;
+			snprintf(name, sizeof name, "blk.%" PRIu32 ".%s", l, manifest_layer_tensor_name(r));
+			p[k].slot = t;
+			int rc = import_find_tensor(
+			        im, name, t->n, t->rows, manifest_layer_is_vector(r), false, &p[k].t);
 			if (rc < 0)
 				return rc;
 			k++;
 		}
-	}
 	*count = k;
 	return 0;
 }
@@ -326,8 +323,8 @@ static int import_make_manifest(
 		if (i > 0 && import_compare_tensors(p[i].t, p[i - 1].t) != 0)
 			s++;
 		const struct gguf_tensor *t = p[i].t;
-		*p[i].slot =
-		        (struct manifest_tensor){im->source[s].record.id, t->type, t->n, t->rows, t->bytes};
+		*p[i].slot = (struct manifest_tensor){
+		        im->source[s].record.id, t->type, t->n, t->rows, t->bytes, p[i].slot->role};
 	}
 	im->m->vocab = (struct content_id){.b = {0}};
 	free(im->manifest_blob);
@@ -352,8 +349,11 @@ static void import_invent_names(const struct place *p, size_t count) {
 		if (i > 0 && import_compare_tensors(p[i].t, p[i - 1].t) != 0)
 			s++;
 		const struct gguf_tensor *t = p[i].t;
-		*p[i].slot = (struct manifest_tensor){
-		        .type = t->type, .n = t->n, .rows = t->rows, .bytes = t->bytes};
+		*p[i].slot = (struct manifest_tensor){.type = t->type,
+		        .n = t->n,
+		        .rows = t->rows,
+		        .bytes = t->bytes,
+		        .role = p[i].slot->role};
 		memcpy(p[i].slot->id.b, &s, sizeof s);
 	}
 }
@@ -414,7 +414,7 @@ static void import_remember_names(
 /* hash: false if names may be made up when no hashes are cached; the manifest then has no name. */
 static int import_name_content(struct import *im, const int *fds, size_t nfds, const char *cache, bool hash,
         import_progress_fn *progress, void *arg) {
-	size_t count = IO_ROLES + (size_t)im->m->hp.layers * LAYER_ROLES;
+	size_t count = manifest_tensors(im->m);
 	struct place *places = calloc(count, sizeof *places);
 	struct content_id weights;
 	char key[CONTENT_HEX];
@@ -472,7 +472,13 @@ static int import_begin(struct import **out, const int *fds, size_t nfds, const 
 		rc = o->check(im->v, why, sizeof why);
 	if (rc < 0)
 		return import_fail(im, rc, why);
-	rc = manifest_create(&im->m, &hp);
+	im->family = family_of(im->g);
+	uint32_t *roles = malloc(hp.layers * sizeof *roles);
+	if (!roles)
+		return import_fail_no_memory(im);
+	family_roles(im->family, im->g, hp.layers, roles);
+	rc = manifest_create(&im->m, &hp, roles);
+	free(roles);
 	if (rc == 0)
 		rc = vocab_encode(im->v, &im->vocab_blob, &im->vocab_len);
 	return rc < 0 ? import_fail_no_memory(im) : import_check_names(im);

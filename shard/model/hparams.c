@@ -1,133 +1,166 @@
-/* hparams: reads the keys llama.*, and refuses values that Caravan would not compute correctly.  The defaults
+/* hparams: reads the keys of a model's family, and refuses values that Caravan would not compute correctly.  The defaults
  * are those of llama.cpp, whose converters write these files. */
 #include "shard/model/hparams.h"
 #include "common/fail.h"
 #include "kernels/math.h"
 #include "shard/gguf/gguf.h"
+#include "shard/model/family.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
-/* Keys that are read below, or that have no effect. */
+#define SCALE_LEAST 1e-6f /* of traits that are scales */
+#define SCALE_MOST 1e6f
+#define PI 3.14159265358979323846
+
+/* Keys that are read below, or that have no effect; without the family's name. */
 static const char *const known_keys[] = {
-        "llama.attention.causal",
-        "llama.attention.clamp_kqv",
-        "llama.attention.head_count",
-        "llama.attention.head_count_kv",
-        "llama.attention.key_length",
-        "llama.attention.layer_norm_epsilon", /* for models with LayerNorm, not for Llama */
-        "llama.attention.layer_norm_rms_epsilon",
-        "llama.attention.max_alibi_bias",
-        "llama.attention.scale",
-        "llama.attention.sliding_window",
-        "llama.attention.value_length",
-        "llama.block_count",
-        "llama.context_length",
-        "llama.embedding_length",
-        "llama.embedding_scale",
-        "llama.expert_count",
-        "llama.expert_used_count",
-        "llama.feed_forward_length",
-        "llama.logit_scale",
-        "llama.residual_scale",
-        "llama.rope.dimension_count",
-        "llama.rope.freq_base",
-        "llama.rope.scale_linear",
-        "llama.rope.scaling.attn_factor",
-        "llama.rope.scaling.factor",
-        "llama.rope.scaling.finetuned",               /* no effect */
-        "llama.rope.scaling.original_context_length", /* no effect: Llama 3.1 has its factors in a tensor */
-        "llama.rope.scaling.type",
-        "llama.tensor_data_layout",
-        "llama.use_parallel_residual",
-        "llama.vocab_size",
+        "attention.causal",
+        "attention.clamp_kqv",
+        "attention.head_count",
+        "attention.head_count_kv",
+        "attention.key_length",
+        "attention.layer_norm_epsilon", /* for models with LayerNorm, not for these */
+        "attention.layer_norm_rms_epsilon",
+        "attention.max_alibi_bias",
+        "attention.scale",
+        "attention.sliding_window",
+        "attention.temperature_scale",
+        "attention.value_length",
+        "block_count",
+        "context_length",
+        "embedding_length",
+        "embedding_scale",
+        "expert_count",
+        "expert_used_count",
+        "feed_forward_length",
+        "logit_scale",
+        "residual_scale",
+        "rope.dimension_count",
+        "rope.freq_base",
+        "rope.scale_linear",
+        "rope.scaling.attn_factor",
+        "rope.scaling.factor",
+        "rope.scaling.finetuned", /* no effect */
+        "rope.scaling.original_context_length",
+        "rope.scaling.type",
+        "rope.scaling.yarn_attn_factor", /* no effect: rope.scaling.attn_factor counts */
+        "rope.scaling.yarn_beta_fast",
+        "rope.scaling.yarn_beta_slow",
+        "rope.scaling.yarn_ext_factor",
+        "rope.scaling.yarn_log_multiplier",
+        "tensor_data_layout",
+        "use_parallel_residual",
+        "vocab_size",
 };
 
 /* Reads from one file; also for messages. */
 struct reader {
 	const struct gguf *g;
+	const struct family *family;
 	char *err;
 	size_t errlen;
 };
 
-static int hparams_fail_key(const struct reader *r, const char *key, const char *why) {
-	return fail_with(-EINVAL, r->err, r->errlen, "%s %s", key, why);
+/* A key of the family. */
+struct key {
+	char s[96];
+};
+static struct key hparams_key(const struct reader *r, const char *name) {
+	struct key k;
+	snprintf(k.s, sizeof k.s, "%s.%s", r->family->name, name);
+	return k;
+}
+
+/* name: of a key of the family */
+static int hparams_fail_key(const struct reader *r, const char *name, const char *why) {
+	return fail_with(-EINVAL, r->err, r->errlen, "%s %s", hparams_key(r, name).s, why);
 }
 
 /* A number; an array with one per layer is accepted if all are equal.  -ENOENT leaves *out unchanged. */
-static int hparams_read_u32(const struct reader *r, const char *key, uint32_t *out) {
+static int hparams_read_u32(const struct reader *r, const char *name, uint32_t *out) {
+	struct key key = hparams_key(r, name);
 	enum gguf_kind kind;
 	uint64_t count;
 	int64_t v, first = 0;
-	int rc = gguf_u32(r->g, key, out);
+	int rc = gguf_u32(r->g, key.s, out);
 	if (rc != -EINVAL)
 		return rc;
-	if (gguf_array(r->g, key, &kind, &count) < 0 || count < 1)
-		return hparams_fail_key(r, key, "is not a valid number");
+	if (gguf_array(r->g, key.s, &kind, &count) < 0 || count < 1)
+		return hparams_fail_key(r, name, "is not a valid number");
 	for (uint64_t i = 0; i < count; i++) {
-		if (gguf_array_i64(r->g, key, i, &v) < 0 || v < 0 || v > UINT32_MAX)
-			return hparams_fail_key(r, key, "is not a valid number");
+		if (gguf_array_i64(r->g, key.s, i, &v) < 0 || v < 0 || v > UINT32_MAX)
+			return hparams_fail_key(r, name, "is not a valid number");
 		if (i == 0)
 			first = v;
 		if (v != first)
 			return fail_with(-ENOTSUP, r->err, r->errlen,
 			        "%s differs between layers (%" PRId64 " and %" PRId64
 			        "), which Caravan does not know",
-			        key, first, v);
+			        key.s, first, v);
 	}
 	*out = (uint32_t)first;
 	return 0;
 }
 
-static int hparams_need_u32(const struct reader *r, const char *key, uint32_t *out) {
-	int rc = hparams_read_u32(r, key, out);
+static int hparams_need_u32(const struct reader *r, const char *name, uint32_t *out) {
+	int rc = hparams_read_u32(r, name, out);
 	if (rc == -ENOENT) {
-		hparams_fail_key(r, key, "is missing");
+		hparams_fail_key(r, name, "is missing");
 		return -EINVAL;
 	}
 	return rc;
 }
 
-static int hparams_read_f32(const struct reader *r, const char *key, float *out) {
-	int rc = gguf_f32(r->g, key, out);
+/* -ENOENT leaves *out unchanged. */
+static int hparams_read_f32(const struct reader *r, const char *name, float *out) {
+	int rc = gguf_f32(r->g, hparams_key(r, name).s, out);
 	if (rc == -EINVAL || (rc == 0 && !isfinite(*out)))
-		return hparams_fail_key(r, key, "is not a valid number");
+		return hparams_fail_key(r, name, "is not a valid number");
 	return rc;
 }
 
+/* The same; 0 when it is absent. */
+static int hparams_may_read_f32(const struct reader *r, const char *name, float *out) {
+	int rc = hparams_read_f32(r, name, out);
+	return rc == -ENOENT ? 0 : rc;
+}
+
 /* A number for which Caravan supports only `neutral`. */
-static int hparams_refuse_f32(const struct reader *r, const char *key, float neutral, float neutral_too) {
+static int hparams_refuse_f32(const struct reader *r, const char *name, float neutral, float neutral_too) {
 	float v = neutral;
-	int rc = hparams_read_f32(r, key, &v);
-	if (rc < 0 && rc != -ENOENT)
+	int rc = hparams_may_read_f32(r, name, &v);
+	if (rc < 0)
 		return rc;
 	if (v != neutral && v != neutral_too)
-		return fail_with(
-		        -ENOTSUP, r->err, r->errlen, "%s is %g, which Caravan does not know", key, (double)v);
+		return fail_with(-ENOTSUP, r->err, r->errlen, "%s is %g, which Caravan does not know",
+		        hparams_key(r, name).s, (double)v);
 	return 0;
 }
 
-static int hparams_refuse_u32(const struct reader *r, const char *key) {
+static int hparams_refuse_u32(const struct reader *r, const char *name) {
 	uint32_t v = 0;
-	int rc = hparams_read_u32(r, key, &v);
+	int rc = hparams_read_u32(r, name, &v);
 	if (rc < 0 && rc != -ENOENT)
 		return rc;
 	if (v != 0)
 		return fail_with(-ENOTSUP, r->err, r->errlen,
-		        "%s is %" PRIu32 ": Caravan does not run mixtures of experts", key, v);
+		        "%s is %" PRIu32 ": Caravan does not run mixtures of experts", hparams_key(r, name).s,
+		        v);
 	return 0;
 }
 
-static int hparams_refuse_bool(const struct reader *r, const char *key, bool neutral) {
+static int hparams_refuse_bool(const struct reader *r, const char *name, bool neutral) {
 	bool v = neutral;
-	int rc = gguf_bool(r->g, key, &v);
+	int rc = gguf_bool(r->g, hparams_key(r, name).s, &v);
 	if (rc == -EINVAL)
-		return hparams_fail_key(r, key, "is not a boolean");
+		return hparams_fail_key(r, name, "is not a boolean");
 	if (v != neutral)
-		return fail_with(-ENOTSUP, r->err, r->errlen, "%s is %s, which Caravan does not know", key,
-		        v ? "true" : "false");
+		return fail_with(-ENOTSUP, r->err, r->errlen, "%s is %s, which Caravan does not know",
+		        hparams_key(r, name).s, v ? "true" : "false");
 	return 0;
 }
 
@@ -160,96 +193,181 @@ static int hparams_check_kind(const struct reader *r) {
 	        gguf_printable(s, shown, sizeof shown));
 }
 
+static int hparams_find_family(struct reader *r) {
+	struct gguf_string s;
+	char shown[80], names[160];
+	r->family = family_of(r->g);
+	if (r->family)
+		return 0;
+	int rc = gguf_string(r->g, "general.architecture", &s);
+	if (rc < 0)
+		return fail_with(-EINVAL, r->err, r->errlen, "general.architecture %s",
+		        rc == -ENOENT ? "is missing" : "is not a string");
+	return fail_with(-ENOTSUP, r->err, r->errlen, "the architecture is %s; Caravan runs %s",
+	        gguf_printable(s, shown, sizeof shown), family_names(names, sizeof names));
+}
+
 static int hparams_check_keys(const struct reader *r) {
-	static const char prefix[] = "llama.";
+	size_t prefix = strlen(r->family->name);
 	struct gguf_string s;
 	char shown[80];
 	int rc;
 
-	rc = hparams_check_kind(r);
-	if (rc < 0)
-		return rc;
-	rc = gguf_string(r->g, "general.architecture", &s);
-	if (rc < 0)
-		return hparams_fail_key(
-		        r, "general.architecture", rc == -ENOENT ? "is missing" : "is not a string");
-	if (!hparams_is(s, "llama"))
-		return fail_with(-ENOTSUP, r->err, r->errlen, "the architecture is %s; Caravan runs llama",
-		        gguf_printable(s, shown, sizeof shown));
 	for (size_t i = 0; i < gguf_keys(r->g); i++) {
 		struct gguf_string key = gguf_key(r->g, i);
-		bool known = key.len < sizeof prefix - 1 || memcmp(key.s, prefix, sizeof prefix - 1) != 0;
+		bool known = key.len <= prefix || memcmp(key.s, r->family->name, prefix) != 0 ||
+		             key.s[prefix] != '.';
+		struct gguf_string rest = {
+		        known ? key.s : key.s + prefix + 1, known ? 0 : key.len - prefix - 1};
 		for (size_t k = 0; !known && k < sizeof known_keys / sizeof *known_keys; k++)
-			known = hparams_is(key, known_keys[k]);
+			known = hparams_is(rest, known_keys[k]);
 		if (!known)
 			return fail_with(-ENOTSUP, r->err, r->errlen, "Caravan does not know the key %s",
 			        gguf_printable(key, shown, sizeof shown));
 	}
-	if ((rc = hparams_refuse_u32(r, "llama.expert_count")) < 0 ||
-	        (rc = hparams_refuse_u32(r, "llama.expert_used_count")) < 0 ||
-	        (rc = hparams_refuse_bool(r, "llama.attention.causal", true)) < 0 ||
-	        (rc = hparams_refuse_bool(r, "llama.use_parallel_residual", false)) < 0 ||
-	        (rc = hparams_refuse_f32(r, "llama.attention.clamp_kqv", 0, 0)) < 0 ||
-	        (rc = hparams_refuse_f32(r, "llama.attention.max_alibi_bias", 0, 0)) < 0 ||
-	        (rc = hparams_refuse_f32(r, "llama.attention.scale", 0, 0)) < 0 ||
-	        (rc = hparams_refuse_f32(r, "llama.embedding_scale", 0, 1)) < 0 ||
-	        (rc = hparams_refuse_f32(r, "llama.residual_scale", 0, 1)) < 0 ||
-	        (rc = hparams_refuse_f32(r, "llama.logit_scale", 0, 1)) < 0 ||
-	        (rc = hparams_refuse_f32(r, "llama.rope.scaling.attn_factor", 1, 1)) < 0)
+	if ((rc = hparams_refuse_u32(r, "expert_count")) < 0 ||
+	        (rc = hparams_refuse_u32(r, "expert_used_count")) < 0 ||
+	        (rc = hparams_refuse_bool(r, "attention.causal", true)) < 0 ||
+	        (rc = hparams_refuse_bool(r, "use_parallel_residual", false)) < 0 ||
+	        (rc = hparams_refuse_f32(r, "attention.clamp_kqv", 0, 0)) < 0 ||
+	        (rc = hparams_refuse_f32(r, "attention.max_alibi_bias", 0, 0)) < 0 ||
+	        (rc = hparams_refuse_f32(r, "rope.scaling.yarn_ext_factor", 1, -1)) < 0)
 		return rc;
-	rc = gguf_string(r->g, "llama.tensor_data_layout", &s);
+	rc = gguf_string(r->g, hparams_key(r, "tensor_data_layout").s, &s);
 	if (rc == -EINVAL)
-		return hparams_fail_key(r, "llama.tensor_data_layout", "is not a string");
+		return hparams_fail_key(r, "tensor_data_layout", "is not a string");
 	if (rc == 0 && !hparams_is(s, "Meta AI original pth"))
-		return fail_with(-ENOTSUP, r->err, r->errlen,
-		        "llama.tensor_data_layout is %s, which Caravan does not know",
-		        gguf_printable(s, shown, sizeof shown));
+		return fail_with(-ENOTSUP, r->err, r->errlen, "%s is %s, which Caravan does not know",
+		        hparams_key(r, "tensor_data_layout").s, gguf_printable(s, shown, sizeof shown));
 	return 0;
 }
 
-static int hparams_read_scale(const struct reader *r, double *scale) {
+/* The scales of a family that has them; other families' files may only say that there are none. */
+static int hparams_read_scales(const struct reader *r, struct hparams *hp) {
+	const struct {
+		const char *name;
+		float *to, none, none_too;
+	} scale[] = {
+	        {"attention.scale", &hp->attention_scale, 0, 0},
+	        {"embedding_scale", &hp->embed_scale, 0, 1},
+	        {"residual_scale", &hp->residual_scale, 0, 1},
+	        {"logit_scale", &hp->logit_scale, 0, 1},
+	};
+	int rc = 0;
+	for (size_t i = 0; rc == 0 && i < sizeof scale / sizeof *scale; i++) {
+		float v = 0;
+		if (!r->family->scaled) {
+			rc = hparams_refuse_f32(r, scale[i].name, scale[i].none, scale[i].none_too);
+			continue;
+		}
+		rc = hparams_may_read_f32(r, scale[i].name, &v);
+		*scale[i].to = v == scale[i].none_too ? 0 : v;
+	}
+	if (hp->logit_scale != 0)
+		hp->logit_scale = 1 / hp->logit_scale;
+	return rc;
+}
+
+/* How RoPE's table is stretched. */
+struct stretch {
+	double factor;    /* by which frequencies are divided; 1: none */
+	bool yarn;        /* quick ones less: */
+	double low, high; /* the pairs between which the way changes */
+	float magnitude;  /* of sine and cosine */
+};
+
+/* YaRN's pair that turns `turns` times within the original context. */
+static double hparams_yarn_pair(double turns, uint32_t original, uint32_t d, double base) {
+	return d * kern_log(original / (turns * 2 * PI)) / (2 * kern_log(base));
+}
+
+/* YaRN (Peng et al. 2023): pairs that turn often within the original context keep their frequency, slow ones are divided by
+ * the factor, and those between get some of both; scores grow with the logarithm of the factor. */
+static int hparams_read_yarn(const struct reader *r, uint32_t d, float base, struct stretch *s) {
+	float fast = 32, slow = 1, magnitude = 1, multiplier = 0;
+	uint32_t original = 0;
+	int rc = hparams_need_u32(r, "rope.scaling.original_context_length", &original);
+	if (rc == 0)
+		rc = hparams_may_read_f32(r, "rope.scaling.yarn_beta_fast", &fast);
+	if (rc == 0)
+		rc = hparams_may_read_f32(r, "rope.scaling.yarn_beta_slow", &slow);
+	if (rc == 0)
+		rc = hparams_may_read_f32(r, "rope.scaling.attn_factor", &magnitude);
+	if (rc == 0)
+		rc = hparams_may_read_f32(r, "rope.scaling.yarn_log_multiplier", &multiplier);
+	if (rc < 0)
+		return rc;
+	if (!original || !(fast > slow) || !(slow > 0) || !(s->factor >= 1) || !(base > 1) ||
+	        !(magnitude > 0) || multiplier < 0)
+		return hparams_fail_key(
+		        r, "rope.scaling.type", "is yarn, but the numbers of its scaling are not valid");
+	double ln = kern_log(s->factor);
+	s->yarn = true;
+	s->low = fmax(floor(hparams_yarn_pair((double)fast, original, d, (double)base)), 0);
+	s->high = fmin(ceil(hparams_yarn_pair((double)slow, original, d, (double)base)), d - 1);
+	s->magnitude = (float)((double)magnitude * (0.1 * ln + 1) /
+	                       (multiplier > 0 ? 0.1 * (double)multiplier * ln + 1 : 1));
+	return 0;
+}
+
+static int hparams_read_stretch(const struct reader *r, uint32_t d, float base, struct stretch *s) {
 	struct gguf_string type = {"linear", 6};
 	char shown[80];
 	float f = 0;
-	int rc = gguf_string(r->g, "llama.rope.scaling.type", &type);
+	*s = (struct stretch){.factor = 1, .magnitude = 1};
+	int rc = gguf_string(r->g, hparams_key(r, "rope.scaling.type").s, &type);
 	if (rc == -EINVAL)
-		return hparams_fail_key(r, "llama.rope.scaling.type", "is not a string");
-	if (!hparams_is(type, "linear") && !hparams_is(type, "none"))
-		return fail_with(-ENOTSUP, r->err, r->errlen,
-		        "llama.rope.scaling.type is %s; Caravan knows linear and none",
-		        gguf_printable(type, shown, sizeof shown));
-	rc = hparams_read_f32(r, "llama.rope.scaling.factor", &f);
+		return hparams_fail_key(r, "rope.scaling.type", "is not a string");
+	bool yarn = hparams_is(type, "yarn");
+	if (!yarn && !hparams_is(type, "linear") && !hparams_is(type, "none"))
+		return fail_with(-ENOTSUP, r->err, r->errlen, "%s is %s; Caravan knows linear, yarn and none",
+		        hparams_key(r, "rope.scaling.type").s, gguf_printable(type, shown, sizeof shown));
+	rc = hparams_read_f32(r, "rope.scaling.factor", &f);
 	if (rc == -ENOENT)
-		rc = hparams_read_f32(r, "llama.rope.scale_linear", &f); /* its older name */
-	if (rc < 0 && rc != -ENOENT)
+		rc = hparams_may_read_f32(r, "rope.scale_linear", &f); /* its older name */
+	if (rc < 0)
 		return rc;
 	if (f < 0)
-		return hparams_fail_key(r, "llama.rope.scaling.factor", "is negative");
-	*scale = f == 0 || hparams_is(type, "none") ? 1 : (double)f;
-	return 0;
+		return hparams_fail_key(r, "rope.scaling.factor", "is negative");
+	s->factor = f == 0 || hparams_is(type, "none") ? 1 : (double)f;
+	return yarn ? hparams_read_yarn(r, d, base, s)
+	            : hparams_refuse_f32(r, "rope.scaling.attn_factor", 1, 1);
+}
+
+/* The frequency of pair i; factor: the file's for it. */
+static double hparams_frequency(const struct stretch *s, uint32_t i, uint32_t d, double base, double factor) {
+	double f = kern_pow(base, -2.0 * i / d) / factor;
+	if (!s->yarn)
+		return f / s->factor;
+	double ramp = (i - s->low) / fmax(s->high - s->low, 0.001);
+	double keep = 1 - fmin(fmax(ramp, 0), 1);
+	return f * (keep + (1 - keep) / s->factor);
 }
 
 static int hparams_read_rope(const struct reader *r, struct hparams *hp) {
 	const struct gguf_tensor *factors = gguf_find(r->g, "rope_freqs.weight");
 	uint32_t d = hp->head_size;
 	float base = 10000.0f;
-	double scale = 1;
-	int rc = hparams_read_u32(r, "llama.rope.dimension_count", &d);
+	struct stretch stretch;
+	int rc = hparams_read_u32(r, "rope.dimension_count", &d);
 	if (rc < 0 && rc != -ENOENT)
 		return rc;
 	if (d < 2 || d % 2 || d > hp->head_size || d > 2 * HPARAMS_MAX_PAIRS)
 		return fail_with(-EINVAL, r->err, r->errlen,
-		        "llama.rope.dimension_count is %" PRIu32 " in heads of %" PRIu32 " elements", d,
-		        hp->head_size);
+		        "%s is %" PRIu32 " in heads of %" PRIu32 " elements",
+		        hparams_key(r, "rope.dimension_count").s, d, hp->head_size);
 	hp->pairs = d / 2;
-	rc = hparams_read_f32(r, "llama.rope.freq_base", &base);
-	if (rc < 0 && rc != -ENOENT)
-		return rc;
-	if (!(base > 0))
-		return hparams_fail_key(r, "llama.rope.freq_base", "is not positive");
-	rc = hparams_read_scale(r, &scale);
+	hp->halves = r->family->halves;
+	hp->plain_every = r->family->plain_every;
+	rc = hparams_may_read_f32(r, "rope.freq_base", &base);
 	if (rc < 0)
 		return rc;
+	if (!(base > 0))
+		return hparams_fail_key(r, "rope.freq_base", "is not positive");
+	rc = hparams_read_stretch(r, d, base, &stretch);
+	if (rc < 0)
+		return rc;
+	hp->rope_magnitude = stretch.magnitude == 1 ? 0 : stretch.magnitude;
 	if (factors && (factors->type != KERN_F32 || factors->n != hp->pairs || factors->rows != 1))
 		return fail_with(-EINVAL, r->err, r->errlen,
 		        "tensor rope_freqs.weight is not %" PRIu32 " factors of type F32", hp->pairs);
@@ -263,7 +381,7 @@ static int hparams_read_rope(const struct reader *r, struct hparams *hp) {
 		if (!isfinite(factor) || !(factor > 0))
 			return fail_with(-EINVAL, r->err, r->errlen,
 			        "tensor rope_freqs.weight holds a factor that is not positive");
-		hp->freq[i] = (float)(kern_pow((double)base, -2.0 * i / d) / (double)factor / scale);
+		hp->freq[i] = (float)hparams_frequency(&stretch, i, d, (double)base, (double)factor);
 	}
 	return 0;
 }
@@ -278,9 +396,10 @@ static int hparams_read_vocab(const struct reader *r, struct hparams *hp) {
 	uint64_t tokens = 0, rows = embed ? embed->rows : 0;
 	int rc = gguf_array(r->g, "tokenizer.ggml.tokens", &kind, &tokens);
 	if (rc < 0 && rc != -ENOENT)
-		return hparams_fail_key(r, "tokenizer.ggml.tokens", "is not an array of strings");
+		return fail_with(
+		        -EINVAL, r->err, r->errlen, "tokenizer.ggml.tokens is not an array of strings");
 	if (tokens > HPARAMS_MAX_VOCAB || rows > HPARAMS_MAX_VOCAB)
-		return hparams_fail_key(r, "tokenizer.ggml.tokens", "has too many entries");
+		return fail_with(-EINVAL, r->err, r->errlen, "tokenizer.ggml.tokens has too many entries");
 	if (rc == 0 && embed && rows < tokens)
 		return fail_with(-EINVAL, r->err, r->errlen,
 		        "tensor token_embd.weight has %" PRIu64 " rows, and tokenizer.ggml.tokens %" PRIu64
@@ -288,73 +407,93 @@ static int hparams_read_vocab(const struct reader *r, struct hparams *hp) {
 		        rows, tokens);
 	hp->vocab = (uint32_t)(rc == 0 && embed ? rows : tokens);
 	uint32_t stated = hp->vocab;
-	int rv = hparams_read_u32(r, "llama.vocab_size", &stated);
+	int rv = hparams_read_u32(r, "vocab_size", &stated);
 	if (rv < 0 && rv != -ENOENT)
 		return rv;
 	if (rc == 0 && stated != hp->vocab && stated != tokens)
 		return fail_with(-EINVAL, r->err, r->errlen,
-		        "llama.vocab_size is %" PRIu32 ", but tokenizer.ggml.tokens has %" PRIu64, stated,
-		        tokens);
+		        "%s is %" PRIu32 ", but tokenizer.ggml.tokens has %" PRIu64,
+		        hparams_key(r, "vocab_size").s, stated, tokens);
 	if (rv == -ENOENT && rc == -ENOENT)
-		return hparams_fail_key(r, "llama.vocab_size", "and tokenizer.ggml.tokens are missing");
+		return hparams_fail_key(r, "vocab_size", "and tokenizer.ggml.tokens are missing");
 	if (rc == -ENOENT)
 		hp->vocab = stated;
 	return 0;
+}
+
+/* Attention whose scores grow with the position begins to do that behind the original context: within it, it is ordinary. */
+static int hparams_limit_temperature(const struct reader *r, struct hparams *hp) {
+	float scale = 0;
+	uint32_t original = 0;
+	int rc = hparams_may_read_f32(r, "attention.temperature_scale", &scale);
+	if (rc < 0 || scale == 0)
+		return rc;
+	rc = hparams_need_u32(r, "rope.scaling.original_context_length", &original);
+	if (rc == 0 && original < hp->context)
+		hp->context = original;
+	return rc;
 }
 
 static int hparams_read_shape(const struct reader *r, struct hparams *hp) {
 	uint32_t v, window = 0;
 	int rc;
 
-	if ((rc = hparams_need_u32(r, "llama.block_count", &hp->layers)) < 0 ||
-	        (rc = hparams_need_u32(r, "llama.embedding_length", &hp->dim)) < 0 ||
-	        (rc = hparams_need_u32(r, "llama.attention.head_count", &hp->heads)) < 0 ||
-	        (rc = hparams_need_u32(r, "llama.feed_forward_length", &hp->ffn)) < 0 ||
-	        (rc = hparams_need_u32(r, "llama.context_length", &hp->context)) < 0)
+	if ((rc = hparams_need_u32(r, "block_count", &hp->layers)) < 0 ||
+	        (rc = hparams_need_u32(r, "embedding_length", &hp->dim)) < 0 ||
+	        (rc = hparams_need_u32(r, "attention.head_count", &hp->heads)) < 0 ||
+	        (rc = hparams_need_u32(r, "feed_forward_length", &hp->ffn)) < 0 ||
+	        (rc = hparams_need_u32(r, "context_length", &hp->context)) < 0)
 		return rc;
 	hp->kv_heads = hp->heads;
-	rc = hparams_read_u32(r, "llama.attention.head_count_kv", &hp->kv_heads);
+	rc = hparams_read_u32(r, "attention.head_count_kv", &hp->kv_heads);
 	if (rc < 0 && rc != -ENOENT)
 		return rc;
 	if (hp->heads < 1 || hp->dim < 1)
-		return hparams_fail_key(r, "llama.attention.head_count", "or llama.embedding_length is 0");
-	rc = hparams_read_u32(r, "llama.attention.key_length", &hp->head_size);
+		return fail_with(-EINVAL, r->err, r->errlen, "%s or %s is 0",
+		        hparams_key(r, "attention.head_count").s, hparams_key(r, "embedding_length").s);
+	rc = hparams_read_u32(r, "attention.key_length", &hp->head_size);
 	if (rc == -ENOENT) {
 		if (hp->dim % hp->heads)
 			return fail_with(-EINVAL, r->err, r->errlen,
-			        "llama.embedding_length (%" PRIu32 ") is not a multiple of "
-			        "llama.attention.head_count (%" PRIu32 ")",
-			        hp->dim, hp->heads);
+			        "%s (%" PRIu32 ") is not a multiple of %s (%" PRIu32 ")",
+			        hparams_key(r, "embedding_length").s, hp->dim,
+			        hparams_key(r, "attention.head_count").s, hp->heads);
 		hp->head_size = hp->dim / hp->heads;
 	} else if (rc < 0) {
 		return rc;
 	}
 	v = hp->head_size;
-	rc = hparams_read_u32(r, "llama.attention.value_length", &v);
+	rc = hparams_read_u32(r, "attention.value_length", &v);
 	if (rc < 0 && rc != -ENOENT)
 		return rc;
 	if (v != hp->head_size)
 		return fail_with(-ENOTSUP, r->err, r->errlen,
-		        "llama.attention.value_length (%" PRIu32 ") differs from the keys' (%" PRIu32
-		        "), which Caravan does not know",
-		        v, hp->head_size);
-	rc = hparams_read_u32(r, "llama.attention.sliding_window", &window);
+		        "%s (%" PRIu32 ") differs from the keys' (%" PRIu32 "), which Caravan does not know",
+		        hparams_key(r, "attention.value_length").s, v, hp->head_size);
+	rc = hparams_read_u32(r, "attention.sliding_window", &window);
 	if (rc < 0 && rc != -ENOENT)
 		return rc;
 	/* within its window, a sliding-window model is an ordinary one */
 	if (window > 0 && window < hp->context)
 		hp->context = window;
-
-	return hparams_read_vocab(r, hp);
+	return hparams_limit_temperature(r, hp);
 }
 
 int hparams_from_gguf(struct hparams *hp, const struct gguf *g, char *err, size_t errlen) {
-	struct reader r = {g, err, errlen};
-	static const char eps[] = "llama.attention.layer_norm_rms_epsilon";
+	struct reader r = {.g = g, .err = err, .errlen = errlen};
+	static const char eps[] = "attention.layer_norm_rms_epsilon";
 	memset(hp, 0, sizeof *hp);
-	int rc = hparams_check_keys(&r);
+	int rc = hparams_check_kind(&r);
+	if (rc == 0)
+		rc = hparams_find_family(&r);
+	if (rc == 0)
+		rc = hparams_check_keys(&r);
 	if (rc == 0)
 		rc = hparams_read_shape(&r, hp);
+	if (rc == 0)
+		rc = hparams_read_vocab(&r, hp);
+	if (rc == 0)
+		rc = hparams_read_scales(&r, hp);
 	if (rc < 0)
 		return rc;
 	rc = hparams_read_f32(&r, eps, &hp->eps);
@@ -365,6 +504,57 @@ int hparams_from_gguf(struct hparams *hp, const struct gguf *g, char *err, size_
 	if (rc == 0)
 		rc = hparams_check(hp, err, errlen);
 	return rc;
+}
+
+/* By number, from 1. */
+static const struct {
+	const char *what;
+	size_t at;
+	uint32_t most; /* of a whole number; 0: it is a float */
+} traits[] = {
+        {"RoPE's order", offsetof(struct hparams, halves), 1},
+        {"interval of layers without RoPE", offsetof(struct hparams, plain_every), HPARAMS_MAX_LAYERS},
+        {"RoPE's magnitude", offsetof(struct hparams, rope_magnitude), 0},
+        {"scale of attention scores", offsetof(struct hparams, attention_scale), 0},
+        {"scale of the embedding", offsetof(struct hparams, embed_scale), 0},
+        {"scale of residuals", offsetof(struct hparams, residual_scale), 0},
+        {"scale of logits", offsetof(struct hparams, logit_scale), 0},
+};
+#define TRAITS (sizeof traits / sizeof *traits)
+_Static_assert(TRAITS <= HPARAMS_TRAITS, "room for all traits");
+
+size_t hparams_traits(const struct hparams *hp, struct hparams_trait *out) {
+	size_t n = 0;
+	for (uint32_t i = 0; i < TRAITS; i++) {
+		uint32_t bits;
+		memcpy(&bits, (const char *)hp + traits[i].at, sizeof bits);
+		if (bits && out)
+			out[n] = (struct hparams_trait){i + 1, bits};
+		n += bits != 0;
+	}
+	return n;
+}
+
+int hparams_set_trait(struct hparams *hp, const struct hparams_trait *t) {
+	if (t->id < 1 || t->id > TRAITS)
+		return -ENOTSUP;
+	memcpy((char *)hp + traits[t->id - 1].at, &t->bits, sizeof t->bits);
+	return 0;
+}
+
+static int hparams_check_traits(const struct hparams *hp, char *err, size_t errlen) {
+	for (size_t i = 0; i < TRAITS; i++) {
+		const char *at = (const char *)hp + traits[i].at;
+		uint32_t number;
+		float real;
+		memcpy(&number, at, sizeof number);
+		memcpy(&real, at, sizeof real);
+		/* a float as small or as large as no model has it would only make zeros and infinities */
+		if (traits[i].most ? number > traits[i].most
+		                   : number && !(real > SCALE_LEAST && real < SCALE_MOST))
+			return fail_with(-EINVAL, err, errlen, "the model's %s is not valid", traits[i].what);
+	}
+	return 0;
 }
 
 int hparams_check(const struct hparams *hp, char *err, size_t errlen) {
@@ -405,5 +595,5 @@ int hparams_check(const struct hparams *hp, char *err, size_t errlen) {
 			return fail_with(-EINVAL, err, errlen, "RoPE frequency %" PRIu32 " is %g", i,
 			        (double)hp->freq[i]);
 	}
-	return 0;
+	return hparams_check_traits(hp, err, errlen);
 }

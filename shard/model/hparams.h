@@ -13,6 +13,7 @@ struct gguf;
 #define HPARAMS_MAX_WIDTH (1u << 20) /* of dim, ffn, heads * head_size */
 #define HPARAMS_MAX_VOCAB (1u << 22)
 #define HPARAMS_MAX_CONTEXT (1u << 24)
+#define HPARAMS_TRAITS 8 /* at most in a model */
 
 struct hparams {
 	uint32_t layers, dim, heads, kv_heads, head_size, ffn, vocab;
@@ -21,9 +22,25 @@ struct hparams {
 	float eps;
 	float freq
 	        [HPARAMS_MAX_PAIRS]; /* the RoPE table, scaling and factors included (doc/numerics.md); 0 from pairs on */
+	/* traits of families other than Llama; 0 is Llama's way */
+	uint32_t halves;       /* 1: RoPE pairs element i of a head with i + pairs, not 2i with 2i + 1 */
+	uint32_t plain_every;  /* every so many layers one has no RoPE, the last of them; 0: all have it */
+	float rope_magnitude;  /* of sine and cosine; 0: 1 */
+	float attention_scale; /* of scores; 0: 1 / sqrt(head_size) */
+	float embed_scale;     /* of embedding rows; 0: 1 */
+	float residual_scale;  /* of what a layer's halves add to the row; 0: 1 */
+	float logit_scale;     /* of logits; 0: 1 */
 };
 
-/* Reads and checks a file of architecture llama; whatever is not understood is refused by name.
+/* A trait as a manifest lists it: its number (doc/protocol.md) and its 32 bits, not 0. */
+struct hparams_trait {
+	uint32_t id, bits;
+};
+/* The traits that differ from Llama's, by ascending number, into out (NULL: only counts); returns how many. */
+size_t hparams_traits(const struct hparams *hp, struct hparams_trait *out);
+int hparams_set_trait(struct hparams *hp, const struct hparams_trait *t); /* -ENOTSUP: unknown number */
+
+/* Reads and checks a file of a family that Caravan runs (family.h); whatever is not understood is refused by name.
  * 0, or a negative errno with a sentence in err. */
 int hparams_from_gguf(struct hparams *hp, const struct gguf *g, char *err, size_t errlen);
 

@@ -9,32 +9,39 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MANIFEST_VERSION 1u
+#define MANIFEST_PLAIN 1u /* version of models with only the required roles and no traits of another family */
+#define MANIFEST_VERSION 2u /* and of all others */
 #define MANIFEST_HEAD 80u   /* magic, version, nine numbers, epsilon, the vocabulary's name */
 #define MANIFEST_TENSOR 36u /* name, type */
 
 /* The meaning of a tensor's dimension in the model. */
-enum extent { ONE, DIM, FFN, Q, KV, VOCAB };
+enum extent { ONE, DIM, FFN, Q, KV, HEAD, VOCAB };
 
 static const struct role {
 	const char *name;
 	enum extent n, rows;
 } layer_roles[LAYER_ROLES] =
         {
-                [LAYER_ATTN_NORM] = {"attn_norm", DIM, ONE},
-                [LAYER_Q] = {"attn_q", DIM, Q},
-                [LAYER_K] = {"attn_k", DIM, KV},
-                [LAYER_V] = {"attn_v", DIM, KV},
-                [LAYER_OUT] = {"attn_output", Q, DIM},
-                [LAYER_FFN_NORM] = {"ffn_norm", DIM, ONE},
-                [LAYER_GATE] = {"ffn_gate", DIM, FFN},
-                [LAYER_UP] = {"ffn_up", DIM, FFN},
-                [LAYER_DOWN] = {"ffn_down", FFN, DIM},
+                [LAYER_ATTN_NORM] = {"attn_norm.weight", DIM, ONE},
+                [LAYER_Q] = {"attn_q.weight", DIM, Q},
+                [LAYER_K] = {"attn_k.weight", DIM, KV},
+                [LAYER_V] = {"attn_v.weight", DIM, KV},
+                [LAYER_OUT] = {"attn_output.weight", Q, DIM},
+                [LAYER_FFN_NORM] = {"ffn_norm.weight", DIM, ONE},
+                [LAYER_GATE] = {"ffn_gate.weight", DIM, FFN},
+                [LAYER_UP] = {"ffn_up.weight", DIM, FFN},
+                [LAYER_DOWN] = {"ffn_down.weight", FFN, DIM},
+                [LAYER_Q_BIAS] = {"attn_q.bias", Q, ONE},
+                [LAYER_K_BIAS] = {"attn_k.bias", KV, ONE},
+                [LAYER_V_BIAS] = {"attn_v.bias", KV, ONE},
+                [LAYER_OUT_BIAS] = {"attn_output.bias", DIM, ONE},
+                [LAYER_Q_NORM] = {"attn_q_norm.weight", HEAD, ONE},
+                [LAYER_K_NORM] = {"attn_k_norm.weight", HEAD, ONE},
 },
   io_roles[IO_ROLES] = {
-          [IO_EMBED] = {"token_embd", DIM, VOCAB},
-          [IO_NORM] = {"output_norm", DIM, ONE},
-          [IO_HEAD] = {"output", DIM, VOCAB},
+          [IO_EMBED] = {"token_embd.weight", DIM, VOCAB},
+          [IO_NORM] = {"output_norm.weight", DIM, ONE},
+          [IO_HEAD] = {"output.weight", DIM, VOCAB},
 };
 
 static uint64_t manifest_extent(const struct hparams *hp, enum extent e) {
@@ -49,6 +56,8 @@ static uint64_t manifest_extent(const struct hparams *hp, enum extent e) {
 		return (uint64_t)hp->heads * hp->head_size;
 	case KV:
 		return (uint64_t)hp->kv_heads * hp->head_size;
+	case HEAD:
+		return hp->head_size;
 	case VOCAB:
 		return hp->vocab;
 	}
@@ -73,32 +82,103 @@ void manifest_io_shape(const struct hparams *hp, enum io_role r, uint64_t *n, ui
 	*rows = manifest_extent(hp, io_roles[r].rows);
 }
 
-bool manifest_layer_is_norm(enum layer_role r) {
+bool manifest_layer_is_vector(enum layer_role r) {
 	return layer_roles[r].rows == ONE;
 }
 
-bool manifest_io_is_norm(enum io_role r) {
+bool manifest_io_is_vector(enum io_role r) {
 	return io_roles[r].rows == ONE;
 }
 
-int manifest_create(struct manifest **out, const struct hparams *hp) {
+/* The shape of a role's tensor. */
+static void manifest_place(
+        struct manifest_tensor *t, const struct hparams *hp, const struct role *role, uint8_t r) {
+	t->role = r;
+	t->n = manifest_extent(hp, role->n);
+	t->rows = manifest_extent(hp, role->rows);
+}
+
+int manifest_create(struct manifest **out, const struct hparams *hp, const uint32_t *roles) {
 	struct manifest *m = calloc(1, sizeof *m);
-	if (m)
-		m->layer = calloc(hp->layers, sizeof *m->layer);
-	if (!m || !m->layer) {
-		free(m);
+	if (!m)
+		return -ENOMEM;
+	m->hp = *hp;
+	m->tensor = calloc((size_t)hp->layers * LAYER_ROLES, sizeof *m->tensor);
+	m->at = calloc((size_t)hp->layers + 1, sizeof *m->at);
+	if (!m->tensor || !m->at) {
+		manifest_destroy(m);
 		return -ENOMEM;
 	}
-	m->hp = *hp;
+	for (int r = 0; r < IO_ROLES; r++)
+		manifest_place(&m->io[r], hp, &io_roles[r], (uint8_t)r);
+	for (uint32_t l = 0; l < hp->layers; l++) {
+		uint32_t has = roles ? roles[l] : LAYER_REQUIRED_BITS;
+		m->at[l + 1] = m->at[l];
+		for (int r = 0; r < LAYER_ROLES; r++)
+			if (has & LAYER_BIT(r))
+				manifest_place(&m->tensor[m->at[l + 1]++], hp, &layer_roles[r], (uint8_t)r);
+	}
 	*out = m;
 	return 0;
+}
+
+int manifest_copy(struct manifest **out, const struct manifest *m) {
+	struct manifest *copy = malloc(sizeof *copy);
+	if (!copy)
+		return -ENOMEM;
+	size_t tensors = manifest_layer_tensors(m) * sizeof *m->tensor,
+	       at = ((size_t)m->hp.layers + 1) * sizeof *m->at;
+	*copy = *m;
+	copy->tensor = malloc(tensors);
+	copy->at = malloc(at);
+	if (!copy->tensor || !copy->at) {
+		manifest_destroy(copy);
+		return -ENOMEM;
+	}
+	memcpy(copy->tensor, m->tensor, tensors);
+	memcpy(copy->at, m->at, at);
+	*out = copy;
+	return 0;
+}
+
+size_t manifest_layer_tensors(const struct manifest *m) {
+	return m->at[m->hp.layers];
+}
+
+size_t manifest_tensors(const struct manifest *m) {
+	return manifest_layer_tensors(m) + IO_ROLES;
+}
+
+const struct manifest_tensor *manifest_tensor_at(const struct manifest *m, size_t i) {
+	size_t layers = manifest_layer_tensors(m);
+	return i < layers ? &m->tensor[i] : &m->io[i - layers];
+}
+
+struct manifest_tensor *manifest_find(const struct manifest *m, uint32_t layer, enum layer_role r) {
+	for (uint32_t i = m->at[layer]; i < m->at[layer + 1]; i++)
+		if (m->tensor[i].role == r)
+			return &m->tensor[i];
+	return NULL;
+}
+
+uint32_t manifest_layer_of(const struct manifest *m, size_t i) {
+	uint32_t low = 0, high = m->hp.layers;
+	while (high - low > 1) {
+		uint32_t mid = low + (high - low) / 2;
+		if (m->at[mid] <= i)
+			low = mid;
+		else
+			high = mid;
+	}
+	return low;
 }
 
 void manifest_destroy(struct manifest *m) {
 	int saved = errno;
 	if (!m)
 		return;
-	free(m->layer);
+	free(m->tensor);
+	free(m->at);
 	free(m);
 	errno = saved;
 }
@@ -112,7 +192,7 @@ static int manifest_check_tensor(const struct hparams *hp, const struct role *ro
 		        (int)t->type);
 	if (role->rows == ONE && t->type != KERN_F32 && t->type != KERN_F16 && t->type != KERN_BF16) {
 		return fail_with(-EINVAL, err, errlen,
-		        "the manifest's %s has type %s; norms are F32, F16 or BF16", role->name,
+		        "the manifest's %s has type %s; norms and biases are F32, F16 or BF16", role->name,
 		        traits->name);
 	}
 	uint64_t n = manifest_extent(hp, role->n), rows = manifest_extent(hp, role->rows);
@@ -131,9 +211,9 @@ static int manifest_check(const struct manifest *m, char *err, size_t errlen) {
 	int rc = hparams_check(&m->hp, err, errlen);
 	for (int r = 0; rc == 0 && r < IO_ROLES; r++)
 		rc = manifest_check_tensor(&m->hp, &io_roles[r], &m->io[r], err, errlen);
-	for (uint32_t l = 0; rc == 0 && l < m->hp.layers; l++)
-		for (int r = 0; rc == 0 && r < LAYER_ROLES; r++)
-			rc = manifest_check_tensor(&m->hp, &layer_roles[r], &m->layer[l][r], err, errlen);
+	for (size_t i = 0; rc == 0 && i < manifest_layer_tensors(m); i++)
+		rc = manifest_check_tensor(
+		        &m->hp, &layer_roles[m->tensor[i].role], &m->tensor[i], err, errlen);
 	return rc;
 }
 
@@ -142,20 +222,39 @@ static void manifest_put_tensor(struct bytes_out *o, const struct manifest_tenso
 	bytes_put_u32(o, (uint32_t)t->type);
 }
 
+static uint32_t manifest_roles_of(const struct manifest *m, uint32_t layer) {
+	uint32_t roles = 0;
+	for (uint32_t i = m->at[layer]; i < m->at[layer + 1]; i++)
+		roles |= LAYER_BIT(m->tensor[i].role);
+	return roles;
+}
+
+/* Whether it can be written as older versions read it. */
+static bool manifest_is_plain(const struct manifest *m) {
+	bool plain = hparams_traits(&m->hp, NULL) == 0;
+	for (uint32_t l = 0; plain && l < m->hp.layers; l++)
+		plain = manifest_roles_of(m, l) == LAYER_REQUIRED_BITS;
+	return plain;
+}
+
 int manifest_encode(struct manifest *m, uint8_t **out, size_t *len) {
 	char err[160];
 	const struct hparams *hp = &m->hp;
+	struct hparams_trait trait[HPARAMS_TRAITS];
 	int rc = manifest_check(m, err, sizeof err);
 	if (rc < 0)
 		return -EINVAL;
-	size_t size = MANIFEST_HEAD + 4 * (size_t)hp->pairs +
-	              MANIFEST_TENSOR * (IO_ROLES + (size_t)hp->layers * LAYER_ROLES);
+	bool plain = manifest_is_plain(m);
+	size_t traits = hparams_traits(hp, trait);
+	size_t size = MANIFEST_HEAD + 4 * (size_t)hp->pairs + MANIFEST_TENSOR * manifest_tensors(m);
+	if (!plain)
+		size += 4 + 8 * traits + 4 * (size_t)hp->layers;
 	uint8_t *data = malloc(size);
 	if (!data)
 		return -ENOMEM;
 	struct bytes_out o = {data, data + size};
 	bytes_put(&o, MANIFEST_MAGIC, 4);
-	bytes_put_u32(&o, MANIFEST_VERSION);
+	bytes_put_u32(&o, plain ? MANIFEST_PLAIN : MANIFEST_VERSION);
 	bytes_put_u32(&o, hp->layers);
 	bytes_put_u32(&o, hp->dim);
 	bytes_put_u32(&o, hp->heads);
@@ -168,27 +267,64 @@ int manifest_encode(struct manifest *m, uint8_t **out, size_t *len) {
 	bytes_put_f32(&o, hp->eps);
 	bytes_put(&o, m->vocab.b, sizeof m->vocab.b);
 	bytes_put(&o, hp->freq, 4 * (size_t)hp->pairs);
+	if (!plain) {
+		bytes_put_u32(&o, (uint32_t)traits);
+		for (size_t i = 0; i < traits; i++) {
+			bytes_put_u32(&o, trait[i].id);
+			bytes_put_u32(&o, trait[i].bits);
+		}
+		for (uint32_t l = 0; l < hp->layers; l++)
+			bytes_put_u32(&o, manifest_roles_of(m, l));
+	}
 	for (int r = 0; r < IO_ROLES; r++)
 		manifest_put_tensor(&o, &m->io[r]);
-	for (uint32_t l = 0; l < hp->layers; l++)
-		for (int r = 0; r < LAYER_ROLES; r++)
-			manifest_put_tensor(&o, &m->layer[l][r]);
+	for (size_t i = 0; i < manifest_layer_tensors(m); i++)
+		manifest_put_tensor(&o, &m->tensor[i]);
 	m->id = content_hash(data, size);
 	*out = data;
 	*len = size;
 	return 0;
 }
 
-/* The shape is set only if the type allows it; otherwise manifest_check_tensor reports the error. */
-static void manifest_get_tensor(
-        struct bytes_in *in, const struct hparams *hp, const struct role *role, struct manifest_tensor *t) {
+/* The bytes are set only if the type allows the shape; otherwise manifest_check_tensor reports the error. */
+static void manifest_get_tensor(struct bytes_in *in, struct manifest_tensor *t) {
 	bytes_get_into(in, t->id.b, sizeof t->id.b);
 	t->type = (enum kern_type)bytes_get_u32(in);
-	t->n = manifest_extent(hp, role->n);
-	t->rows = manifest_extent(hp, role->rows);
 	const struct kern_traits *traits = kern_traits((uint32_t)t->type);
 	if (traits && t->n % traits->block == 0)
 		t->bytes = t->rows * kern_row_bytes(t->type, t->n);
+}
+
+/* The traits and the roles of each layer: *roles is malloc'd.  0, -EBADMSG, -ENOMEM, or -EINVAL with a sentence. */
+static int manifest_get_family(
+        struct bytes_in *in, struct hparams *hp, uint32_t **roles, char *err, size_t errlen) {
+	uint32_t traits = bytes_get_u32(in);
+	if (in->short_of || traits > HPARAMS_TRAITS)
+		return -EBADMSG;
+	for (uint32_t i = 0, before = 0; i < traits; i++) {
+		struct hparams_trait t = {.id = bytes_get_u32(in)};
+		t.bits = bytes_get_u32(in);
+		if (in->short_of || t.id <= before || !t.bits)
+			return -EBADMSG;
+		before = t.id;
+		if (hparams_set_trait(hp, &t) < 0)
+			return fail_with(-EINVAL, err, errlen,
+			        "the model needs a newer version of Caravan: trait %" PRIu32
+			        " of its manifest is unknown",
+			        t.id);
+	}
+	if (in->left / 4 < hp->layers)
+		return -EBADMSG;
+	*roles = malloc(4 * (size_t)hp->layers);
+	if (!*roles)
+		return -ENOMEM;
+	for (uint32_t l = 0; l < hp->layers; l++) {
+		uint32_t has = (*roles)[l] = bytes_get_u32(in);
+		if ((has & LAYER_REQUIRED_BITS) != LAYER_REQUIRED_BITS || has >> LAYER_ROLES)
+			return fail_with(-EINVAL, err, errlen,
+			        "the manifest's layer %" PRIu32 " has tensors that Caravan does not know", l);
+	}
+	return 0;
 }
 
 int manifest_decode(struct manifest **out, const uint8_t *data, size_t len, char *err, size_t errlen) {
@@ -196,9 +332,11 @@ int manifest_decode(struct manifest **out, const uint8_t *data, size_t len, char
 	struct hparams hp = {0};
 	struct content_id vocab;
 	struct manifest *m = NULL;
+	uint32_t *roles = NULL;
 	const uint8_t *magic = bytes_get(&in, 4);
 	uint32_t version = bytes_get_u32(&in);
-	if (in.short_of || memcmp(magic, MANIFEST_MAGIC, 4) != 0 || version != MANIFEST_VERSION)
+	if (in.short_of || memcmp(magic, MANIFEST_MAGIC, 4) != 0 || version < MANIFEST_PLAIN ||
+	        version > MANIFEST_VERSION)
 		goto malformed;
 	hp.layers = bytes_get_u32(&in);
 	hp.dim = bytes_get_u32(&in);
@@ -219,19 +357,26 @@ int manifest_decode(struct manifest **out, const uint8_t *data, size_t len, char
 	int rc = hparams_check(&hp, err, errlen);
 	if (rc < 0)
 		return rc;
-	if (in.left != MANIFEST_TENSOR * (IO_ROLES + (size_t)hp.layers * LAYER_ROLES))
+	if (version > MANIFEST_PLAIN)
+		rc = manifest_get_family(&in, &hp, &roles, err, errlen);
+	if (rc == 0 && (rc = manifest_create(&m, &hp, roles)) < 0)
+		fail_memory(err, errlen, "the manifest");
+	free(roles);
+	if (rc == -EBADMSG)
 		goto malformed;
-	rc = manifest_create(&m, &hp);
 	if (rc < 0)
-		return fail_memory(err, errlen, "the manifest");
+		return rc;
+	if (in.left != MANIFEST_TENSOR * manifest_tensors(m))
+		goto malformed;
 	m->vocab = vocab;
 	m->id = content_hash(data, len);
 	for (int r = 0; r < IO_ROLES; r++)
-		manifest_get_tensor(&in, &hp, &io_roles[r], &m->io[r]);
-	for (uint32_t l = 0; l < hp.layers; l++)
-		for (int r = 0; r < LAYER_ROLES; r++)
-			manifest_get_tensor(&in, &hp, &layer_roles[r], &m->layer[l][r]);
+		manifest_get_tensor(&in, &m->io[r]);
+	for (size_t i = 0; i < manifest_layer_tensors(m); i++)
+		manifest_get_tensor(&in, &m->tensor[i]);
 	rc = manifest_check(m, err, errlen);
+	if (rc == 0 && version > MANIFEST_PLAIN && manifest_is_plain(m))
+		goto malformed; /* one model, one manifest */
 	if (rc < 0) {
 		manifest_destroy(m);
 		return rc;
@@ -239,14 +384,15 @@ int manifest_decode(struct manifest **out, const uint8_t *data, size_t len, char
 	*out = m;
 	return 0;
 malformed:
+	manifest_destroy(m);
 	return fail_with(-EINVAL, err, errlen, "the manifest is not in the form that Caravan writes");
 }
 
 uint64_t manifest_layer_bytes(const struct manifest *m, uint32_t first, uint32_t last) {
 	uint64_t bytes = 0;
-	for (uint32_t l = first; l < last && l < m->hp.layers; l++)
-		for (int r = 0; r < LAYER_ROLES; r++)
-			bytes += m->layer[l][r].bytes;
+	last = last < m->hp.layers ? last : m->hp.layers;
+	for (uint32_t i = first < last ? m->at[first] : 0; first < last && i < m->at[last]; i++)
+		bytes += m->tensor[i].bytes;
 	return bytes;
 }
 

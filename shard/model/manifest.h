@@ -20,8 +20,17 @@ enum layer_role {
 	LAYER_GATE,
 	LAYER_UP,
 	LAYER_DOWN,
+	LAYER_REQUIRED, /* every layer has those before; a layer has these if its family and its file do: */
+	LAYER_Q_BIAS = LAYER_REQUIRED,
+	LAYER_K_BIAS,
+	LAYER_V_BIAS,
+	LAYER_OUT_BIAS,
+	LAYER_Q_NORM,
+	LAYER_K_NORM,
 	LAYER_ROLES
 };
+#define LAYER_BIT(role) (1u << (role))
+#define LAYER_REQUIRED_BITS (LAYER_BIT(LAYER_REQUIRED) - 1)
 /* Tensors of embedding and output. */
 enum io_role { IO_EMBED, IO_NORM, IO_HEAD, IO_ROLES }; /* a tied head names the embedding's tensor */
 
@@ -30,6 +39,7 @@ struct manifest_tensor {
 	enum kern_type type;
 	uint64_t n, rows;
 	uint64_t bytes; /* canonical */
+	uint8_t role;   /* of a layer (enum layer_role) or of embedding and output (enum io_role) */
 };
 
 struct manifest {
@@ -37,20 +47,36 @@ struct manifest {
 	struct hparams hp;
 	struct content_id vocab; /* blob */
 	struct manifest_tensor io[IO_ROLES];
-	struct manifest_tensor (*layer)[LAYER_ROLES]; /* owned, hp.layers of them */
+	struct manifest_tensor
+	        *tensor; /* owned: those of layer l are [at[l], at[l + 1]), in order of their roles */
+	uint32_t *at;    /* owned: [hp.layers + 1] */
 };
 
-const char *manifest_layer_tensor_name(enum layer_role r); /* "attn_q" */
-const char *manifest_io_tensor_name(enum io_role r);       /* "token_embd" */
+const char *manifest_layer_tensor_name(enum layer_role r); /* "attn_q.weight" */
+const char *manifest_io_tensor_name(enum io_role r);       /* "token_embd.weight" */
 
-/* The shape that a role's tensor has in a model, and whether it is a norm (of type F32, F16 or BF16, one row). */
+/* The shape that a role's tensor has in a model, and whether it is a vector: a norm or a bias, of type F32, F16 or BF16. */
 void manifest_layer_shape(const struct hparams *hp, enum layer_role r, uint64_t *n, uint64_t *rows);
 void manifest_io_shape(const struct hparams *hp, enum io_role r, uint64_t *n, uint64_t *rows);
-bool manifest_layer_is_norm(enum layer_role r);
-bool manifest_io_is_norm(enum io_role r);
+bool manifest_layer_is_vector(enum layer_role r);
+bool manifest_io_is_vector(enum io_role r);
 
-/* A manifest for the layers of these hyperparameters, its tensors not filled in yet.  0 or -ENOMEM. */
-int manifest_create(struct manifest **out, const struct hparams *hp);
+/* A manifest for the layers of these hyperparameters, its tensors without content yet.  roles: [hp->layers], the set of roles
+ * (LAYER_BIT) that each layer has; NULL: the required ones.  0 or -ENOMEM. */
+int manifest_create(struct manifest **out, const struct hparams *hp, const uint32_t *roles);
+
+/* A manifest of its own with the same contents.  0 or -ENOMEM. */
+int manifest_copy(struct manifest **out, const struct manifest *m);
+
+/* All tensors, numbered: those of the layers in order, then embedding and output. */
+size_t manifest_layer_tensors(const struct manifest *m); /* the number of the layers' */
+size_t manifest_tensors(const struct manifest *m);
+const struct manifest_tensor *manifest_tensor_at(const struct manifest *m, size_t i);
+
+/* A layer's tensor; NULL: it has none of that role. */
+struct manifest_tensor *manifest_find(const struct manifest *m, uint32_t layer, enum layer_role r);
+/* The layer of tensor i < manifest_layer_tensors(). */
+uint32_t manifest_layer_of(const struct manifest *m, size_t i);
 
 /* The bytes (malloc'd), sets m->id.  -EINVAL when shape, types or tensors are not those of a model. */
 int manifest_encode(struct manifest *m, uint8_t **out, size_t *len);

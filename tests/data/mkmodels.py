@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """Writes the test models of models/, their reference values, and the tables of models/README.md.
 
-Every model is one layer with random weights: for each weight type one, and some of unusual shape.  What is
+Every model has random weights: one layer for each weight type, some of unusual shape, and some layers for each family
+of models.  What is
 stored of a quantised tensor is random bits, not quantised numbers, so every bit of a block counts; the
 scales are set so that a tensor's weights deviate by 1/sqrt(width).  Seeds are fixed: a second run writes
 the same files.  Needs numpy alone.
@@ -19,6 +20,7 @@ import ggufwrite as gg  # noqa: E402
 import reference as ref  # noqa: E402
 
 IDS = [1, 5, 9, 60, 7, 12, 33, 60, 2, 3, 59, 44]
+FAMILY_IDS = [1] + [(i * 37 + i * i * 11) % 61 + 3 for i in range(1, 64)]
 ROWS = 4  # of blk.0.ffn_gate.weight in NAME.dequant.f32
 NUMBER = {name: kind for kind, (name, _, _) in ref.TYPES.items()}
 
@@ -73,9 +75,11 @@ def random_tensor(kind, shape, deviation, rng):
 
 
 def model(path, seed, kind, dim, ffn, heads=4, kv_heads=2, vocab=64, head=None, given=False, tied=False, factors=None,
-          linear=None, base=10000.0, narrow=None, steep=1.0, version=3, align=32, split=False):
+          linear=None, base=10000.0, narrow=None, steep=1.0, version=3, align=32, split=False, family="llama", layers=1,
+          biases=(), head_norms=False, keys=(), context=64):
     """kind: the type of all matrices but attn_output, which is narrow, since its width is that of the heads.
-    given: the head size stands in the file; steep: makes attention sharper, so that positions matter more."""
+    given: the head size stands in the file; steep: makes attention sharper, so that positions matter more.
+    biases: of which products of a layer; keys: further (name without the family's, type, value)."""
     rng = np.random.default_rng(seed)
     head = head or dim // heads
     narrow = narrow or kind
@@ -84,15 +88,23 @@ def model(path, seed, kind, dim, ffn, heads=4, kv_heads=2, vocab=64, head=None, 
     matrix = lambda name, rows, width, kind, dev: t.append(
         (name, (rows, width), NUMBER[kind], random_tensor(NUMBER[kind], (rows, width), dev, rng)))
     matrix("token_embd.weight", vocab, dim, kind, 1.0)
-    t.append(("blk.0.attn_norm.weight", (dim,), gg.F32, norm(dim)))
-    matrix("blk.0.attn_q.weight", heads * head, dim, kind, steep * dim ** -0.5)
-    matrix("blk.0.attn_k.weight", kv_heads * head, dim, kind, dim ** -0.5)
-    matrix("blk.0.attn_v.weight", kv_heads * head, dim, kind, dim ** -0.5)
-    matrix("blk.0.attn_output.weight", dim, heads * head, narrow, 2 * (heads * head) ** -0.5)
-    t.append(("blk.0.ffn_norm.weight", (dim,), gg.F32, norm(dim)))
-    matrix("blk.0.ffn_gate.weight", ffn, dim, kind, dim ** -0.5)
-    matrix("blk.0.ffn_up.weight", ffn, dim, kind, dim ** -0.5)
-    matrix("blk.0.ffn_down.weight", dim, ffn, kind, 2 * ffn ** -0.5)
+    for layer in range(layers):
+        block = f"blk.{layer}."
+        t.append((block + "attn_norm.weight", (dim,), gg.F32, norm(dim)))
+        matrix(block + "attn_q.weight", heads * head, dim, kind, steep * dim ** -0.5)
+        matrix(block + "attn_k.weight", kv_heads * head, dim, kind, dim ** -0.5)
+        matrix(block + "attn_v.weight", kv_heads * head, dim, kind, dim ** -0.5)
+        matrix(block + "attn_output.weight", dim, heads * head, narrow, 2 * (heads * head) ** -0.5)
+        t.append((block + "ffn_norm.weight", (dim,), gg.F32, norm(dim)))
+        matrix(block + "ffn_gate.weight", ffn, dim, kind, dim ** -0.5)
+        matrix(block + "ffn_up.weight", ffn, dim, kind, dim ** -0.5)
+        matrix(block + "ffn_down.weight", dim, ffn, kind, 2 * ffn ** -0.5)
+        width = dict(attn_q=heads * head, attn_k=kv_heads * head, attn_v=kv_heads * head, attn_output=dim)
+        for name in biases:
+            t.append((block + name + ".bias", (width[name],), gg.F32,
+                      (rng.standard_normal(width[name]) * 0.7).astype("<f4").tobytes()))
+        for name in ("attn_q_norm", "attn_k_norm") if head_norms else ():
+            t.append((block + name + ".weight", (head,), gg.F32, (steep * rng.uniform(0.5, 1.5, head)).astype("<f4").tobytes()))
     t.append(("output_norm.weight", (dim,), gg.F32, norm(dim)))
     if not tied:
         matrix("output.weight", vocab, dim, kind, dim ** -0.5)
@@ -100,12 +112,12 @@ def model(path, seed, kind, dim, ffn, heads=4, kv_heads=2, vocab=64, head=None, 
         t.append(("rope_freqs.weight", (len(factors),), gg.F32, np.array(factors, "<f4").tobytes()))
     name = os.path.basename(path)
     letters = ["\u2581" + chr(ord("a") + i % 26) + chr(ord("a") + i // 26) for i in range(vocab - 3)]
-    meta = [("general.architecture", gg.STRING, "llama"), ("general.name", gg.STRING, "test " + name),
-            ("llama.context_length", gg.U32, 64), ("llama.embedding_length", gg.U32, dim),
-            ("llama.block_count", gg.U32, 1), ("llama.feed_forward_length", gg.U32, ffn),
-            ("llama.attention.head_count", gg.U32, heads), ("llama.attention.head_count_kv", gg.U32, kv_heads),
-            ("llama.attention.layer_norm_rms_epsilon", gg.FLOAT, 1e-5), ("llama.rope.dimension_count", gg.U32, head),
-            ("llama.rope.freq_base", gg.FLOAT, base), ("llama.vocab_size", gg.U32, vocab),
+    meta = [("general.architecture", gg.STRING, family), ("general.name", gg.STRING, "test " + name),
+            (family + ".context_length", gg.U32, context), (family + ".embedding_length", gg.U32, dim),
+            (family + ".block_count", gg.U32, layers), (family + ".feed_forward_length", gg.U32, ffn),
+            (family + ".attention.head_count", gg.U32, heads), (family + ".attention.head_count_kv", gg.U32, kv_heads),
+            (family + ".attention.layer_norm_rms_epsilon", gg.FLOAT, 1e-5), (family + ".rope.dimension_count", gg.U32, head),
+            (family + ".rope.freq_base", gg.FLOAT, base), (family + ".vocab_size", gg.U32, vocab),
             ("tokenizer.ggml.model", gg.STRING, "llama"),
             ("tokenizer.ggml.tokens", gg.ARRAY, gg.STRING, ["<unk>", "<s>", "</s>"] + letters),
             ("tokenizer.ggml.scores", gg.ARRAY, gg.FLOAT, [0.0] * 3 + [-float(i) for i in range(vocab - 3)]),
@@ -113,9 +125,10 @@ def model(path, seed, kind, dim, ffn, heads=4, kv_heads=2, vocab=64, head=None, 
             ("tokenizer.ggml.bos_token_id", gg.U32, 1), ("tokenizer.ggml.eos_token_id", gg.U32, 2),
             ("tokenizer.ggml.add_bos_token", gg.BOOL, True)]
     if given:
-        meta += [("llama.attention.key_length", gg.U32, head), ("llama.attention.value_length", gg.U32, head)]
+        meta += [(family + ".attention.key_length", gg.U32, head), (family + ".attention.value_length", gg.U32, head)]
     if linear:
-        meta += [("llama.rope.scaling.type", gg.STRING, "linear"), ("llama.rope.scaling.factor", gg.FLOAT, linear)]
+        meta += [(family + ".rope.scaling.type", gg.STRING, "linear"), (family + ".rope.scaling.factor", gg.FLOAT, linear)]
+    meta += [(family + "." + name, kind, value) for name, kind, value in keys]
     if align != 32:
         meta.append(("general.alignment", gg.U32, align))
     if not split:
@@ -153,17 +166,41 @@ MODELS += [
     ("split", "two files, general.alignment 64", dict(kind="F32", dim=32, ffn=64, split=True, align=64)),
     ("IQ4_XS", "attn_output is MXFP4", dict(kind="IQ4_XS", dim=256, ffn=256, head=8, given=True, narrow="MXFP4"))]
 
+QKV = ("attn_q", "attn_k", "attn_v")
+YARN = [("rope.scaling.type", gg.STRING, "yarn"), ("rope.scaling.factor", gg.FLOAT, 4.0),
+        ("rope.scaling.original_context_length", gg.U32, 32), ("rope.scaling.yarn_beta_fast", gg.FLOAT, 4.0),
+        ("rope.scaling.yarn_beta_slow", gg.FLOAT, 1.0)]
+FAMILY = dict(kind="F32", dim=32, ffn=48, layers=2, context=128, steep=3.0)
+FAMILIES = [
+    ("llama-biases", "biases of attention", dict(FAMILY, biases=QKV + ("attn_output",))),
+    ("llama-yarn", "YaRN", dict(FAMILY, keys=YARN, head=16, given=True)),
+    ("qwen2", "biases of queries, keys and values; RoPE of halves", dict(FAMILY, family="qwen2", biases=QKV, tied=True)),
+    ("qwen3", "norms of heads; RoPE of halves; heads wider than width / heads",
+     dict(FAMILY, family="qwen3", head_norms=True, head=16, given=True)),
+    ("mistral3", "YaRN with its magnitude cancelled",
+     dict(FAMILY, family="mistral3", head=16, given=True, keys=YARN + [("rope.scaling.yarn_log_multiplier", gg.FLOAT, 1.0)])),
+    ("granite", "scales of embedding, attention, residuals and logits",
+     dict(FAMILY, family="granite", tied=True,
+          keys=[("attention.scale", gg.FLOAT, 0.25), ("embedding_scale", gg.FLOAT, 6.0), ("residual_scale", gg.FLOAT, 0.22),
+                ("logit_scale", gg.FLOAT, 8.0)])),
+    ("smollm3", "every fourth layer has no RoPE", dict(FAMILY, family="smollm3", layers=4, tied=True)),
+]
+
 README = """# Test models
 
 Written by `../mkmodels.py`; values by `../reference.py`, which shares no code with the kernels and agrees
-with the reference vectors of other implementations. Each model is one layer with random weights and a vocabulary
-of 64 pieces without bytes.
+with the reference vectors of other implementations. Each model has random weights and a vocabulary of 64 pieces without
+bytes; those of weight types and shapes have one layer.
 
 - `NAME.dequant.f32`: the first {rows} rows of `blk.0.ffn_gate.weight`, dequantised, little-endian float32. A dequantiser
   must give these bits.
 - `NAME.logits.f32`: logits at each position ({count} × pieces, float32, row-major) for the token ids
   `{ids}` at positions 0 to {last} of one sequence, with unrounded activations in float64,
-  keys and values in f16. Compare by relative error ‖a − b‖ / ‖b‖ over all values.
+  keys and values in f16. Compare by relative error ‖a − b‖ / ‖b‖ over all values. Those of families are of 64 tokens,
+  `1` and then (37 i + 11 i²) mod 61 + 3 for i from 1 to 63.
+
+The logits of the families were also compared with those of llama.cpp (June 2026, its processor backend), which are off by
+less than 0.002 from these, for each of them.
 
 | model | about | bytes | relative error of 8-bit activations | allow |
 |---|---|---|---|---|
@@ -172,12 +209,13 @@ of 64 pieces without bytes.
 
 def main(folder):
     table = README.format(rows=ROWS, count=len(IDS), last=len(IDS) - 1, ids=" ".join(map(str, IDS)))
-    for seed, (name, about, shape) in enumerate(MODELS):
+    for seed, (name, about, shape) in list(enumerate(MODELS, 1)) + list(enumerate(FAMILIES, 1001)):
         path = os.path.join(folder, name)
-        model(path, seed + 1, **shape)
+        ids = IDS if seed < 1000 else FAMILY_IDS
+        model(path, seed, **shape)
         g = ref.Gguf(path + ".gguf")
-        logits = ref.Llama(g).step(IDS)
-        rounded = error(ref.Llama(g, q8=True).step(IDS), logits)
+        logits = ref.Llama(g).step(ids)
+        rounded = error(ref.Llama(g, q8=True).step(ids), logits)
         allow = 1e-3 if rounded == 0 else 0.03
         g.tensor("blk.0.ffn_gate.weight")[:ROWS].astype("<f4").tofile(path + ".dequant.f32")
         logits.astype("<f4").tofile(path + ".logits.f32")

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""An independent reference in numpy: reads GGUF, dequantises, runs Llama in float64.
+"""An independent reference in numpy: reads GGUF, dequantises, runs Llama and its kin in float64.
 
 Written from the formats and the papers and from nothing in this project, so that what the kernels compute
 is checked against something that shares none of their code.  Dequantised values are float32 in the order
@@ -175,6 +175,22 @@ def dequantise(raw, kind):
     raise ValueError(name)
 
 
+def yarn(freq, base, dims, factor, get):
+    """YaRN (Peng et al. 2023): the frequencies, and what sine and cosine are multiplied by."""
+    context, log = get("rope.scaling.original_context_length"), math.log
+    turns = lambda n: dims * log(context / (n * 2 * math.pi)) / (2 * log(base))
+    low = max(math.floor(turns(get("rope.scaling.yarn_beta_fast", 32.0))), 0)
+    high = min(math.ceil(turns(get("rope.scaling.yarn_beta_slow", 1.0))), dims - 1)
+    ramp = np.clip((np.arange(dims // 2) - low) / max(high - low, 0.001), 0, 1)
+    size = lambda m: 0.1 * m * log(factor) + 1
+    whole = get("rope.scaling.yarn_log_multiplier", 0.0)
+    magnitude = get("rope.scaling.attn_factor", 1.0) * size(1.0) / (size(whole) if whole else 1.0)
+    return freq * (1 - ramp) + freq / factor * ramp, magnitude
+
+
+HALVES = ("qwen2", "qwen3")  # RoPE pairs an element with the one half the rotated width further on
+
+
 class Llama:
     """The forward pass of one sequence.
 
@@ -184,9 +200,10 @@ class Llama:
 
     def __init__(self, gguf, kv_f16=True, q8=False):
         g = gguf.metadata
-        if g["general.architecture"] != "llama":
-            raise ValueError("architecture " + g["general.architecture"])
-        get = lambda key, default=None: g.get("llama." + key, default)
+        self.family = g["general.architecture"]
+        if self.family not in ("llama", "qwen2", "qwen3", "mistral3", "granite", "smollm3"):
+            raise ValueError("architecture " + self.family)
+        get = lambda key, default=None: g.get(self.family + "." + key, default)
         self.kv_f16 = kv_f16
         self.block = {name: TYPES[kind][1] if q8 else 1 for name, (_, kind, _) in gguf.tensors.items()}
         self.layers, self.heads = get("block_count"), get("attention.head_count")
@@ -198,12 +215,18 @@ class Llama:
         freq = get("rope.freq_base", 10000.0) ** (-np.arange(0, rope, 2) / rope)
         if "rope_freqs.weight" in self.w:
             freq = freq / self.w["rope_freqs.weight"]
-        kind = get("rope.scaling.type", "none")
+        kind, self.magnitude = get("rope.scaling.type", "none"), 1.0
         if kind == "linear":
             freq = freq / get("rope.scaling.factor")
+        elif kind == "yarn":
+            freq, self.magnitude = yarn(freq, get("rope.freq_base", 10000.0), rope, get("rope.scaling.factor"), get)
         elif kind != "none":
             raise ValueError("rope scaling " + kind)
         self.rope, self.freq = rope, freq
+        self.attention_scale = get("attention.scale", 0.0) or 1 / math.sqrt(self.head)
+        self.embedding_scale = get("embedding_scale", 0.0) or 1.0
+        self.residual_scale = get("residual_scale", 0.0) or 1.0
+        self.logit_scale = get("logit_scale", 0.0) or 1.0
         self.reset()
 
     def reset(self):
@@ -213,13 +236,18 @@ class Llama:
     def norm(self, x, name):
         return x / np.sqrt((x * x).mean(-1, keepdims=True) + self.eps) * self.w[name]
 
-    def rotate(self, x, positions):
+    def rotate(self, x, positions, layer):
+        if self.family == "smollm3" and layer % 4 == 3:
+            return x
         angle = positions[:, None] * self.freq
-        c, s = np.cos(angle)[:, None], np.sin(angle)[:, None]
+        c, s = self.magnitude * np.cos(angle)[:, None], self.magnitude * np.sin(angle)[:, None]
+        first, second = slice(0, self.rope, 2), slice(1, self.rope, 2)
+        if self.family in HALVES:
+            first, second = slice(0, self.rope // 2), slice(self.rope // 2, self.rope)
         out = x.copy()
-        a, b = x[..., 0:self.rope:2], x[..., 1:self.rope:2]
-        out[..., 0:self.rope:2] = a * c - b * s
-        out[..., 1:self.rope:2] = a * s + b * c
+        a, b = x[..., first], x[..., second]
+        out[..., first] = a * c - b * s
+        out[..., second] = a * s + b * c
         return out
 
     def store(self, x):
@@ -238,27 +266,30 @@ class Llama:
         n, old = len(ids), len(self.k[0])
         positions = np.arange(old, old + n)
         hidden = np.where(np.arange(old + n)[None, :] > positions[:, None], -np.inf, 0.0)
-        x = self.w["token_embd.weight"][ids]
+        x = self.w["token_embd.weight"][ids] * self.embedding_scale
         for layer in range(self.layers):
-            product = lambda x, name: self.product(x, f"blk.{layer}.{name}.weight")
+            product = lambda x, name: self.product(x, f"blk.{layer}.{name}.weight") + self.w.get(
+                f"blk.{layer}.{name}.bias", 0)
+            heads = lambda x, name: self.norm(x, name) if name in self.w else x
             h = self.norm(x, f"blk.{layer}.attn_norm.weight")
-            q = self.rotate(product(h, "attn_q").reshape(n, self.heads, self.head), positions)
-            k = self.rotate(product(h, "attn_k").reshape(n, self.kv_heads, self.head), positions)
+            q = heads(product(h, "attn_q").reshape(n, self.heads, self.head), f"blk.{layer}.attn_q_norm.weight")
+            k = heads(product(h, "attn_k").reshape(n, self.kv_heads, self.head), f"blk.{layer}.attn_k_norm.weight")
+            q, k = self.rotate(q, positions, layer), self.rotate(k, positions, layer)
             v = product(h, "attn_v").reshape(n, self.kv_heads, self.head)
             self.k[layer] = np.concatenate([self.k[layer], self.store(k)])
             self.v[layer] = np.concatenate([self.v[layer], self.store(v)])
             out = np.empty((n, self.heads, self.head))
             for i in range(self.heads):
                 j = i * self.kv_heads // self.heads
-                z = q[:, i] @ self.k[layer][:, j].T / math.sqrt(self.head) + hidden
+                z = q[:, i] @ self.k[layer][:, j].T * self.attention_scale + hidden
                 e = np.exp(z - z.max(1, keepdims=True))
                 out[:, i] = e @ self.v[layer][:, j] / e.sum(1, keepdims=True)
-            x = x + product(out.reshape(n, -1), "attn_output")
+            x = x + product(out.reshape(n, -1), "attn_output") * self.residual_scale
             h = self.norm(x, f"blk.{layer}.ffn_norm.weight")
             g = product(h, "ffn_gate")
-            x = x + product(g / (1 + np.exp(-g)) * product(h, "ffn_up"), "ffn_down")
+            x = x + product(g / (1 + np.exp(-g)) * product(h, "ffn_up"), "ffn_down") * self.residual_scale
         head = "output.weight" if "output.weight" in self.w else "token_embd.weight"
-        return self.product(self.norm(x, "output_norm.weight"), head)
+        return self.product(self.norm(x, "output_norm.weight"), head) / self.logit_scale
 
 
 class Spm:

@@ -112,7 +112,7 @@ int compute_manifest(
 	        .context = context,
 	        .pairs = HEAD_SIZE / 2,
 	        .eps = 1e-5f};
-	int rc = manifest_create(out, &hp);
+	int rc = manifest_create(out, &hp, NULL);
 	if (rc == 0)
 		memcpy((*out)->id.b, &number, sizeof number);
 	return rc;
@@ -127,7 +127,7 @@ struct slice *compute_slice(const struct manifest *m, uint32_t first, uint32_t l
 	s->first = first;
 	s->last = last;
 	for (uint32_t l = 0; l < last - first; l++)
-		for (int r = 0; r < LAYER_ROLES; r++)
+		for (int r = 0; r < LAYER_REQUIRED; r++)
 			s->layer[l][r] = &none;
 	return s;
 }
@@ -244,8 +244,8 @@ void compute_embedding(const struct manifest *m, const uint32_t *text, uint32_t 
 
 /* ---- shard/forward/forward.h ----------------------------------------------------------------------------- */
 
-size_t forward_bytes(const struct hparams *hp, uint32_t max_rows, unsigned team) {
-	return (size_t)hp->dim * max_rows * sizeof(float) + team;
+size_t forward_bytes(const struct manifest *m, uint32_t max_rows, unsigned team) {
+	return (size_t)m->hp.dim * max_rows * sizeof(float) + team;
 }
 
 int forward_create(

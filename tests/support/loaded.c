@@ -59,11 +59,8 @@ struct loaded *loaded_create(const char *path) {
 		close(fds[i]);
 	check(store_open(&l->store, l->dir, err, sizeof err), "store_open", err);
 	const struct manifest *m = import_manifest(l->import);
-	for (uint32_t i = 0; i < m->hp.layers; i++)
-		for (int r = 0; r < LAYER_ROLES; r++)
-			put_tensor(l, &m->layer[i][r]);
-	for (int r = 0; r < IO_ROLES; r++)
-		put_tensor(l, &m->io[r]);
+	for (size_t i = 0; i < manifest_tensors(m); i++)
+		put_tensor(l, manifest_tensor_at(m, i));
 	check(slice_create(&l->whole, l->store, m, 0, m->hp.layers, true, 0, err, sizeof err), "slice_create",
 	        err);
 	return l;

@@ -101,10 +101,17 @@ static void tensor(
 	free(canonical);
 }
 
+static void check(int rc, const char *what) {
+	if (rc) {
+		fprintf(stderr, "%s: %s\n", what, strerror(-rc));
+		abort();
+	}
+}
+
 struct synth *synth_create(const struct synth_spec *c) {
 	struct synth *s = must(calloc(1, sizeof *s));
 	uint64_t state = c->seed;
-	s->m.hp = (struct hparams){.layers = c->layers,
+	struct hparams hp = {.layers = c->layers,
 	        .dim = c->dim,
 	        .heads = c->heads,
 	        .kv_heads = c->kv_heads,
@@ -114,26 +121,24 @@ struct synth *synth_create(const struct synth_spec *c) {
 	        .context = c->context,
 	        .pairs = c->head_size / 2,
 	        .eps = 1e-5f};
-	for (uint32_t i = 0; i < s->m.hp.pairs; i++)
-		s->m.hp.freq[i] = (float)pow(10000, -2.0 * i / c->head_size);
-	uint32_t wide = c->heads * c->head_size, narrow = c->kv_heads * c->head_size;
-	const uint32_t shape[LAYER_ROLES][2] = {[LAYER_ATTN_NORM] = {1, c->dim},
-	        [LAYER_Q] = {wide, c->dim},
-	        [LAYER_K] = {narrow, c->dim},
-	        [LAYER_V] = {narrow, c->dim},
-	        [LAYER_OUT] = {c->dim, wide},
-	        [LAYER_FFN_NORM] = {1, c->dim},
-	        [LAYER_GATE] = {c->ffn, c->dim},
-	        [LAYER_UP] = {c->ffn, c->dim},
-	        [LAYER_DOWN] = {c->dim, c->ffn}};
+	struct hparams_trait trait[HPARAMS_TRAITS];
+	for (uint32_t i = 0; i < hp.pairs; i++)
+		hp.freq[i] = (float)pow(10000, -2.0 * i / c->head_size);
+	for (size_t i = hparams_traits(&c->traits, trait); i-- > 0;)
+		check(hparams_set_trait(&hp, &trait[i]), "hparams_set_trait");
+	uint32_t *roles = must(malloc(c->layers * sizeof *roles));
+	for (uint32_t l = 0; l < c->layers; l++)
+		roles[l] = LAYER_REQUIRED_BITS | c->roles;
+	check(manifest_create(&s->m, &hp, roles), "manifest_create");
+	free(roles);
 	s->layer = must(calloc(c->layers, sizeof *s->layer));
-	s->whole = (struct slice){.manifest = &s->m, .last = c->layers};
+	s->whole = (struct slice){.manifest = s->m, .last = c->layers};
 	s->whole.layer = must(calloc(c->layers, sizeof *s->whole.layer));
 	for (uint32_t l = 0; l < c->layers; l++)
-		for (int r = 0; r < LAYER_ROLES; r++) {
-			tensor(&s->layer[l][r], c->layer[r], shape[r][0], shape[r][1], shape[r][0] == 1,
-			        &state);
-			s->whole.layer[l][r] = &s->layer[l][r];
+		for (uint32_t i = s->m->at[l]; i < s->m->at[l + 1]; i++) {
+			struct manifest_tensor *t = &s->m->tensor[i];
+			tensor(&s->layer[l][t->role], c->layer[t->role], t->rows, t->n, t->rows == 1, &state);
+			s->whole.layer[l][t->role] = &s->layer[l][t->role];
 		}
 	tensor(&s->io[IO_EMBED], c->embed, c->vocab, c->dim, false, &state);
 	tensor(&s->io[IO_NORM], KERN_F32, 1, c->dim, true, &state);
@@ -144,21 +149,15 @@ struct synth *synth_create(const struct synth_spec *c) {
 }
 
 void synth_destroy(struct synth *s) {
-	for (uint32_t l = 0; l < s->m.hp.layers; l++)
+	for (uint32_t l = 0; l < s->m->hp.layers; l++)
 		for (int r = 0; r < LAYER_ROLES; r++)
 			free(s->layer[l][r].map);
 	for (int r = 0; r < IO_ROLES; r++)
 		free(s->io[r].map);
 	free(s->layer);
 	free(s->whole.layer);
+	manifest_destroy(s->m);
 	free(s);
-}
-
-static void check(int rc, const char *what) {
-	if (rc) {
-		fprintf(stderr, "%s: %s\n", what, strerror(-rc));
-		abort();
-	}
 }
 
 struct line *line_create(const struct slice *whole, enum kern_kv kv, unsigned threads, unsigned stages,

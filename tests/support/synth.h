@@ -8,11 +8,13 @@ struct synth_spec {
 	uint32_t layers, dim, heads, kv_heads, head_size, ffn, vocab, context;
 	enum kern_type layer[LAYER_ROLES]; /* types of a layer's tensors; its norms' as well */
 	enum kern_type embed, head;
+	uint32_t roles;        /* of each layer, besides the required ones */
+	struct hparams traits; /* only its traits count */
 	uint64_t seed;
 };
 
 struct synth {
-	struct manifest m;
+	struct manifest *m;
 	struct store_tensor (*layer)[LAYER_ROLES]; /* [layers] */
 	struct store_tensor io[IO_ROLES];
 	struct slice whole; /* layers, embedding and output */

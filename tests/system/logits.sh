@@ -39,6 +39,16 @@ require wait_for 10 all_up alpha 3
 kernels() { on alpha status --json | json "sorted(n['kernels'] for n in j['nodes'])[-1] == 'ref'"; }
 check "one of three nodes has the reference's kernels" wait_for 5 kernels
 
+# other families, whose layers are cut between unlike nodes: what a layer does with its number counts on from the first node
+for family in llama-biases llama-yarn qwen2 qwen3 mistral3 granite smollm3; do
+	model=$top_srcdir/tests/data/models/$family.gguf
+	require caravan logits -m "$model" --out "$dir/$family" 1 5 9 60 7 12 33 60 2 3 59 44
+	require on alpha load --nodes alpha,beta "$model"
+	require on gamma logits -m $family --out "$dir/$family.two" 1 5 9 60 7 12 33 60 2 3 59 44
+	check "$family on two unlike nodes" same "$dir/$family" "$dir/$family.two"
+	require on alpha unload $family
+done
+
 require on alpha load --nodes alpha,beta "$demo"
 stages() { asked alpha 'models[0].stages[first>=0]#' = "$1"; }
 check "a split over two" stages 2

@@ -481,12 +481,12 @@ END_TEST
 static struct manifest *large_model(void) {
 	struct manifest *m;
 	struct hparams hp = {.layers = LAYERS};
-	ck_assert_int_eq(manifest_create(&m, &hp), 0);
+	ck_assert_int_eq(manifest_create(&m, &hp, NULL), 0);
 	for (uint32_t l = 0; l < LAYERS; l++)
-		for (int r = 0; r < LAYER_ROLES; r++) {
-			bool norm = manifest_layer_is_norm((enum layer_role)r);
-			m->layer[l][r].type = norm ? KERN_F32 : KERN_Q4_0;
-			m->layer[l][r].bytes = norm ? 4096 : (64u << 20) / 7;
+		for (int r = 0; r < LAYER_REQUIRED; r++) {
+			bool norm = manifest_layer_is_vector((enum layer_role)r);
+			manifest_find(m, l, r)->type = norm ? KERN_F32 : KERN_Q4_0;
+			manifest_find(m, l, r)->bytes = norm ? 4096 : (64u << 20) / 7;
 		}
 	return m;
 }

@@ -334,11 +334,8 @@ END_TEST
 /* On how many disks the tensors are, at least. */
 static unsigned fewest(const struct manifest *m) {
 	unsigned least = NODES_MAX;
-	for (uint32_t i = 0; i < m->hp.layers * LAYER_ROLES + IO_ROLES; i++) {
-		const struct content_id *id =
-		        i < IO_ROLES
-		                ? &m->io[i].id
-		                : &m->layer[(i - IO_ROLES) / LAYER_ROLES][(i - IO_ROLES) % LAYER_ROLES].id;
+	for (uint32_t i = 0; i < manifest_tensors(m); i++) {
+		const struct content_id *id = i < IO_ROLES ? &m->io[i].id : &m->tensor[i - IO_ROLES].id;
 		unsigned n = 0;
 		for (int k = 0; k < NODES_MAX; k++)
 			n += nodes[k].members && store_has_tensor(nodes[k].store, id);
@@ -429,7 +426,7 @@ START_TEST(nodes_say_what_they_have) {
 	for (int i = 0; i < 3; i++) {
 		const struct slice *s = deploys[i].stage;
 		ck_assert_str_eq(tell(2, i, &env), "");
-		ck_assert_uint_eq(held_bits, s ? (s->last - s->first) * LAYER_ROLES : 0);
+		ck_assert_uint_eq(held_bits, s ? (s->last - s->first) * LAYER_REQUIRED : 0);
 		ck_assert_uint_eq(held_free, nodes[i].memory - deploy_memory_used(deploys[i].deploy));
 	}
 	/* of a model that nobody knows it has nothing; nor does a vocabulary have layers */

@@ -200,15 +200,15 @@ START_TEST(rope_rotates) {
 		for (size_t i = 0; i < 10; i++)
 			freq[i] = (float)fabs(uniform());
 		kern_rope_angles(cs, freq, 10, 77);
-		kern_level(r)->rope(x, 2, 24, cs, 10);
+		kern_level(r)->rope[_i](x, 2, 24, cs, 10);
 		for (size_t h = 0; h < 2; h++) {
 			const float *a = before + h * 24, *b = x + h * 24;
 			for (size_t i = 0; i < 10; i++) {
 				double angle = 77 * (double)freq[i];
-				check_close(
-				        b[2 * i], a[2 * i] * cos(angle) - a[2 * i + 1] * sin(angle), 1e-6);
-				check_close(b[2 * i + 1], a[2 * i] * sin(angle) + a[2 * i + 1] * cos(angle),
-				        1e-6);
+				size_t k = _i == KERN_ROPE_PAIRS ? 2 * i : i,
+				       l = _i == KERN_ROPE_PAIRS ? k + 1 : k + 10;
+				check_close(b[k], a[k] * cos(angle) - a[l] * sin(angle), 1e-6);
+				check_close(b[l], a[k] * sin(angle) + a[l] * cos(angle), 1e-6);
 			}
 			ck_assert_mem_eq(a + 20, b + 20, 4 * sizeof *a);
 		}
@@ -571,7 +571,7 @@ static Suite *suite(void) {
 	tcase_set_timeout(t, 120);
 	tcase_add_test(t, rope_angles_are_rounded_once);
 	tcase_add_test(t, rmsnorm_is_a_norm);
-	tcase_add_test(t, rope_rotates);
+	tcase_add_loop_test(t, rope_rotates, 0, KERN_ROPES);
 	tcase_add_test(t, swiglu_and_add_are_formulas);
 	tcase_add_test(t, exp_sum_is_a_formula);
 	suite_add_tcase(s, t);

@@ -105,7 +105,7 @@ static void check_norm_overflow(struct checkkern *ck, const struct kern_ops *ops
 }
 
 static void check_rope(struct checkkern *ck, const struct kern_ops *ref, const struct kern_ops *ops,
-        struct buffers *f, enum kind kind) {
+        struct buffers *f, enum kind kind, enum kern_rope way) {
 	bool ok = true;
 	for (size_t k = 0; k < LENGTH(head_sizes); k++) {
 		size_t hs = head_sizes[k];
@@ -115,15 +115,16 @@ static void check_rope(struct checkkern *ck, const struct kern_ops *ref, const s
 				fill(ck, f->w, 2 * pairs, PLAIN);
 				memcpy(f->a, f->x, heads * hs * sizeof(float));
 				memcpy(f->b, f->x, heads * hs * sizeof(float));
-				ref->rope(f->a, heads, hs, f->w, pairs);
-				ops->rope(f->b, heads, hs, f->w, pairs);
+				ref->rope[way](f->a, heads, hs, f->w, pairs);
+				ops->rope[way](f->b, heads, hs, f->w, pairs);
 				ok &= same(ck, f->a, f->b, heads * hs);
 				if (pairs == 0)
 					break;
 			}
 		}
 	}
-	checkkern_case(ck, ok, "%s rope, %s", ops->name, kind_name[kind]);
+	checkkern_case(ck, ok, "%s rope of %s, %s", ops->name, way == KERN_ROPE_PAIRS ? "pairs" : "halves",
+	        kind_name[kind]);
 }
 
 static void check_swiglu(struct checkkern *ck, const struct kern_ops *ref, const struct kern_ops *ops,
@@ -429,8 +430,9 @@ static void check_kind(struct checkkern *ck, const struct kern_ops *ref, const s
         struct buffers *f, enum kind kind) {
 	if (!checkkern_is_shared(ops, &ops->rmsnorm))
 		check_norm(ck, ref, ops, f, kind);
-	if (!checkkern_is_shared(ops, &ops->rope))
-		check_rope(ck, ref, ops, f, kind);
+	for (int way = 0; way < KERN_ROPES; way++)
+		if (!checkkern_is_shared(ops, &ops->rope[way]))
+			check_rope(ck, ref, ops, f, kind, (enum kern_rope)way);
 	if (!checkkern_is_shared(ops, &ops->swiglu))
 		check_swiglu(ck, ref, ops, f, kind);
 	if (!checkkern_is_shared(ops, &ops->add))

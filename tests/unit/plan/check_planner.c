@@ -311,18 +311,18 @@ static struct manifest *model(uint32_t layers, enum kern_type type, enum kern_ty
 	        .pairs = 64,
 	        .eps = 1e-5f};
 	struct manifest *m;
-	ck_assert_int_eq(manifest_create(&m, &hp), 0);
+	ck_assert_int_eq(manifest_create(&m, &hp, NULL), 0);
 	for (uint32_t l = 0; l < layers; l++)
-		for (int r = 0; r < LAYER_ROLES; r++) {
-			struct manifest_tensor *t = &m->layer[l][r];
+		for (int r = 0; r < LAYER_REQUIRED; r++) {
+			struct manifest_tensor *t = manifest_find(m, l, r);
 			manifest_layer_shape(&hp, r, &t->n, &t->rows);
-			t->type = manifest_layer_is_norm(r) ? KERN_F32 : r == LAYER_DOWN ? down : type;
+			t->type = manifest_layer_is_vector(r) ? KERN_F32 : r == LAYER_DOWN ? down : type;
 			t->bytes = t->rows * kern_row_bytes(t->type, t->n);
 		}
 	for (int r = 0; r < IO_ROLES; r++) {
 		struct manifest_tensor *t = &m->io[r];
 		manifest_io_shape(&hp, r, &t->n, &t->rows);
-		t->type = manifest_io_is_norm(r) ? KERN_F32 : type;
+		t->type = manifest_io_is_vector(r) ? KERN_F32 : type;
 		t->bytes = t->rows * kern_row_bytes(t->type, t->n);
 		t->id.b[0] = (uint8_t)(r + 1);
 	}
@@ -409,13 +409,13 @@ START_TEST(what_is_held_does_not_move) {
 	struct planner_input p = input(m, 2);
 	struct planner_plan plan;
 	char err[300];
-	uint32_t half[8 * LAYER_ROLES / 32 + 1] = {0};
+	uint32_t half[8 * LAYER_REQUIRED / 32 + 1] = {0};
 	node[0].excluded = true;
 	ck_assert_int_eq(planner_plan(&plan, &p, err, sizeof err), 0);
 	ck_assert_uint_eq(plan.stages, 1);
 	ck_assert_uint_eq(plan.stage[0].moves, manifest_layer_bytes(m, 0, 8));
 	planner_clear(&plan);
-	for (size_t bit = 2 * LAYER_ROLES; bit < 6 * LAYER_ROLES; bit++)
+	for (size_t bit = 2 * LAYER_REQUIRED; bit < 6 * LAYER_REQUIRED; bit++)
 		half[bit / 32] |= 1u << bit % 32;
 	node[1].held = half;
 	node[1].held_words = sizeof half / sizeof *half;
@@ -473,7 +473,7 @@ START_TEST(says_what_is_missing) {
 	node[1].memory = 1 << 20;
 	node[1].required = true;
 	ck_assert_int_eq(planner_plan(&plan, &p, err, sizeof err), -ENOSPC);
-	snprintf(want, sizeof want, "and buffers %s", size_text((double)forward_bytes(&m->hp, 512, 2)).s);
+	snprintf(want, sizeof want, "and buffers %s", size_text((double)forward_bytes(m, 512, 2)).s);
 	ck_assert_ptr_nonnull(strstr(err, "not even one layer fits on bob: 1.00 MiB is free there"));
 	ck_assert_ptr_nonnull(strstr(err, want));
 	ck_assert_uint_eq(plan.missing, planner_slice_bytes(m, 0, 1, KERN_KV_F16, 128, 512, 2) - (1 << 20));
@@ -514,10 +514,10 @@ START_TEST(a_prompt_takes_what_many_columns_take) {
 		const struct planner_stage *s = &plan.stage[i];
 		double bytes = 0;
 		for (uint32_t l = s->first; l < s->last; l++)
-			for (int r = 0; r < LAYER_ROLES; r++)
-				bytes += manifest_layer_is_norm((enum layer_role)r)
+			for (int r = 0; r < LAYER_REQUIRED; r++)
+				bytes += manifest_layer_is_vector((enum layer_role)r)
 				                 ? 0
-				                 : (double)m->layer[l][r].bytes;
+				                 : (double)manifest_find(m, l, r)->bytes;
 		ck_assert_double_eq_tol(s->prompt, bytes / 1e11, 1e-12);
 		sum += s->prompt + row / node[s->node].rate * (s->hop > 0);
 	}
@@ -582,7 +582,7 @@ START_TEST(advice_is_the_plan) {
 		/* nothing is held anywhere: all of it moves */
 		ck_assert_uint_eq(n->moves, manifest_layer_bytes(m, s->first, s->last));
 		ck_assert_uint_eq(n->fixed,
-		        forward_bytes(&m->hp, 512, 2) + (n->coordinator ? planner_io_bytes(m, 2, 512) : 0));
+		        forward_bytes(m, 512, 2) + (n->coordinator ? planner_io_bytes(m, 2, 512) : 0));
 	}
 	/* what the parts take is what a token takes, and the longest part is what streams wait for */
 	ck_assert_double_eq_tol(sum, c->seconds, 1e-9);
@@ -722,7 +722,7 @@ START_TEST(advice_names_a_smaller_type_that_fits) {
 	advice_destroy(a);
 	/* rows that have no whole number of the larger blocks */
 	for (uint32_t l = 0; l < 6; l++)
-		m->layer[l][LAYER_DOWN].n += 32;
+		manifest_find(m, l, LAYER_DOWN)->n += 32;
 	struct manifest *small = model(6, KERN_Q4_0, KERN_Q4_0);
 	node[0].memory = planner_io_bytes(small, 2, 512) +
 	                 planner_slice_bytes(small, 0, 6, KERN_KV_F16, 128, 512, 2) + (1 << 20);
@@ -778,7 +778,7 @@ START_TEST(nodes_get_no_layers_that_their_disks_have_no_room_for) {
 		ck_assert_uint_eq(p.stage[i].last - p.stage[i].first, p.stage[i].node == 2 ? 10 : 22);
 	planner_clear(&p);
 	/* what it already has needs no space */
-	uint32_t held[32 * LAYER_ROLES / 32];
+	uint32_t held[32 * LAYER_REQUIRED / 32];
 	memset(held, 0xff, sizeof held);
 	three[2].held = held;
 	three[2].held_words = sizeof held / sizeof *held;

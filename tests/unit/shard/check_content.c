@@ -130,7 +130,8 @@ START_TEST(records_of_other_lengths) {
 END_TEST
 
 /* A manifest with invented names. */
-static struct manifest *make_manifest(void) {
+static struct manifest *make_manifest_with(const uint32_t *roles, const struct hparams *traits) {
+	struct hparams_trait trait[HPARAMS_TRAITS];
 	struct hparams hp = {.layers = 3,
 	        .dim = 64,
 	        .heads = 4,
@@ -143,26 +144,28 @@ static struct manifest *make_manifest(void) {
 	        .eps = 1e-5f,
 	        .freq = {1.0f, 0.5f}};
 	struct manifest *m;
-	ck_assert_int_eq(manifest_create(&m, &hp), 0);
+	for (size_t i = traits ? hparams_traits(traits, trait) : 0; i-- > 0;)
+		ck_assert_int_eq(hparams_set_trait(&hp, &trait[i]), 0);
+	ck_assert_int_eq(manifest_create(&m, &hp, roles), 0);
 	m->vocab = content_hash("vocabulary", 10);
 	for (int r = 0; r < IO_ROLES; r++) {
 		struct manifest_tensor *t = &m->io[r];
 		t->id = content_hash(&r, sizeof r);
-		t->type = manifest_io_is_norm((enum io_role)r) ? KERN_F32 : KERN_Q8_0;
-		manifest_io_shape(&hp, (enum io_role)r, &t->n, &t->rows);
+		t->type = manifest_io_is_vector((enum io_role)r) ? KERN_F32 : KERN_Q8_0;
 		t->bytes = t->rows * kern_row_bytes(t->type, t->n);
 	}
-	for (uint32_t l = 0; l < hp.layers; l++) {
-		for (int r = 0; r < LAYER_ROLES; r++) {
-			struct manifest_tensor *t = &m->layer[l][r];
-			int number = 100 + r; /* layers share their tensors */
-			t->id = content_hash(&number, sizeof number);
-			t->type = manifest_layer_is_norm((enum layer_role)r) ? KERN_BF16 : KERN_Q4_0;
-			manifest_layer_shape(&hp, (enum layer_role)r, &t->n, &t->rows);
-			t->bytes = t->rows * kern_row_bytes(t->type, t->n);
-		}
+	for (size_t i = 0; i < manifest_layer_tensors(m); i++) {
+		struct manifest_tensor *t = &m->tensor[i];
+		int number = 100 + t->role; /* layers share their tensors */
+		t->id = content_hash(&number, sizeof number);
+		t->type = manifest_layer_is_vector((enum layer_role)t->role) ? KERN_BF16 : KERN_Q4_0;
+		t->bytes = t->rows * kern_row_bytes(t->type, t->n);
 	}
 	return m;
+}
+
+static struct manifest *make_manifest(void) {
+	return make_manifest_with(NULL, NULL);
 }
 
 START_TEST(manifest_bytes) {
@@ -179,9 +182,9 @@ START_TEST(manifest_bytes) {
 	ck_assert_int_eq(manifest_decode(&d, data, len, err, sizeof err), 0);
 	ck_assert(content_equal(&d->id, &m->id));
 	ck_assert(memcmp(&d->hp, &m->hp, sizeof d->hp) == 0);
-	ck_assert(d->layer[2][LAYER_DOWN].n == 96 && d->layer[2][LAYER_DOWN].rows == 64 &&
-	          d->layer[2][LAYER_DOWN].bytes == 64 * 3 * 18);
-	ck_assert(d->layer[0][LAYER_K].rows == 32 && d->layer[0][LAYER_OUT].n == 64);
+	ck_assert(manifest_find(d, 2, LAYER_DOWN)->n == 96 && manifest_find(d, 2, LAYER_DOWN)->rows == 64 &&
+	          manifest_find(d, 2, LAYER_DOWN)->bytes == 64 * 3 * 18);
+	ck_assert(manifest_find(d, 0, LAYER_K)->rows == 32 && manifest_find(d, 0, LAYER_OUT)->n == 64);
 	ck_assert_int_eq(manifest_encode(d, &again, &n), 0);
 	ck_assert(n == len && memcmp(data, again, n) == 0);
 	uint64_t layer = (64 * 64 * 2 + 64 * 32 * 2 + 64 * 96 * 3) / 32 * 18 + 2 * 64 * 2;
@@ -207,6 +210,106 @@ START_TEST(manifest_bytes) {
 }
 END_TEST
 
+/* Layers that differ in their tensors, and traits: version 2. */
+static const uint32_t odd_roles[3] = {LAYER_REQUIRED_BITS | LAYER_BIT(LAYER_Q_BIAS) | LAYER_BIT(LAYER_K_NORM),
+        LAYER_REQUIRED_BITS, LAYER_REQUIRED_BITS | LAYER_BIT(LAYER_OUT_BIAS)};
+static const struct hparams odd_traits = {.halves = 1, .logit_scale = 0.5f};
+
+START_TEST(manifests_of_families) {
+	struct manifest *m = make_manifest_with(odd_roles, &odd_traits), *d, *copy;
+	uint8_t *data, *again;
+	size_t len, n;
+	ck_assert_int_eq(manifest_encode(m, &data, &len), 0);
+	ck_assert_uint_eq(len, 80 + 2 * 4 + 4 + 2 * 8 + 3 * 4 + 36 * (3 + 3 * 9 + 3));
+	ck_assert_mem_eq(data + 4, "\2\0\0\0", 4);
+	ck_assert_mem_eq(data + 88,
+	        "\2\0\0\0\1\0\0\0\1\0\0\0\7\0\0\0\0\0\0\x3f"
+	        "\xff\x43\0\0\xff\1\0\0\xff\x11\0\0",
+	        32);
+	ck_assert_int_eq(manifest_decode(&d, data, len, err, sizeof err), 0);
+	ck_assert(content_equal(&d->id, &m->id) && memcmp(&d->hp, &m->hp, sizeof d->hp) == 0);
+	ck_assert_uint_eq(manifest_layer_tensors(d), 30);
+	ck_assert_uint_eq(manifest_find(d, 0, LAYER_Q_BIAS)->n, 64);
+	ck_assert_uint_eq(manifest_find(d, 0, LAYER_K_NORM)->n, 16);
+	ck_assert_uint_eq(manifest_find(d, 2, LAYER_OUT_BIAS)->n, 64);
+	ck_assert_ptr_null(manifest_find(d, 1, LAYER_Q_BIAS));
+	ck_assert_ptr_null(manifest_find(d, 2, LAYER_K_NORM));
+	for (uint32_t l = 0; l < 3; l++)
+		for (uint32_t i = d->at[l]; i < d->at[l + 1]; i++)
+			ck_assert_uint_eq(manifest_layer_of(d, i), l);
+	ck_assert_uint_eq(manifest_layer_bytes(d, 1, 2), manifest_layer_bytes(d, 2, 3) - 64 * 2);
+	ck_assert_int_eq(manifest_encode(d, &again, &n), 0);
+	ck_assert(n == len && memcmp(data, again, n) == 0);
+	free(again);
+	ck_assert_int_eq(manifest_copy(&copy, d), 0);
+	manifest_destroy(d);
+	ck_assert_int_eq(manifest_encode(copy, &again, &n), 0);
+	ck_assert(n == len && memcmp(data, again, n) == 0);
+	for (size_t i = 0; i < len; i++)
+		ck_assert_int_lt(manifest_decode(&d, data, i, err, sizeof err), 0);
+	manifest_destroy(copy);
+	manifest_destroy(m);
+	free(data);
+	free(again);
+}
+END_TEST
+
+/* What a version 2 must not say, at which place of it. */
+static const struct {
+	size_t at;
+	uint32_t value;
+	const char *says;
+} spoilt_family[] = {
+        {88, 9, "is not in the form"},                            /* more traits than there are */
+        {88, 3, "needs a newer version of Caravan: trait 17407"}, /* what follows is no trait */
+        {92, 7, "is not in the form"},                            /* a number twice */
+        {92, 0, "is not in the form"},                            /* or none */
+        {96, 0, "is not in the form"},                            /* a trait that is not there */
+        {96, 2, "the model's RoPE's order is not valid"},
+        {100, 8, "needs a newer version of Caravan: trait 8"},
+        {104, 0x7f800000, "the model's scale of logits is not valid"},
+        {104, 0xbf000000, "the model's scale of logits is not valid"},
+        {108, 0x43fe, "the manifest's layer 0 has tensors that Caravan does not know"},
+        {112, 0x81ff, "the manifest's layer 1 has tensors that Caravan does not know"},
+        {112, 0x3ff, "is not in the form"}, /* a tensor more than there is */
+        {4, 3, "is not in the form"},
+        {4, 1, "is not in the form"},
+};
+
+START_TEST(manifests_of_families_are_refused) {
+	struct manifest *m = make_manifest_with(odd_roles, &odd_traits), *d = NULL;
+	uint8_t *data;
+	size_t len;
+	ck_assert_int_eq(manifest_encode(m, &data, &len), 0);
+	memcpy(data + spoilt_family[_i].at, &spoilt_family[_i].value, 4);
+	ck_assert_int_lt(manifest_decode(&d, data, len, err, sizeof err), 0);
+	ck_assert_msg(strstr(err, spoilt_family[_i].says), "said: %s", err);
+	free(data);
+	manifest_destroy(m);
+}
+END_TEST
+
+/* A plain model has one form: version 1. */
+START_TEST(plain_manifests_have_one_form) {
+	static const uint32_t roles[3] = {LAYER_REQUIRED_BITS, LAYER_REQUIRED_BITS, LAYER_REQUIRED_BITS};
+	struct manifest *m = make_manifest_with(roles, NULL), *d = NULL;
+	uint8_t *data, *other;
+	size_t len, head = 80 + 2 * 4, more = 4 + 3 * 4;
+	ck_assert_int_eq(manifest_encode(m, &data, &len), 0);
+	ck_assert_uint_eq(data[4], 1);
+	other = calloc(1, len + more);
+	memcpy(other, data, head);
+	other[4] = 2;
+	for (int l = 0; l < 3; l++)
+		memcpy(other + head + 4 + 4 * l, "\xff\1", 2);
+	memcpy(other + head + more, data + head, len - head);
+	ck_assert_int_lt(manifest_decode(&d, other, len + more, err, sizeof err), 0);
+	free(data);
+	free(other);
+	manifest_destroy(m);
+}
+END_TEST
+
 /* A field of the manifest overwritten, and what is said. */
 static const struct {
 	size_t at;
@@ -219,11 +322,11 @@ static const struct {
         {8, 4, "is not in the form"}, /* the tensors of a fourth layer are missing */
         {8, 1u << 30, "the model's layers is 1073741824"},
         {12, 1u << 31, "the model's embedding width is 2147483648"},
-        {12, 48, "the manifest's token_embd has rows of 48 elements"},
+        {12, 48, "the manifest's token_embd.weight has rows of 48 elements"},
         {16, 0, "the model's attention heads is 0"},
         {20, 3, "4 attention heads cannot share 3"},
         {24, 1024, "the model's head size is 1024"},
-        {28, 80, "the manifest's ffn_down has rows of 80 elements, not a multiple of Q4_0's 32"},
+        {28, 80, "the manifest's ffn_down.weight has rows of 80 elements, not a multiple of Q4_0's 32"},
         {36, 1u << 25, "the model's context length"},
         {40, 257, "is not in the form"},
         {40, 3, "RoPE frequency 2 is"},
@@ -231,8 +334,8 @@ static const struct {
         {44, 0x7fc00000, "epsilon"},
         {80, 0x7f800000, "RoPE frequency 0 is inf"},
         {84, 0xbf800000, "RoPE frequency 1 is -1"},
-        {88 + 32, 5, "the manifest's token_embd has type 5"},
-        {88 + 36 + 32, KERN_Q8_0, "the manifest's output_norm has type Q8_0; norms are"},
+        {88 + 32, 5, "the manifest's token_embd.weight has type 5"},
+        {88 + 36 + 32, KERN_Q8_0, "the manifest's output_norm.weight has type Q8_0; norms and biases are"},
 };
 
 START_TEST(manifests_are_refused) {
@@ -252,9 +355,9 @@ START_TEST(manifests_of_nonsense_are_not_written) {
 	struct manifest *m = make_manifest();
 	uint8_t *data;
 	size_t len;
-	m->layer[1][LAYER_UP].rows--;
+	manifest_find(m, 1, LAYER_UP)->rows--;
 	ck_assert_int_eq(manifest_encode(m, &data, &len), -EINVAL);
-	m->layer[1][LAYER_UP].rows++;
+	manifest_find(m, 1, LAYER_UP)->rows++;
 	m->hp.kv_heads = 3;
 	ck_assert_int_eq(manifest_encode(m, &data, &len), -EINVAL);
 	manifest_destroy(m);
@@ -503,6 +606,10 @@ static Suite *suite(void) {
 	t = tcase_create("manifest");
 	tcase_add_test(t, manifest_bytes);
 	tcase_add_loop_test(t, manifests_are_refused, 0, COUNT(spoilt_manifest));
+	tcase_add_test(t, manifests_of_families);
+	tcase_add_loop_test(
+	        t, manifests_of_families_are_refused, 0, (int)(sizeof spoilt_family / sizeof *spoilt_family));
+	tcase_add_test(t, plain_manifests_have_one_form);
 	tcase_add_test(t, manifests_of_nonsense_are_not_written);
 	suite_add_tcase(s, t);
 	t = tcase_create("vocabulary");

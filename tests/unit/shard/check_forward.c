@@ -38,20 +38,55 @@ static const struct synth_spec lengthy = {.layers = 2,
         .head = KERN_F32,
         .seed = 2};
 
+#define HEAD_NORMS (LAYER_BIT(LAYER_Q_NORM) | LAYER_BIT(LAYER_K_NORM))
+#define BIASES \
+	(LAYER_BIT(LAYER_Q_BIAS) | LAYER_BIT(LAYER_K_BIAS) | LAYER_BIT(LAYER_V_BIAS) | \
+	        LAYER_BIT(LAYER_OUT_BIAS))
+
+/* What families have that Llama has not: one by one, then together. */
+static const struct {
+	uint32_t roles;
+	struct hparams traits;
+} unlike[] = {
+        {0, {0}},
+        {BIASES, {0}},
+        {HEAD_NORMS, {0}},
+        {0, {.halves = 1}},
+        {0, {.plain_every = 2}},
+        {0, {.rope_magnitude = 1.25f}},
+        {0, {.attention_scale = 0.5f}},
+        {0, {.embed_scale = 6, .residual_scale = 0.25f, .logit_scale = 0.125f}},
+        {BIASES | HEAD_NORMS, {.halves = 1,
+                                      .plain_every = 2,
+                                      .rope_magnitude = 1.125f,
+                                      .attention_scale = 0.25f,
+                                      .embed_scale = 3,
+                                      .residual_scale = 0.5f,
+                                      .logit_scale = 0.5f}},
+};
+#define UNLIKE ((int)(sizeof unlike / sizeof *unlike))
+
 #define MOST 1100
 static uint32_t tokens[MOST], ascending[64], scattered[64];
 static struct synth *model;
 static enum kern_kv cache_type; /* of every line, and so of the whole test */
 
+/* A test runs for each type of cache, first with Llama's layers, then with everything that others have. */
+#define LAYERS_AND_CACHES (2 * KERN_KVS)
+
 /* A model, with heads that fit the cache. */
-static struct synth *fitting(const struct synth_spec *spec, int kv) {
+static struct synth *fitting(const struct synth_spec *spec, int variant) {
 	struct synth_spec s = *spec;
-	cache_type = (enum kern_kv)kv;
+	cache_type = (enum kern_kv)(variant % KERN_KVS);
+	if (variant >= KERN_KVS) {
+		s.roles = unlike[UNLIKE - 1].roles;
+		s.traits = unlike[UNLIKE - 1].traits;
+	}
 	s.head_size = kern_kv_fits(cache_type, s.head_size) ? s.head_size : 32;
 	return synth_create(&s);
 }
 
-static void start(const struct synth_spec *spec, int kv) {
+static void start(const struct synth_spec *spec, int variant) {
 	char err[256];
 	ck_assert_int_eq(kern_init(err, sizeof err), 0);
 	for (uint32_t i = 0; i < MOST; i++)
@@ -60,11 +95,11 @@ static void start(const struct synth_spec *spec, int kv) {
 		ascending[i] = i;
 		scattered[i] = i * 37 % 64;
 	}
-	model = fitting(spec, kv);
+	model = fitting(spec, variant);
 }
 
 static size_t logits_bytes(uint32_t n) {
-	return (size_t)n * model->m.hp.vocab * sizeof(float);
+	return (size_t)n * model->m->hp.vocab * sizeof(float);
 }
 
 /* The logits of `n` tokens, computed so. */
@@ -78,9 +113,9 @@ static float *compute(unsigned threads, unsigned stages, const uint32_t *cuts, u
 }
 
 static void ck_same(const float *a, const float *b, uint32_t n) {
-	for (size_t i = 0; i < (size_t)n * model->m.hp.vocab; i++)
+	for (size_t i = 0; i < (size_t)n * model->m->hp.vocab; i++)
 		ck_assert_msg(!memcmp(a + i, b + i, sizeof *a), "row %zu, token %zu: %a, not %a",
-		        i / model->m.hp.vocab, i % model->m.hp.vocab, (double)b[i], (double)a[i]);
+		        i / model->m->hp.vocab, i % model->m->hp.vocab, (double)b[i], (double)a[i]);
 }
 
 /* Computes the same otherwise, and compares. */
@@ -148,8 +183,8 @@ START_TEST(any_split) {
 END_TEST
 
 /* Steps that mix decode and prefill of four sequences; the first one's tokens are those of the others' tests. */
-static void beside(const struct synth_spec *spec, int kv, uint32_t n, uint32_t max_rows) {
-	start(spec, kv);
+static void beside(const struct synth_spec *spec, int variant, uint32_t n, uint32_t max_rows) {
+	start(spec, variant);
 	float *want = compute(1, 1, NULL, n, n, ascending);
 	float *have = malloc(logits_bytes(n)), *step = malloc(logits_bytes(max_rows));
 	struct line *l = line_create(&model->whole, cache_type, 2, 1, NULL, max_rows, 128);
@@ -205,7 +240,7 @@ END_TEST
 
 /* Runs in a process of its own, since a process keeps its level; false where the level cannot be had. */
 static void level_hash(
-        const char *name, const struct synth_spec *spec, int kv, uint32_t n, uint8_t hash[32]) {
+        const char *name, const struct synth_spec *spec, int variant, uint32_t n, uint8_t hash[32]) {
 	int fd[2];
 	ck_assert_int_eq(pipe(fd), 0);
 	pid_t child = fork();
@@ -214,7 +249,7 @@ static void level_hash(
 		setenv("CARAVAN_CPU", name, 1);
 		if (kern_init(err, sizeof err))
 			_exit(1);
-		model = fitting(spec, kv);
+		model = fitting(spec, variant);
 		for (uint32_t i = 0; i < MOST; i++)
 			tokens[i] = i * 7919 % 1009 % spec->vocab;
 		float *logits = compute(2, 1, NULL, n, 33, scattered);
@@ -262,6 +297,11 @@ static void naive_mul(double *y, const struct store_tensor *w, const double *x) 
 	free(row);
 }
 
+/* A trait that is a scale. */
+static double naive_scale(float trait) {
+	return trait != 0 ? (double)trait : 1;
+}
+
 static void naive_norm(double *y, const struct store_tensor *w, const double *x) {
 	size_t n = w->record.n;
 	float *row = malloc(n * sizeof *row);
@@ -274,17 +314,38 @@ static void naive_norm(double *y, const struct store_tensor *w, const double *x)
 	free(row);
 }
 
-static void naive_rope(double *x, uint32_t position) {
-	const struct hparams *hp = &model->m.hp;
+static void naive_rope(double *x, uint32_t layer, uint32_t position) {
+	const struct hparams *hp = &model->m->hp;
+	double size = naive_scale(hp->rope_magnitude);
+	if (hp->plain_every && layer % hp->plain_every == hp->plain_every - 1)
+		return;
 	for (uint32_t i = 0; i < hp->pairs; i++) {
-		double a = position * pow(10000, -2.0 * i / hp->head_size), p = x[2 * i], q = x[2 * i + 1];
-		x[2 * i] = p * cos(a) - q * sin(a);
-		x[2 * i + 1] = q * cos(a) + p * sin(a);
+		double angle = position * pow(10000, -2.0 * i / hp->head_size);
+		double *a = x + (hp->halves ? i : 2 * i), *b = a + (hp->halves ? hp->pairs : 1), p = *a,
+		       q = *b;
+		*a = size * (p * cos(angle) - q * sin(angle));
+		*b = size * (q * cos(angle) + p * sin(angle));
 	}
 }
 
+/* Where the layer has a bias. */
+static void naive_bias(double *y, const struct store_tensor *w) {
+	float bias[64];
+	if (!w->packed)
+		return;
+	kern_dequant_packed(w->record.type, bias, w->packed, 0, w->record.n);
+	for (uint32_t i = 0; i < w->record.n; i++)
+		y[i] += (double)bias[i];
+}
+
+/* Where the layer has a norm of heads. */
+static void naive_norm_heads(double *x, const struct store_tensor *w, uint32_t heads) {
+	for (uint32_t h = 0; w->packed && h < heads; h++)
+		naive_norm(x + h * w->record.n, w, x + h * w->record.n);
+}
+
 static void naive_layer(struct naive *s, uint32_t l, uint32_t pos, uint32_t positions) {
-	const struct hparams *hp = &model->m.hp;
+	const struct hparams *hp = &model->m->hp;
 	const struct store_tensor *w = model->layer[l];
 	uint32_t hs = hp->head_size, narrow = hp->kv_heads * hs;
 	double y[64], q[64], o[64] = {0}, g[64], u[64], *z = malloc(positions * sizeof *z);
@@ -293,17 +354,23 @@ static void naive_layer(struct naive *s, uint32_t l, uint32_t pos, uint32_t posi
 	naive_mul(q, &w[LAYER_Q], y);
 	naive_mul(keys + pos * narrow, &w[LAYER_K], y);
 	naive_mul(values + pos * narrow, &w[LAYER_V], y);
+	naive_bias(q, &w[LAYER_Q_BIAS]);
+	naive_bias(keys + pos * narrow, &w[LAYER_K_BIAS]);
+	naive_bias(values + pos * narrow, &w[LAYER_V_BIAS]);
+	naive_norm_heads(q, &w[LAYER_Q_NORM], hp->heads);
+	naive_norm_heads(keys + pos * narrow, &w[LAYER_K_NORM], hp->kv_heads);
 	for (uint32_t h = 0; h < hp->kv_heads; h++)
-		naive_rope(keys + pos * narrow + h * hs, pos);
+		naive_rope(keys + pos * narrow + h * hs, l, pos);
 	for (uint32_t h = 0; h < hp->heads; h++) {
 		uint32_t kv = h / (hp->heads / hp->kv_heads) * hs;
 		double sum = 0;
-		naive_rope(q + h * hs, pos);
+		naive_rope(q + h * hs, l, pos);
 		for (uint32_t p = 0; p <= pos; p++) {
 			z[p] = 0;
 			for (uint32_t d = 0; d < hs; d++)
 				z[p] += q[h * hs + d] * keys[p * narrow + kv + d];
-			z[p] = exp(z[p] / sqrt(hs));
+			z[p] = exp(hp->attention_scale != 0 ? z[p] * (double)hp->attention_scale
+			                                    : z[p] / sqrt(hs));
 			sum += z[p];
 		}
 		for (uint32_t p = 0; p <= pos; p++)
@@ -311,8 +378,9 @@ static void naive_layer(struct naive *s, uint32_t l, uint32_t pos, uint32_t posi
 				o[h * hs + d] += z[p] / sum * values[p * narrow + kv + d];
 	}
 	naive_mul(y, &w[LAYER_OUT], o);
+	naive_bias(y, &w[LAYER_OUT_BIAS]);
 	for (uint32_t i = 0; i < hp->dim; i++)
-		s->x[i] += y[i];
+		s->x[i] += y[i] * naive_scale(hp->residual_scale);
 	naive_norm(y, &w[LAYER_FFN_NORM], s->x);
 	naive_mul(g, &w[LAYER_GATE], y);
 	naive_mul(u, &w[LAYER_UP], y);
@@ -320,16 +388,18 @@ static void naive_layer(struct naive *s, uint32_t l, uint32_t pos, uint32_t posi
 		g[i] = g[i] / (1 + exp(-g[i])) * u[i];
 	naive_mul(y, &w[LAYER_DOWN], g);
 	for (uint32_t i = 0; i < hp->dim; i++)
-		s->x[i] += y[i];
+		s->x[i] += y[i] * naive_scale(hp->residual_scale);
 	free(z);
 }
 
 START_TEST(close_to_doubles) {
-	enum { N = 1100 };
+	const uint32_t N = _i == 0 ? 1100 : 130;
 	struct synth_spec floats = lengthy; /* so that only keys and values are rounded, to half precision */
 	floats.layer[LAYER_V] = floats.layer[LAYER_UP] = KERN_F32;
+	floats.roles = unlike[_i].roles;
+	floats.traits = unlike[_i].traits;
 	start(&floats, KERN_KV_F16);
-	const struct hparams *hp = &model->m.hp;
+	const struct hparams *hp = &model->m->hp;
 	float *logits = compute(2, 1, NULL, N, 64, scattered), row[64];
 	double x[64], y[64], out[64];
 	size_t cache = (size_t)hp->layers * N * hp->kv_heads * hp->head_size;
@@ -338,13 +408,14 @@ START_TEST(close_to_doubles) {
 		double off = 0, size = 0;
 		kern_dequant_packed(KERN_F32, row, model->io[IO_EMBED].packed, tokens[pos], hp->dim);
 		for (uint32_t i = 0; i < hp->dim; i++)
-			x[i] = (double)row[i];
+			x[i] = (double)row[i] * naive_scale(hp->embed_scale);
 		for (uint32_t l = 0; l < hp->layers; l++)
 			naive_layer(&s, l, pos, N);
 		naive_norm(y, &model->io[IO_NORM], x);
 		naive_mul(out, &model->io[IO_HEAD], y);
 		for (uint32_t i = 0; i < hp->vocab; i++) {
 			double have = (double)logits[(size_t)pos * hp->vocab + i];
+			out[i] *= naive_scale(hp->logit_scale);
 			off += (have - out[i]) * (have - out[i]);
 			size += out[i] * out[i];
 		}
@@ -361,15 +432,15 @@ static Suite *suite(void) {
 	Suite *s = suite_create("forward");
 	TCase *t = tcase_create("bits");
 	tcase_set_timeout(t, 600);
-	tcase_add_loop_test(t, any_team, 0, KERN_KVS);
-	tcase_add_loop_test(t, any_chunk, 0, KERN_KVS);
+	tcase_add_loop_test(t, any_team, 0, LAYERS_AND_CACHES);
+	tcase_add_loop_test(t, any_chunk, 0, LAYERS_AND_CACHES);
 	tcase_add_loop_test(t, any_chunk_over_spans, 0, KERN_KVS);
 	tcase_add_loop_test(t, any_block_table, 0, KERN_KVS);
-	tcase_add_loop_test(t, any_split, 0, KERN_KVS);
-	tcase_add_loop_test(t, beside_others, 0, KERN_KVS);
+	tcase_add_loop_test(t, any_split, 0, LAYERS_AND_CACHES);
+	tcase_add_loop_test(t, beside_others, 0, LAYERS_AND_CACHES);
 	tcase_add_loop_test(t, beside_others_over_spans, 0, KERN_KVS);
-	tcase_add_loop_test(t, any_level, 0, KERN_KVS);
-	tcase_add_test(t, close_to_doubles);
+	tcase_add_loop_test(t, any_level, 0, LAYERS_AND_CACHES);
+	tcase_add_loop_test(t, close_to_doubles, 0, UNLIKE);
 	suite_add_tcase(s, t);
 	return s;
 }

@@ -296,7 +296,7 @@ static const struct {
         {add_projector, "this is the projector of a model"},
         {add_other_kind, "general.type is recipe; Caravan runs models"},
         {add_experts, "llama.expert_count is 8: Caravan does not run mixtures of experts"},
-        {add_yarn, "llama.rope.scaling.type is yarn"},
+        {add_yarn, "llama.rope.scaling.original_context_length is missing"},
         {add_longrope, "llama.rope.scaling.type is longrope"},
         {add_not_causal, "llama.attention.causal is false"},
         {add_logit_scale, "llama.logit_scale is 0.5"},
@@ -322,9 +322,10 @@ END_TEST
 START_TEST(other_architectures_are_refused) {
 	struct ggufgen *gen = ggufgen_create();
 	struct hparams hp;
-	ggufgen_string(gen, "general.architecture", "qwen2");
+	ggufgen_string(gen, "general.architecture", "mamba");
 	ck_assert_int_eq(hparams_gen(gen, &hp), -ENOTSUP);
-	ck_assert_str_eq(err, "the architecture is qwen2; Caravan runs llama");
+	ck_assert_str_eq(err,
+	        "the architecture is mamba; Caravan runs llama, qwen2, qwen3, mistral3, granite and smollm3");
 	gen = ggufgen_create();
 	ck_assert_int_eq(hparams_gen(gen, &hp), -EINVAL);
 	ck_assert_str_eq(err, "general.architecture is missing");
@@ -366,7 +367,7 @@ START_TEST(shapes_are_refused) {
 END_TEST
 
 static void tensor_bias(struct ggufgen *g) {
-	ggufgen_tensor(g, "blk.0.attn_q.bias", KERN_F32, 64, 0, GGUFGEN_WEIGHTS);
+	ggufgen_tensor(g, "blk.0.ffn_up.bias", KERN_F32, 128, 0, GGUFGEN_WEIGHTS);
 }
 static void tensor_unknown(struct ggufgen *g) {
 	ggufgen_tensor(g, "blk.1.attn_q_norm.weight", KERN_F32, 16, 0, GGUFGEN_NORM);
@@ -385,7 +386,7 @@ static const struct {
 	void (*spoil)(struct ggufgen *g);
 	const char *says;
 } refused_tensors[] = {
-        {tensor_bias, "model: tensor blk.0.attn_q.bias is a bias, which Caravan does not compute"},
+        {tensor_bias, "model: tensor blk.0.ffn_up.bias is a bias that Caravan does not compute"},
         {tensor_unknown, "model: Caravan does not know tensor blk.1.attn_q_norm.weight"},
         {tensor_layer, "model: tensor blk.2.attn_q.weight belongs to none of the layers: there are 2"},
         {tensor_zero, "model: Caravan does not know tensor blk.01.attn_q.weight"},
@@ -436,7 +437,7 @@ START_TEST(models_must_be_whole) {
 	m.norm = KERN_Q8_0;
 	ck_assert_int_eq(import_gen(ggufgen_model(&m)), -ENOTSUP);
 	ck_assert_str_eq(err,
-	        "model: tensor output_norm.weight is a norm of type Q8_0; F32, F16 and BF16 are supported");
+	        "model: tensor output_norm.weight has type Q8_0; norms and biases of type F32, F16 and BF16 are supported");
 	/* a vocabulary alone */
 	gen = ggufgen_create();
 	ggufgen_model_keys(gen, &small_model);

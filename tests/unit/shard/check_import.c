@@ -86,13 +86,14 @@ START_TEST(a_model_goes_into_the_store) {
 	ck_assert(p.done == p.total && p.calls > 1);
 	ck_assert_uint_eq(p.total, manifest_layer_bytes(m, 0, 2) + manifest_io_bytes(m));
 	ck_assert(m->hp.layers == 4 && m->io[IO_HEAD].type == KERN_Q8_0);
-	ck_assert(m->layer[0][LAYER_ATTN_NORM].type == KERN_F16 && m->layer[0][LAYER_UP].type == KERN_Q5_1);
-	ck_assert(content_equal(&m->layer[2][LAYER_Q].id, &m->layer[0][LAYER_Q].id));
-	ck_assert(!content_equal(&m->layer[1][LAYER_Q].id, &m->layer[0][LAYER_Q].id));
+	ck_assert(manifest_find(m, 0, LAYER_ATTN_NORM)->type == KERN_F16 &&
+	          manifest_find(m, 0, LAYER_UP)->type == KERN_Q5_1);
+	ck_assert(content_equal(&manifest_find(m, 2, LAYER_Q)->id, &manifest_find(m, 0, LAYER_Q)->id));
+	ck_assert(!content_equal(&manifest_find(m, 1, LAYER_Q)->id, &manifest_find(m, 0, LAYER_Q)->id));
 	ck_assert_uint_eq(import_vocab(im)->tokens, 300);
 	/* every blob by its name */
 	const struct content_id *blob[] = {
-	        &m->id, &m->vocab, &m->layer[3][LAYER_DOWN].id, &m->io[IO_NORM].id};
+	        &m->id, &m->vocab, &manifest_find(m, 3, LAYER_DOWN)->id, &m->io[IO_NORM].id};
 	for (int i = 0; i < 4; i++) {
 		const uint8_t *data = import_blob(im, blob[i], &len);
 		ck_assert_ptr_nonnull(data);
@@ -107,9 +108,9 @@ START_TEST(a_model_goes_into_the_store) {
 	for (int r = 0; r < IO_ROLES; r++)
 		move_tensor(im, &m->io[r].id);
 	for (uint32_t l = 0; l < 4; l++)
-		for (int r = 0; r < LAYER_ROLES; r++)
-			move_tensor(im, &m->layer[l][r].id);
-	ck_assert_int_eq(count_files("tensors"), IO_ROLES + 2 * LAYER_ROLES);
+		for (int r = 0; r < LAYER_REQUIRED; r++)
+			move_tensor(im, &manifest_find(m, l, r)->id);
+	ck_assert_int_eq(count_files("tensors"), IO_ROLES + 2 * LAYER_REQUIRED);
 	import_close(im);
 	close(fd);
 }
@@ -128,7 +129,7 @@ START_TEST(names_are_remembered) {
 	im = import_fd(fd, &p);
 	ck_assert_int_eq(p.calls, 0);
 	ck_assert(content_equal(&import_manifest(im)->id, &id));
-	move_tensor(im, &import_manifest(im)->layer[1][LAYER_V].id);
+	move_tensor(im, &manifest_find(import_manifest(im), 1, LAYER_V)->id);
 	import_close(im);
 	/* damaged, torn: hashed, and remembered anew */
 	struct stat st;
@@ -227,8 +228,9 @@ START_TEST(a_file_that_changes_later_gives_no_chunk) {
 		meddle(NULL, 1, 1);
 		unsigned good = 0, stale = 0;
 		for (uint32_t l = 0; l < m->hp.layers; l++)
-			for (int r = 0; r < LAYER_ROLES; r++) {
-				const struct content_tensor *t = import_tensor(im, &m->layer[l][r].id);
+			for (int r = 0; r < LAYER_REQUIRED; r++) {
+				const struct content_tensor *t =
+				        import_tensor(im, &manifest_find(m, l, r)->id);
 				int rc = import_chunk(im, &t->id, 0, &data, &len, err, sizeof err);
 				ck_assert(rc == 0 || rc == -ESTALE);
 				good += rc == 0;

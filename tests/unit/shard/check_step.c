@@ -214,7 +214,7 @@ START_TEST(refused) {
 	struct line *l = line_create(&model->whole, KERN_KV_F16, 1, 1, NULL, 16, 8);
 	struct forward *f;
 	struct io_layers *e;
-	struct hparams hp = model->m.hp;
+	struct hparams hp = model->m->hp;
 	struct slice layers = model->whole;
 	struct kv *kv;
 	ck_assert_int_eq(forward_create(&f, &model->whole, l->kv[0], l->team, 0), -EINVAL);
@@ -222,7 +222,7 @@ START_TEST(refused) {
 	ck_assert_int_eq(kv_create(&kv, &hp, KERN_KV_F16, 3, 8), 0);
 	ck_assert_int_eq(forward_create(&f, &model->whole, kv, l->team, 16), -EINVAL);
 	kv_destroy(kv);
-	ck_assert_int_eq(kv_create(&kv, &model->m.hp, KERN_KV_F16, 2, 8), 0);
+	ck_assert_int_eq(kv_create(&kv, &model->m->hp, KERN_KV_F16, 2, 8), 0);
 	ck_assert_int_eq(forward_create(&f, &model->whole, kv, l->team, 16), -EINVAL);
 	kv_destroy(kv);
 	layers.io[IO_HEAD] = NULL;
@@ -245,12 +245,15 @@ START_TEST(planned_bytes) {
 	        .vocab = 32000,
 	        .context = 4096,
 	        .pairs = 64};
-	size_t one = forward_bytes(&hp, 256, 8), two = forward_bytes(&hp, 512, 8);
-	hp.context = 131072;
-	size_t longer = forward_bytes(&hp, 512, 8) - two;
+	struct manifest *m;
+	ck_assert_int_eq(manifest_create(&m, &hp, NULL), 0);
+	size_t one = forward_bytes(m, 256, 8), two = forward_bytes(m, 512, 8);
+	m->hp.context = 131072;
+	size_t longer = forward_bytes(m, 512, 8) - two;
 	ck_assert_uint_lt(longer, 64u << 20);
-	ck_assert_uint_eq(forward_bytes(&hp, 512, 8) - forward_bytes(&hp, 256, 8), two - one);
+	ck_assert_uint_eq(forward_bytes(m, 512, 8) - forward_bytes(m, 256, 8), two - one);
 	ck_assert_uint_lt(two, 512u << 20);
+	manifest_destroy(m);
 }
 END_TEST
 
@@ -272,7 +275,7 @@ START_TEST(pooled) {
 		for (uint32_t n = 16; n; n /= 2)
 			for (uint32_t i = 0; i < n; i++)
 				s[i] += s[i + n];
-		float scale = 1 / sqrtf(s[0] / DIM + model->m.hp.eps);
+		float scale = 1 / sqrtf(s[0] / DIM + model->m->hp.eps);
 		for (uint32_t i = 0; i < DIM; i++)
 			want[i] += (double)(x[r * DIM + i] * scale * w[i]);
 	}

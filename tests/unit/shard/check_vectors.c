@@ -18,7 +18,7 @@ static const struct vector {
 } vectors[] = {{"F16", 0.002}, {"BF16", 0.015}, {"Q8_0", 0.03}, {"Q4_0", 0.04}, {"Q4_1", 0.04},
         {"Q5_0", 0.04}, {"Q5_1", 0.04}, {"IQ4_NL", 0.04}, {"Q2_K", 0.04}, {"Q3_K_S", 0.04}, {"Q4_K_S", 0.04},
         {"Q5_K_S", 0.04}, {"Q6_K", 0.04}};
-enum { ROWS = 4, MOST_TOKENS = 16 };
+enum { ROWS = 4, MOST_TOKENS = 64 };
 
 /* tests/data/models: their README.md says what each is about and what to allow. */
 static const struct vector models[] = {{"F32", 0.001}, {"F16", 0.001}, {"BF16", 0.001}, {"Q8_0", 0.03},
@@ -26,6 +26,9 @@ static const struct vector models[] = {{"F32", 0.001}, {"F16", 0.001}, {"BF16", 
         {"Q3_K", 0.03}, {"Q4_K", 0.03}, {"Q5_K", 0.03}, {"Q6_K", 0.03}, {"rope-factors", 0.001},
         {"rope-linear", 0.001}, {"one-kv-head", 0.001}, {"head-size", 0.001}, {"odd-widths", 0.001},
         {"tied", 0.03}, {"split", 0.001}, {"IQ4_XS", 0.03}};
+/* The same, of families. */
+static const struct vector families[] = {{"llama-biases", 0.001}, {"llama-yarn", 0.001}, {"qwen2", 0.001},
+        {"qwen3", 0.001}, {"mistral3", 0.001}, {"granite", 0.001}, {"smollm3", 0.001}};
 
 /* The sequences whose logits they are. */
 static const struct ids {
@@ -84,6 +87,14 @@ static void ck_logits(const struct slice *s, const char *path, const struct ids 
 	free(have);
 }
 
+/* The tokens of the models of families. */
+static struct ids family_ids(void) {
+	struct ids ids = {.n = MOST_TOKENS, .id = {1}};
+	for (uint32_t i = 1; i < MOST_TOKENS; i++)
+		ids.id[i] = (i * 37 + i * i * 11) % 61 + 3;
+	return ids;
+}
+
 static void start(void) {
 	char err[256];
 	ck_assert_msg(!kern_init(err, sizeof err), "%s", err);
@@ -118,6 +129,19 @@ START_TEST(test_model) {
 	ck_dequant(m->whole, source_path(path, name));
 	snprintf(name, sizeof name, "tests/data/models/%s.logits.f32", v->name);
 	ck_logits(m->whole, source_path(path, name), &model_ids, v->off);
+	loaded_destroy(m);
+}
+END_TEST
+
+START_TEST(test_family) {
+	const struct vector *v = &families[_i];
+	const struct ids ids = family_ids();
+	char path[512], name[96];
+	start();
+	snprintf(name, sizeof name, "tests/data/models/%s.gguf", v->name);
+	struct loaded *m = loaded_create(source_path(path, name));
+	snprintf(name, sizeof name, "tests/data/models/%s.logits.f32", v->name);
+	ck_logits(m->whole, source_path(path, name), &ids, v->off);
 	loaded_destroy(m);
 }
 END_TEST
@@ -238,6 +262,7 @@ static Suite *suite(void) {
 	tcase_set_timeout(t, 120);
 	tcase_add_loop_test(t, vector, 0, sizeof vectors / sizeof *vectors);
 	tcase_add_loop_test(t, test_model, 0, sizeof models / sizeof *models);
+	tcase_add_loop_test(t, test_family, 0, sizeof families / sizeof *families);
 	tcase_add_loop_test(t, slice_size, 0, sizeof models / sizeof *models);
 	tcase_add_test(t, story);
 	suite_add_tcase(s, t);

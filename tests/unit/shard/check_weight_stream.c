@@ -74,8 +74,8 @@ static uint64_t all_bytes(const struct manifest *m) {
 
 /* What is never read on the way. */
 static uint64_t norm_bytes(const struct manifest *m) {
-	return m->hp.layers * (weight_stream_tensor_bytes(&m->layer[0][LAYER_ATTN_NORM]) +
-	                              weight_stream_tensor_bytes(&m->layer[0][LAYER_FFN_NORM]));
+	return m->hp.layers * (weight_stream_tensor_bytes(manifest_find(m, 0, LAYER_ATTN_NORM)) +
+	                              weight_stream_tensor_bytes(manifest_find(m, 0, LAYER_FFN_NORM)));
 }
 
 static struct slice *slice_within(uint64_t memory_limit) {
@@ -111,13 +111,13 @@ START_TEST(what_stays_is_as_much_as_can) {
 			ck_assert(p.step < all + 2 * p.buffer - memory_limit + p.buffer);
 		uint64_t step = 0;
 		for (uint32_t l = 0; l < m->hp.layers && p.streamed; l++)
-			for (int r = LAYER_Q; r < LAYER_ROLES; r++) {
-				static const int group[LAYER_ROLES] = {[LAYER_OUT] = WEIGHTS_OUT,
+			for (int r = LAYER_Q; r < LAYER_REQUIRED; r++) {
+				static const int group[LAYER_REQUIRED] = {[LAYER_OUT] = WEIGHTS_OUT,
 				        [LAYER_GATE] = WEIGHTS_UP,
 				        [LAYER_UP] = WEIGHTS_UP,
 				        [LAYER_DOWN] = WEIGHTS_DOWN};
 				if (r != LAYER_FFN_NORM && p.streamed[l] >> group[r] & 1)
-					step += weight_stream_tensor_bytes(&m->layer[l][r]);
+					step += weight_stream_tensor_bytes(manifest_find(m, l, r));
 			}
 		ck_assert_uint_eq(step, p.step);
 		before = p.streamed ? p.step : before;
@@ -137,10 +137,10 @@ END_TEST
 START_TEST(what_is_read_lies_evenly) {
 	const struct manifest *m = import_manifest(model->import);
 	struct weight_stream_plan p;
-	uint64_t down = weight_stream_tensor_bytes(&m->layer[0][LAYER_DOWN]), all = all_bytes(m);
+	uint64_t down = weight_stream_tensor_bytes(manifest_find(m, 0, LAYER_DOWN)), all = all_bytes(m);
 	/* the attention's output, which is smaller than what is missing, of five layers of eight */
 	ck_assert_int_eq(weight_stream_plan(&p, m, 0, 8, all - down), 0);
-	ck_assert_uint_eq(p.buffer, weight_stream_tensor_bytes(&m->layer[0][LAYER_OUT]));
+	ck_assert_uint_eq(p.buffer, weight_stream_tensor_bytes(manifest_find(m, 0, LAYER_OUT)));
 	uint32_t groups = 0, longest = 0, run = 0;
 	for (uint32_t l = 0; l < 8; l++) {
 		uint32_t n = 0;
@@ -249,8 +249,8 @@ static int one_step(struct line *l, uint32_t position, float *logits) {
 /* The file of a tensor that is read from disk, the last one of the slice. */
 static const struct store_tensor *a_fed_tensor(const struct slice *s) {
 	for (uint32_t l = s->last - s->first; l-- > 0;)
-		for (int r = LAYER_ROLES; r-- > 0;)
-			if (!s->layer[l][r]->packed)
+		for (int r = LAYER_REQUIRED; r-- > 0;)
+			if (s->layer[l][r] && !s->layer[l][r]->packed)
 				return s->layer[l][r];
 	ck_abort_msg("nothing is read from disk");
 }
@@ -456,7 +456,7 @@ START_TEST(no_more_is_resident_than_it_may) {
 #endif
 	uint64_t cached = 0, streamed = 0;
 	for (uint32_t l = 0; l < m->hp.layers; l++)
-		for (int r = 0; r < LAYER_ROLES; r++)
+		for (int r = 0; r < LAYER_REQUIRED; r++)
 			if (!s->layer[l][r]->packed) {
 				cached += cached_bytes(s->layer[l][r]);
 				streamed += s->layer[l][r]->packed_bytes;

@@ -139,8 +139,8 @@ static struct fetch *begin(int i, const struct manifest *m, uint32_t first, uint
 	struct transfer_request r = {.subject = "model test",
 	        .blob = blobs,
 	        .blobs = 2,
-	        .tensor = m->layer[first],
-	        .tensors = (size_t)(last - first) * LAYER_ROLES,
+	        .tensor = m->tensor + m->at[first],
+	        .tensors = (size_t)(last - first) * LAYER_REQUIRED,
 	        .source = source,
 	        .sources = n,
 	        .silent_ms = patience,
@@ -161,9 +161,9 @@ static void fetch(int i, const struct manifest *m, uint32_t first, uint32_t last
 static void check_layers(int i, const struct manifest *m, struct import *im, uint32_t first, uint32_t last) {
 	char err[200];
 	for (uint32_t l = first; l < last; l++)
-		for (int r = 0; r < LAYER_ROLES; r++) {
+		for (int r = 0; r < LAYER_REQUIRED; r++) {
 			struct store_tensor *t;
-			const struct content_id *id = &m->layer[l][r].id;
+			const struct content_id *id = &manifest_find(m, l, r)->id;
 			ck_assert_msg(
 			        store_map_tensor(nodes[i].store, id, &t, err, sizeof err) == 0, "%s", err);
 			for (uint32_t c = 0; c < t->record.chunks; c++) {
@@ -238,17 +238,19 @@ END_TEST
 /* Turns a byte of every packed tensor of a node's store. */
 static void corrupt(int i, const struct manifest *m, uint32_t layers) {
 	for (uint32_t l = 0; l < layers; l++)
-		for (int r = 0; r < LAYER_ROLES; r++) {
+		for (int r = 0; r < LAYER_REQUIRED; r++) {
 			char path[400], hex[CONTENT_HEX];
 			uint8_t b;
 			snprintf(path, sizeof path, "%s/store/tensors/%s", nodes[i].dir,
-			        content_hex(&m->layer[l][r].id, hex));
+			        content_hex(&manifest_find(m, l, r)->id, hex));
 			if (access(path, W_OK) != 0)
 				ck_assert_int_eq(chmod(path, 0600), 0);
 			int fd = open(path, O_RDWR);
 			ck_assert_int_ge(fd, 0);
 			off_t last = lseek(fd, 0, SEEK_END) - 1;
-			off_t at = last - (off_t)(kern_row_bytes(m->layer[l][r].type, m->layer[l][r].n) - 1);
+			off_t at = last - (off_t)(kern_row_bytes(manifest_find(m, l, r)->type,
+			                                  manifest_find(m, l, r)->n) -
+			                          1);
 			ck_assert_int_eq(pread(fd, &b, 1, at), 1);
 			b ^= 1;
 			ck_assert_int_eq(pwrite(fd, &b, 1, at), 1);
@@ -710,7 +712,7 @@ static void write_wide_parts(void) {
 		if (no == 0) {
 			ggufgen_model_keys(g, &wide);
 			ggufgen_vocab_keys(g, wide.vocab);
-			ggufgen_u32(g, "split.tensors.count", LAYER_ROLES + IO_ROLES);
+			ggufgen_u32(g, "split.tensors.count", LAYER_REQUIRED + IO_ROLES);
 		} else {
 			ggufgen_model_tensors(g, &wide);
 		}
@@ -924,8 +926,8 @@ START_TEST(what_can_wait_yields) {
 		is_busy = true;
 		transfer_yields(nodes[side ? 0 : 1].more, busy, NULL);
 		struct transfer_request r = {.subject = "a copy",
-		        .tensor = m->layer[0],
-		        .tensors = LAYER_ROLES,
+		        .tensor = m->tensor,
+		        .tensors = LAYER_REQUIRED,
 		        .source = &source,
 		        .sources = 1,
 		        .spare = true,
@@ -982,9 +984,10 @@ START_TEST(odd_requests_are_refused) {
 		uint32_t chunk;
 		uint64_t offset;
 		const char *says;
-	} odd[] = {{m->layer[0][LAYER_Q].id, true, 1000000, 0, "no content"},
-	        {m->layer[0][LAYER_Q].id, true, 0, 1ull << 50, "has"}, {m->id, false, 0, 1ull << 50, "has"},
-	        {m->id, true, 0, 0, "no content"}, {{{7}}, false, 0, 0, "no content"}};
+	} odd[] = {{manifest_find(m, 0, LAYER_Q)->id, true, 1000000, 0, "no content"},
+	        {manifest_find(m, 0, LAYER_Q)->id, true, 0, 1ull << 50, "has"},
+	        {m->id, false, 0, 1ull << 50, "has"}, {m->id, true, 0, 0, "no content"},
+	        {{{7}}, false, 0, 0, "no content"}};
 	unsigned want = 0;
 	for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) {
 		Caravan__Fetch f = CARAVAN__FETCH__INIT;
@@ -1030,7 +1033,7 @@ START_TEST(each_node_has_sixteen_requests) {
 	nodes_cluster(3);
 	start_transfer(0);
 	struct import *im = open_model(0, path);
-	const struct content_id *id = &import_manifest(im)->layer[0][LAYER_Q].id;
+	const struct content_id *id = &manifest_find(import_manifest(im), 0, LAYER_Q)->id;
 	ck_assert_int_eq(transfer_add_source(nodes[0].more, im), 0);
 	for (int i = 1; i < 3; i++) {
 		struct peers *p = members_peers(nodes[i].members);
@@ -1062,7 +1065,7 @@ START_TEST(a_file_that_is_withdrawn_serves_what_was_begun) {
 	nodes_cluster(3);
 	start_transfer(0);
 	struct import *im = open_model(0, path);
-	const struct content_id id = import_manifest(im)->layer[0][LAYER_Q].id;
+	const struct content_id id = manifest_find(import_manifest(im), 0, LAYER_Q)->id;
 	ck_assert_int_eq(transfer_add_source(nodes[0].more, im), 0);
 	for (int i = 1; i < 3; i++) {
 		struct peers *p = members_peers(nodes[i].members);
@@ -1123,7 +1126,7 @@ START_TEST(only_who_shares_is_sent_on) {
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		Caravan__Fetch f = CARAVAN__FETCH__INIT;
 		Caravan__Envelope env = WIRE_ENVELOPE(FETCH, fetch, &f);
-		f.name = (ProtobufCBinaryData){32, (uint8_t *)m->layer[0][LAYER_UP].id.b};
+		f.name = (ProtobufCBinaryData){32, (uint8_t *)manifest_find(m, 0, LAYER_UP)->id.b};
 		f.tensor = true;
 		f.offset = cases[i].offset;
 		f.length = 4096;

@@ -1,0 +1,55 @@
+/* family: see family.h.  What a family computes was read in its publisher's own code, and is checked against the logits of an
+ * independent implementation (tests/unit/shard/check_families.c). */
+#include "shard/model/family.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define QKV_BIAS (LAYER_BIT(LAYER_Q_BIAS) | LAYER_BIT(LAYER_K_BIAS) | LAYER_BIT(LAYER_V_BIAS))
+#define OUT_BIAS LAYER_BIT(LAYER_OUT_BIAS)
+#define QK_NORM (LAYER_BIT(LAYER_Q_NORM) | LAYER_BIT(LAYER_K_NORM))
+
+static const struct family families[] = {
+        {.name = "llama", .may_have = QKV_BIAS | OUT_BIAS},
+        {.name = "qwen2", .needs = QKV_BIAS, .halves = true},
+        {.name = "qwen3", .needs = QK_NORM, .halves = true},
+        {.name = "mistral3", .may_have = OUT_BIAS},
+        {.name = "granite", .scaled = true},
+        {.name = "smollm3", .plain_every = 4},
+};
+#define FAMILIES (sizeof families / sizeof *families)
+
+const struct family *family_of(const struct gguf *g) {
+	struct gguf_string name;
+	if (gguf_string(g, "general.architecture", &name) < 0)
+		return NULL;
+	for (size_t i = 0; i < FAMILIES; i++)
+		if (name.len == strlen(families[i].name) && memcmp(name.s, families[i].name, name.len) == 0)
+			return &families[i];
+	return NULL;
+}
+
+const char *family_names(char *out, size_t len) {
+	size_t at = 0;
+	*out = '\0';
+	for (size_t i = 0; i < FAMILIES && at < len; i++)
+		at += (size_t)snprintf(out + at, len - at, "%s%s",
+		        i == 0              ? ""
+		        : i + 1 == FAMILIES ? " and "
+		                            : ", ",
+		        families[i].name);
+	return out;
+}
+
+void family_roles(const struct family *f, const struct gguf *g, uint32_t layers, uint32_t *out) {
+	char name[64];
+	for (uint32_t l = 0; l < layers; l++) {
+		out[l] = LAYER_REQUIRED_BITS | f->needs;
+		for (int r = LAYER_REQUIRED; r < LAYER_ROLES; r++) {
+			snprintf(name, sizeof name, "blk.%u.%s", (unsigned)l,
+			        manifest_layer_tensor_name((enum layer_role)r));
+			if (f->may_have & LAYER_BIT(r) && gguf_find(g, name))
+				out[l] |= LAYER_BIT(r);
+		}
+	}
+}

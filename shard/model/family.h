@@ -1,0 +1,28 @@
+/* family: the families of models that Caravan runs, a row each: what differs between them before the hyperparameters say it.
+ *
+ * What a family's layers compute is in hparams (its traits) and in the manifest (which tensors a layer has); the rest of the
+ * house never asks which family a model is of.  doc/adding-a-family.md says how to add one.
+ * Immutable; any thread. */
+#ifndef SHARD_MODEL_FAMILY_H
+#define SHARD_MODEL_FAMILY_H
+#include "shard/gguf/gguf.h"
+#include "shard/model/manifest.h"
+
+struct family {
+	const char *name;  /* general.architecture, and with a '.' the prefix of its keys */
+	uint32_t needs;    /* roles (LAYER_BIT) that each layer has besides the required ones */
+	uint32_t may_have; /* and those that a layer may have */
+	bool halves;       /* as in struct hparams */
+	bool scaled; /* its keys attention.scale, embedding_scale, residual_scale, logit_scale count; the last divides */
+	uint32_t plain_every; /* as in struct hparams */
+};
+
+/* The family of a file; NULL: Caravan does not run its architecture, or it names none. */
+const struct family *family_of(const struct gguf *g);
+/* "llama, qwen2, ...", for messages. */
+const char *family_names(char *out, size_t len);
+
+/* The roles that each layer of the file has: what its family needs, and what the file holds of the rest.  out: [layers]. */
+void family_roles(const struct family *f, const struct gguf *g, uint32_t layers, uint32_t *out);
+
+#endif
