@@ -1,5 +1,5 @@
 /* family: see family.h.  What a family computes was read in its publisher's own code, and is checked against the logits of an
- * independent implementation (tests/unit/shard/check_families.c). */
+ * independent implementation (tests/unit/shard/check_vectors.c). */
 #include "shard/model/family.h"
 
 #include <stdio.h>
