@@ -5,7 +5,7 @@ import { $, announce, element, morph, svg } from "./dom.js";
 import { events, pause } from "./stream.js";
 
 const PAUSES = [300, 1000, 2000, 4000, 8000]; // ms before each try to connect again
-const SILENT = 12000; // ms: a connection without an event for so long is dead
+const SILENT = 12000; // ms: a connection is dead
 const HISTORY = 300; // s of tokens a second
 const RECENT = 8; // s that times are shares of
 const PARTS = [["computed", "computing"], ["waited", "waiting"], ["held", "held"], ["wire", "on the wire"]];
@@ -15,8 +15,6 @@ let trouble = "Connecting…"; // empty: the report is live
 const history = new Map(); // of models' names: [time, tokens a second], ...
 let happened = []; // events, the latest first; those that are known come before the first report
 let first = true;
-
-// ---- words for numbers ----
 
 function scaled(n, units, base) {
 	let i = 0;
@@ -40,7 +38,7 @@ const memory = (n) => size(n.memory_used) + " of " + size(n.memory_allowed);
 const nodeOf = (name) => report.nodes.find((n) => n.name === name) ?? { name, state: "unknown" };
 const isUp = (name) => nodeOf(name).state === "up";
 
-// Where the time of stage i went, -1: of embedding and output; lately, or since the model was loaded.
+// Shares of the time of stage i, -1: of embedding and output; lately, or since it was loaded.
 function shares(model, i) {
 	const times = (r) => {
 		const m = r?.models.find((one) => one.name === model.name), t = i < 0 ? m?.ends_times : m?.stages[i]?.times;
@@ -82,7 +80,7 @@ function machine(x, y, h, [name, stage, i], model) {
 	return svg("g", { transform: `translate(${x} ${y})`, class: up ? "" : "gone" }, ...parts);
 }
 
-// boxes: [name, stage, its number]; in as many columns as there is room for.
+// boxes: [name, stage, its number]
 function picture(boxes, model, label, room) {
 	const columns = Math.max(1, Math.min(boxes.length, Math.floor((room + 74) / (W + 74)))), gap = columns > 1 ? Math.min(130, (room - columns * W) / (columns - 1)) : 0;
 	const rows = Math.ceil(boxes.length / columns), loop = model && boxes.length > 1, w = columns * (W + gap) - gap, h = model ? 172 : 112, pitch = h + (loop ? 46 : 14);
@@ -103,12 +101,10 @@ function picture(boxes, model, label, room) {
 
 function sparkline(points) {
 	const now = Date.now(), most = Math.max(1, ...points.map((p) => p[1])), w = 400, h = 56;
-	const d = points.map(([t, v]) => `${(w * (1 - (now - t) / 1000 / HISTORY)).toFixed(1)} ${(h - 2 - (v / most) * (h - 6)).toFixed(1)}`).join("L");
+	const d = points.map(([t, v]) => `${Math.round(w * (1 - (now - t) / 1000 / HISTORY))} ${Math.round(h - 2 - (v / most) * (h - 6))}`).join("L");
 	return svg("svg", { class: "spark", role: "img", "aria-label": "Tokens a second in the last five minutes, at most " + most.toFixed(1), viewBox: `0 0 ${w} ${h}`, preserveAspectRatio: "none" },
 		...(d ? [path(`M${d}V${h}H${d.split(" ")[0]}Z`, "area"), path("M" + d, "curve")] : []));
 }
-
-// ---- the cards ----
 
 const card = (title, ...parts) => element("section", { class: "card" }, element("h2", title), ...parts);
 
@@ -119,12 +115,12 @@ function facts(m) {
 }
 
 function table(m) {
-	const row = (tag, cells, scope) => element("tr", ...cells.map((c, k) => element(k && !scope ? "td" : "th", { scope: scope ?? (k ? null : "row") }, c || "–")));
+	const row = (cells, scope) => element("tr", ...cells.map((c, k) => element(k && !scope ? "td" : "th", { scope: scope ?? (k ? null : "row") }, c || "–")));
 	return element("details", element("summary", "As a table"), element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Stages of " + m.name }, element("table",
-		element("thead", row("th", ["node", "state", "layers", "weights", "a token", ...PARTS.map((p) => p[1]), "memory", "link to"], "col")),
+		element("thead", row(["node", "state", "layers", "weights", "a token", ...PARTS.map((p) => p[1]), "memory", "link to"], "col")),
 		element("tbody", ...m.stages.map((s, i) => {
 			const n = nodeOf(s.node), times = shares(m, i);
-			return row("td", [s.node, n.state, `${s.first}–${s.last - 1}`, s.weight_bytes && size(s.weight_bytes), perToken(s), ...PARTS.map((_, k) => times && percent(times[k])), n.memory_allowed && memory(n), s.link && list(s.link.node, trip(s.link), speed(s.link))]);
+			return row([s.node, n.state, `${s.first}–${s.last - 1}`, s.weight_bytes && size(s.weight_bytes), perToken(s), ...PARTS.map((_, k) => times && percent(times[k])), n.memory_allowed && memory(n), s.link && list(s.link.node, trip(s.link), speed(s.link))]);
 		})))));
 }
 
@@ -134,7 +130,7 @@ function modelCard(m, room) {
 	return element("section", { class: "card", id: "of-" + m.name },
 		element("div", { class: "top" }, element("h2", m.name), element("span", { class: "pill " + m.state }, m.state), element("p", { class: "note" }, m.reason ?? list("context " + m.context.toLocaleString("en"), "KV cache " + m.kv, m.draft && "drafts by " + m.draft))),
 		m.state === "serving" && m.tokens !== undefined ? element("div", { class: "speed" }, element("p", element("strong", m.tokens_per_second.toFixed(1)), " tokens/s"), sparkline(history.get(m.name) ?? []), facts(m)) : null,
-		picture(boxes, m, "The line of " + m.name + ": " + m.stages.map((s) => s.node + " has " + layers(s) + (isUp(s.node) ? "" : ", and is " + nodeOf(s.node).state)).join("; "), room),
+		picture(boxes, m, m.name + " on " + m.stages.map((s) => s.node + ": " + layers(s)).join(", "), room),
 		element("p", { class: "legend", "aria-hidden": "true" }, ...PARTS.map(([p, word]) => element("span", { class: p }, word))), table(m));
 }
 
@@ -152,15 +148,15 @@ function cards() {
 	return [
 		...report.problems.map((p) => element("div", { class: "notice" }, element("p", p.what), p.advice ? element("p", { class: "note" }, p.advice) : null)),
 		workCard(), ...report.models.map((m) => modelCard(m, room)),
-		others.length ? card("Nodes without layers", picture(others.map((n) => [n.name]), null, others.map((n) => n.name + " is " + n.state).join("; "), room)) : null,
-		happened.length ? card("Events", element("ul", { class: "events", tabindex: 0, "aria-label": "Events" }, ...happened.map((e) => element("li", { class: e.severity }, element("time", new Date(1000 * e.unix).toLocaleTimeString("en-GB")), `${e.text} `, element("span", { class: "note" }, e.node))))) : null,
+		others.length ? card("Nodes without layers", picture(others.map((n) => [n.name]), null, others.map((n) => n.name).join(", "), room)) : null,
+		happened.length ? card("Events", element("ul", { class: "events" }, ...happened.map((e) => element("li", { class: e.severity }, element("time", new Date(1000 * e.unix).toLocaleTimeString("en-GB")), `${e.text} `, element("span", { class: "note" }, e.node))))) : null,
 	];
 }
 
 function draw() {
 	if ($("cluster").hidden) return;
 	morph($("cluster-body"), element("div", { id: "cluster-body" },
-		element("p", { class: "verdict " + (trouble ? "lost" : report.healthy) }, trouble || report.verdict), ...(report ? cards() : [])));
+		element("p", { class: "verdict " + (!trouble && report.healthy) }, trouble || report.verdict), ...(report ? cards() : [])));
 }
 
 // ---- what comes ----
@@ -211,7 +207,7 @@ async function watch(signal) {
 			if (signal.aborted) return;
 			if (!trouble) failures = 0;
 			wait = e.retry ? 1000 * e.retry : PAUSES[Math.min(failures, PAUSES.length - 1)];
-			trouble = e.kind && e.kind !== "lost" ? e.message : "This node does not answer: trying again…";
+			trouble = e.kind ? e.message : "This node does not answer.";
 			if (!failures) announce(trouble);
 			if (!failures && e.kind === "key") onkey();
 			past = [];
