@@ -1,4 +1,5 @@
 /* deploy: nodes that go and come back, and how what nodes believe of plans converges. */
+#include "daemon/deploy/load.h"
 #include "daemon/plan/planner.h"
 #include "proto/plan.h"
 #include "shard/import/import.h"
@@ -300,6 +301,35 @@ START_TEST(what_is_missing_is_said_until_it_is_back) {
 }
 END_TEST
 
+static size_t events_of(int i) {
+	size_t n = 0;
+	while (journal_at(nodes[i].journal, n))
+		n++;
+	return n;
+}
+
+/* Attempts go on for as long as a node is away: only the first of them are events, and all failures of what users ask for. */
+START_TEST(attempts_do_not_fill_the_journal) {
+	const char *path = nodes_model("m.gguf", KERN_Q4_0, 6, 1);
+	struct deploys_outcome o;
+	deploys_cluster(1);
+	ck_assert_str_eq(deploys_load(0, path, all, &o), "");
+	struct model *m = deploy_model_named(deploys[0].deploy, "m");
+	struct load l = {.d = deploys[0].deploy, .name = "m", .m = m, .revival = true, .error = "no"};
+	for (m->tries = 0; m->tries < 5; m->tries++) {
+		size_t before = events_of(0);
+		load_say_recovery(&l, m, "again");
+		load_say_failed(&l);
+		ck_assert_uint_eq(events_of(0) - before, m->tries ? 0 : 2);
+	}
+	l.revival = false;
+	size_t before = events_of(0);
+	load_say_failed(&l);
+	ck_assert_uint_eq(events_of(0) - before, 1);
+	m->tries = 0;
+}
+END_TEST
+
 START_TEST(who_knows_the_plan_brings_it_back) {
 	const char *path = nodes_model("m.gguf", KERN_Q4_0, 6, 1);
 	struct deploys_outcome o;
@@ -495,6 +525,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, a_connection_is_cut_one_way);
 	tcase_add_test(t, unloaded_while_a_node_was_away);
 	tcase_add_test(t, the_others_go_on_without_a_node);
+	tcase_add_test(t, attempts_do_not_fill_the_journal);
 	tcase_add_test(t, what_is_missing_is_said_until_it_is_back);
 	tcase_add_test(t, the_others_go_on_without_their_coordinator);
 	tcase_add_test(t, a_coordinator_that_is_heard_stays);
