@@ -120,7 +120,7 @@ require on alpha unload wide
 
 # ---- which hop carries activations --------------------------------------------------------------------------
 # logits of every position: each hop carries each row once, the last one too
-ids="1 $(python3 -c 'print(*(i * 37 % 500 + 3 for i in range(999)))')"
+ids="1 $(python3 -c 'print(*(i * 37 % 500 + 3 for i in range(499)))')"
 hops() { # PLAN'S NODES: from the plan, what each node must have received, and did
 	on alpha load --nodes "$1" --copies 1 --name wide "$dir/wide.gguf" || return 1
 	on alpha status --json >"$dir/plan"
@@ -132,7 +132,7 @@ hops() { # PLAN'S NODES: from the plan, what each node must have received, and d
 	on alpha unload wide
 	python3 - "$dim" "$seconds" "$dir/plan" "$dir/a" "$dir/b" "$dir/c" <<'PY'
 import json, sys
-rows, dim, seconds = 1000, int(sys.argv[1]), float(sys.argv[2])
+rows, dim, seconds = 500, int(sys.argv[1]), float(sys.argv[2])
 checks = 65536 * (1 + seconds / 30)  # of a link to another
 seen = dict(zip(("alpha", "beta", "gamma"), ([int(x) for x in open(f).read().split()] for f in sys.argv[4:])))
 way = ["alpha"] + [s["node"] for s in json.load(open(sys.argv[3]))["models"][0]["stages"]] + ["alpha"]
