@@ -92,6 +92,9 @@ refused() { # PATTERN FOLDER
 	! plots "$2" >"$dir/says" 2>&1 && grep -q "$1" "$dir/says" && test "$(wc -l <"$dir/says")" = 1
 }
 check "without gnuplot, what to install is said" no_gnuplot
+# shellcheck disable=SC2046
+check "the committed picture has the weight types of the committed results" drawn doc/plots/types.svg \
+	$(grep -oE '"decode\.[A-Z0-9_]+"' doc/plots/kernels.json | tr -d '"' | cut -d. -f2)
 if command -v gnuplot >/dev/null; then
 	mkdir "$dir/plots" "$dir/bad" "$dir/empty"
 	cp doc/plots/*.json "$dir/plots"
@@ -102,7 +105,6 @@ if command -v gnuplot >/dev/null; then
 	check "streams" drawn "$dir/plots/streams.svg" "all together" each
 	check "predictions" drawn "$dir/plots/predicted.svg" "decode, 1 node" "prefill, 4 nodes"
 	check "contexts" drawn "$dir/plots/contexts.svg" "tokens before the answer"
-	check "the committed ones are of the same results" sh -c 'for f in doc/plots/*.svg; do test "$(grep -c "<text" "$f")" = "$(grep -c "<text" "$0/${f##*/}")" || exit 1; done' "$dir/plots"
 	echo '{"rows": [{"name": "decode.Q4_0\"; system \"touch '"$dir"'/hit\"", "value": 1}, {"name": "decode.$(x)", "value": 1}, {"name": "decode.Q8_0", "value": 0.9}]}' >"$dir/bad/kernels.json"
 	check "a name that is none does not reach gnuplot" sh -c 'python3 tests/bench/plots.py "$0/bad" && test ! -e "$0/hit" && grep -q Q8_0 "$0/bad/types.svg" && ! grep -qF "(x)" "$0/bad/types.svg"' "$dir"
 	check "a folder without results is refused" refused "has no results" "$dir/empty"
