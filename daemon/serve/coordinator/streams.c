@@ -12,6 +12,15 @@ static bool stream_is_listed(const struct client_sequence *g) {
 	return !g->finished && !draft_is(g);
 }
 
+/* Tokens a second: of the last seconds, or since its first token if that is not so long ago. */
+static double stream_rate(const struct client_sequence *g, uint64_t generated, uint64_t now) {
+	if (!g->first_ns || generated < 2)
+		return 0;
+	double since = (double)(now - g->first_ns) * 1e-9;
+	return since < RATE_SECONDS && since > 0 ? (double)(generated - 1) / since
+	                                         : rate_per_second(&g->rate, now);
+}
+
 static void stream_fill(Caravan__StreamState *s, const struct client_sequence *g, uint64_t now) {
 	const struct sequence *q = &g->seq;
 	caravan__stream_state__init(s);
@@ -27,7 +36,7 @@ static void stream_fill(Caravan__StreamState *s, const struct client_sequence *g
 	s->cached = q->first < s->prompt_done ? q->first : s->prompt_done;
 	s->generated = q->tokens - g->prompt;
 	s->limit = q->all_outputs ? 0 : q->capacity - g->prompt;
-	s->tokens_per_second = rate_per_second(&g->rate, now);
+	s->tokens_per_second = stream_rate(g, s->generated, now);
 	s->drafted = g->drafted;
 	s->accepted = g->accepted;
 	s->blocks = q->kv.nblocks;

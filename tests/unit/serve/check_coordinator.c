@@ -579,8 +579,12 @@ START_TEST(streams_of_a_model) {
 	one = s.streams[0];
 	ck_assert_int_eq(one->phase, CARAVAN__STREAM_PHASE__STREAM_GENERATING);
 	ck_assert(one->prompt_done == 100 && one->generated == 3 && one->cached == 0);
-	ck_assert_double_gt(one->tokens_per_second, 0);
 	ck_assert_double_eq_tol(one->first_token, 2, 0.1);
+	sim_for(400); /* a stream that has just begun: its rate is that since its first token */
+	s = serving_state("m");
+	one = s.streams[0];
+	ck_assert_double_gt(one->age - one->first_token, 0.3);
+	ck_assert_double_eq_tol(one->tokens_per_second, 2 / (one->age - one->first_token), 0.02);
 	bare_cancel(OTHER, COORDINATOR, waits);
 	do_steps(2);
 	s = serving_state("m");
