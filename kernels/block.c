@@ -167,6 +167,6 @@ void kern_block_read(enum kern_type type, struct kern_block *out, const void *sr
 		read_iq4_xs(out, src);
 		break;
 	default: /* float types have no blocks */
-		break;
+		kern_block_read_iq(type, out, src);
 	}
 }

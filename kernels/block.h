@@ -16,4 +16,8 @@ struct kern_block {
 /* src: one block of a type that is not F32, F16 or BF16. */
 void kern_block_read(enum kern_type type, struct kern_block *out, const void *src);
 
+/* The same for the types with codebooks (block_iq.c), and the scale of a block of IQ1_M. */
+void kern_block_read_iq(enum kern_type type, struct kern_block *out, const void *src);
+uint16_t kern_iq1_m_scale(const uint8_t *scales);
+
 #endif

@@ -71,6 +71,12 @@ bool kern_finite(enum kern_type type, const void *src, size_t rows, size_t n) {
 		}
 		return !bad;
 	}
+	if (type == KERN_IQ1_M) {
+		for (size_t i = 0; i < blocks; i++)
+			bad |= (kern_iq1_m_scale(p + i * t->bytes + offsetof(struct iq1_m, scales)) &
+			               0x7c00) == 0x7c00;
+		return !bad;
+	}
 	if (type == KERN_MXFP4) {
 		for (size_t i = 0; i < blocks; i++)
 			bad |= p[i * t->bytes + offsetof(struct mxfp4, e)] == 0xff;

@@ -34,7 +34,13 @@ static bool have_avx2(void) {
 	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && have_f16c();
 }
 
-bool avx2_fetches_near;
+bool avx2_fetches_near, avx2_gathers;
+
+#define HAS_AVXVNNI (1u << 4) /* in eax of leaf 7, 1 */
+static bool says_avxvnni(void) {
+	unsigned eax, ebx, ecx, edx;
+	return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax & HAS_AVXVNNI);
+}
 
 /* Zen 1 to Zen 4. */
 static bool is_early_zen(void) {
@@ -47,10 +53,8 @@ static bool is_early_zen(void) {
 #endif
 
 #ifdef HAVE_AVXVNNI
-#define HAS_AVXVNNI (1u << 4) /* in eax of leaf 7, 1 */
 static bool have_avxvnni(void) {
-	unsigned eax, ebx, ecx, edx;
-	return have_avx2() && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax & HAS_AVXVNNI);
+	return have_avx2() && says_avxvnni();
 }
 #endif
 
@@ -108,6 +112,8 @@ int kern_init(char *err, size_t errlen) {
 	const char *name = getenv("CARAVAN_CPU");
 #ifdef __x86_64__
 	avx2_fetches_near = is_early_zen();
+	/* Intel's that have AVX-VNNI are the ones that need no patch that makes gathers slow */
+	avx2_gathers = __builtin_cpu_is("intel") && says_avxvnni();
 #endif
 	if (!name || !*name) {
 		for (size_t k = 0; k < LEVELS; k++)

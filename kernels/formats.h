@@ -107,6 +107,56 @@ struct iq4_xs {
 	uint8_t qs[128];
 };
 
+/* The types with codebooks take eight or four neighbouring elements at once: magnitudes, by an index into one of the codebooks of
+ * kernels/grids.h.  256 elements, in sub-blocks of 32 or 16 with odd scales: 2 n + 1, n having four bits.  A set bit is a minus, the lowest
+ * being that of the first element.  Where eight elements have seven bits, the number of minuses is even.
+ *
+ * iq2_xxs: sub-block s (32): qs[8s..8s + 3] are four indices; of the word that follows, little-endian, seven bits of signs for each of them,
+ * and n on top. */
+struct iq2_xxs {
+	uint16_t d;
+	uint8_t qs[64];
+};
+
+/* iq2_xs: nine bits of index and seven of signs; n of sub-block s (16) is nibble s of scales. */
+struct iq2_xs {
+	uint16_t d, qs[32];
+	uint8_t scales[8];
+};
+
+/* iq2_s: index i has its upper two bits in bits 2i, 2i+1 of qh, seen as one number; scales as in iq2_xs. */
+struct iq2_s {
+	uint16_t d;
+	uint8_t qs[32], signs[32], qh[8], scales[8];
+};
+
+/* iq3_xxs: an index has four elements; the words of signs, one a sub-block (32), are as in iq2_xxs. */
+struct iq3_xxs {
+	uint16_t d;
+	uint8_t qs[64], signs[32];
+};
+
+/* iq3_s: bit i of qh, seen as one number, is the ninth of index i; n of sub-block s (32) is nibble s of scales. */
+struct iq3_s {
+	uint16_t d;
+	uint8_t qs[64], qh[8], signs[32], scales[4];
+};
+
+/* The types of IQ1: eight weights of -1, 0 and 1 by an index of eleven bits, all plus or all minus (bit set) 1/8; n has three bits.
+ *
+ * iq1_s: of sub-block s (32), bits 3j..3j+2 of qh[s] are the upper ones of index 4s + j, bits 12 to 14 are n, and bit 15 the sign of 1/8. */
+struct iq1_s {
+	uint16_t d;
+	uint8_t qs[32];
+	uint16_t qh[8];
+};
+
+/* iq1_m: nibble i of qh has the upper three bits of index i, and the sign of its 1/8.  Of the four shorts of scales, little-endian, the top
+ * nibbles together are the scale of the block, a float16, and bits 3i..3i+2 of short s are n of sub-block 4s + i (16). */
+struct iq1_m {
+	uint8_t qs[32], qh[16], scales[8];
+};
+
 /* Every type once, as X(TYPE, name) or, for types of blocks, X(TYPE, name, body, sub_block, offset, minima).
  *   name       the structure of a block (not of float types), used in the names of its kernels
  *   body       bytes of a block that are quants; the others, scales and minima, are its head (kernels/pack.h)
@@ -128,7 +178,14 @@ struct iq4_xs {
 	X(Q4_K, q4_k, 128, 32, 0, true) \
 	X(Q5_K, q5_k, 160, 32, 0, true) \
 	X(Q6_K, q6_k, 192, 16, 32, false) \
-	X(IQ4_XS, iq4_xs, 128, 32, 0, false)
+	X(IQ4_XS, iq4_xs, 128, 32, 0, false) \
+	X(IQ2_XXS, iq2_xxs, 64, 32, 0, false) \
+	X(IQ2_XS, iq2_xs, 64, 16, 0, false) \
+	X(IQ2_S, iq2_s, 72, 16, 0, false) \
+	X(IQ3_XXS, iq3_xxs, 96, 32, 0, false) \
+	X(IQ3_S, iq3_s, 104, 32, 0, false) \
+	X(IQ1_S, iq1_s, 48, 32, 0, false) \
+	X(IQ1_M, iq1_m, 48, 16, 0, false)
 
 /* The same facts of a type of blocks, constant when the type is; 0 for a float type. */
 #define KERN_FACT(result, function, of_32, of_256) \
@@ -168,6 +225,22 @@ KERN_FACT(size_t, kern_head_bytes, KERN_FACT_HEAD, KERN_FACT_HEAD)
 KERN_FACT(size_t, kern_sub_block, KERN_FACT_SUB_BLOCK, KERN_FACT_SUB_BLOCK)
 KERN_FACT(int, kern_offset, KERN_FACT_OFFSET, KERN_FACT_OFFSET)
 KERN_FACT(bool, kern_has_minima, KERN_FACT_MINIMA, KERN_FACT_MINIMA)
+
+/* Whether a type has a codebook. */
+INLINE bool kern_has_grid(enum kern_type type) {
+	switch (type) {
+	case KERN_IQ2_XXS:
+	case KERN_IQ2_XS:
+	case KERN_IQ2_S:
+	case KERN_IQ3_XXS:
+	case KERN_IQ3_S:
+	case KERN_IQ1_S:
+	case KERN_IQ1_M:
+		return true;
+	default:
+		return false;
+	}
+}
 
 /* The number of sub-blocks in a block. */
 INLINE int kern_sub_blocks(enum kern_type type) {

@@ -19,7 +19,9 @@
 #define KERN_DECLARE_FLOATS(L) kern_mul_fn L(mul_f32), L(mul_f16), L(mul_bf16)
 #define KERN_DECLARE_QUANTS(L) \
 	kern_mul_fn L(mul_q4_0), L(mul_q4_1), L(mul_q5_0), L(mul_q5_1), L(mul_q8_0), L(mul_iq4_nl), \
-	        L(mul_mxfp4), L(mul_q2_k), L(mul_q3_k), L(mul_q4_k), L(mul_q5_k), L(mul_q6_k), L(mul_iq4_xs)
+	        L(mul_mxfp4), L(mul_q2_k), L(mul_q3_k), L(mul_q4_k), L(mul_q5_k), L(mul_q6_k), \
+	        L(mul_iq4_xs), L(mul_iq2_xxs), L(mul_iq2_xs), L(mul_iq2_s), L(mul_iq3_xxs), L(mul_iq3_s), \
+	        L(mul_iq1_s), L(mul_iq1_m)
 
 /* A table; the operations of each group may be another level's. */
 #define KERN_OPS_TABLE(title, OPS, SPANS, FLOATS, QUANTS) \
@@ -43,7 +45,14 @@
 		        [KERN_Q4_K] = QUANTS(mul_q4_k), \
 		        [KERN_Q5_K] = QUANTS(mul_q5_k), \
 		        [KERN_Q6_K] = QUANTS(mul_q6_k), \
-		        [KERN_IQ4_XS] = QUANTS(mul_iq4_xs)}, \
+		        [KERN_IQ4_XS] = QUANTS(mul_iq4_xs), \
+		        [KERN_IQ2_XXS] = QUANTS(mul_iq2_xxs), \
+		        [KERN_IQ2_XS] = QUANTS(mul_iq2_xs), \
+		        [KERN_IQ2_S] = QUANTS(mul_iq2_s), \
+		        [KERN_IQ3_XXS] = QUANTS(mul_iq3_xxs), \
+		        [KERN_IQ3_S] = QUANTS(mul_iq3_s), \
+		        [KERN_IQ1_S] = QUANTS(mul_iq1_s), \
+		        [KERN_IQ1_M] = QUANTS(mul_iq1_m)}, \
 		.rmsnorm = OPS(rmsnorm), \
 		.rope = {[KERN_ROPE_PAIRS] = OPS(rope_pairs), [KERN_ROPE_HALVES] = OPS(rope_halves)}, \
 		.swiglu = OPS(swiglu), .add = OPS(add), .exp_sum = OPS(exp_sum), \

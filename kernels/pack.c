@@ -29,6 +29,15 @@ static const struct kern_layout layouts[KERN_TYPES] = {
                 FIELD(q6_k, qh, 4, 1)}},
         [KERN_IQ4_XS] = {{HALF(iq4_xs, d), FIELD(iq4_xs, scales_h, 2, 0), FIELD(iq4_xs, scales_l, 4, 0),
                 FIELD(iq4_xs, qs, 4, 1)}},
+        [KERN_IQ2_XXS] = {{HALF(iq2_xxs, d), FIELD(iq2_xxs, qs, 4, 1)}},
+        [KERN_IQ2_XS] = {{HALF(iq2_xs, d), FIELD(iq2_xs, scales, 4, 0), FIELD(iq2_xs, qs, 4, 1)}},
+        [KERN_IQ2_S] = {{HALF(iq2_s, d), FIELD(iq2_s, scales, 4, 0), FIELD(iq2_s, qs, 4, 1),
+                FIELD(iq2_s, signs, 4, 1), FIELD(iq2_s, qh, 4, 1)}},
+        [KERN_IQ3_XXS] = {{HALF(iq3_xxs, d), FIELD(iq3_xxs, qs, 4, 1), FIELD(iq3_xxs, signs, 4, 1)}},
+        [KERN_IQ3_S] = {{HALF(iq3_s, d), FIELD(iq3_s, scales, 4, 0), FIELD(iq3_s, qs, 4, 1),
+                FIELD(iq3_s, qh, 4, 1), FIELD(iq3_s, signs, 4, 1)}},
+        [KERN_IQ1_S] = {{HALF(iq1_s, d), FIELD(iq1_s, qs, 4, 1), FIELD(iq1_s, qh, 4, 1)}},
+        [KERN_IQ1_M] = {{FIELD(iq1_m, scales, 4, 0), FIELD(iq1_m, qs, 4, 1), FIELD(iq1_m, qh, 4, 1)}},
 };
 
 const struct kern_layout *kern_layout(enum kern_type type) {
@@ -49,7 +58,10 @@ static size_t body_unit(enum kern_type type, int f, size_t i) {
 		return f == 3 ? 2 * i : kern_lower_unit(i);
 	case KERN_Q6_K: /* d, scales, ql, qh: two units of ql and the one of qh that has their upper bits */
 		return f == 3 ? i / 8 * 24 + i % 8 * 3 + 2 : i / 16 * 24 + i % 8 * 3 + i / 8 % 2;
-	default:
+	default: /* the fields one after the other */
+		for (int k = 0; k < f; k++)
+			if (layouts[type].field[k].body)
+				i += layouts[type].field[k].length / layouts[type].field[k].unit;
 		return i;
 	}
 }

@@ -17,6 +17,13 @@ SIZE(q4_k, 144);
 SIZE(q5_k, 176);
 SIZE(q6_k, 210);
 SIZE(iq4_xs, 136);
+SIZE(iq2_xxs, 66);
+SIZE(iq2_xs, 74);
+SIZE(iq2_s, 82);
+SIZE(iq3_xxs, 98);
+SIZE(iq3_s, 110);
+SIZE(iq1_s, 50);
+SIZE(iq1_m, 56);
 
 #define FLOAT_TRAITS(TYPE, name) [KERN_##TYPE] = {#TYPE, 1, KERN_##TYPE == KERN_F32 ? 4 : 2, KERN_FORM_F32},
 #define TRAITS_32(TYPE, name, ...) [KERN_##TYPE] = {#TYPE, 32, sizeof(struct name), KERN_FORM_Q8_32},

@@ -76,8 +76,7 @@ static const struct mixture {
 };
 
 /* Types of other common files, for which Caravan has no kernels. */
-static const char *const not_yet[] = {"IQ3_M", "IQ3_S", "IQ3_XS", "IQ3_XXS", "IQ2_M", "IQ2_S", "IQ2_XS",
-        "IQ2_XXS", "IQ1_M", "IQ1_S", "TQ1_0", "TQ2_0"};
+static const char *const not_yet[] = {"IQ3_M", "IQ3_XS", "IQ2_M", "TQ1_0", "TQ2_0"};
 
 /* The types of a model's matrices: one for all, or a mixture. */
 struct typing {

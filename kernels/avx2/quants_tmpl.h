@@ -70,7 +70,9 @@ INLINE int words_32(enum kern_type t) {
 INLINE __m256i start_of(enum kern_type t, __m256i repair) {
 	if (t == KERN_Q3_K)
 		return _mm256_srai_epi32(widen(repair), 3);
-	return _mm256_madd_epi16(repair, _mm256_set1_epi16(is_biased(t) ? 16 : kern_offset(t) == 16 ? 2 : 1));
+	return _mm256_madd_epi16(repair, _mm256_set1_epi16(is_biased(t) ? (kern_block_size(t) == 32 ? 16 : 4)
+	                                                   : kern_offset(t) == 16 ? 2
+	                                                                          : 1));
 }
 
 INLINE __m256i add_word(enum kern_type t, __m256i v, __m256i u, __m256i q) {
@@ -129,12 +131,17 @@ INLINE size_t groups(enum kern_type t) {
 	return kern_block_size(t) == 32 ? 1 : 256 / (size_t)group(t);
 }
 
+/* Groups of 32 of blocks of 256. */
+INLINE bool starts_at_sums(enum kern_type t) {
+	return is_biased(t) && kern_block_size(t) == 256 && group(t) == 32;
+}
+
 /* The start of the sums of block i of 32, or of group i in blocks of 256.  The repair is that of 16 elements; groups of 32, whose offset
  * is 128, have the sum itself: one half of a word. */
 INLINE __m256i start(enum kern_type t, const struct column *x, size_t i) {
 	if (!has_offset(t))
 		return _mm256_setzero_si256();
-	if (t == KERN_IQ4_XS)
+	if (starts_at_sums(t))
 		return _mm256_madd_epi16(
 		        spread(x->sum, i / 2), _mm256_set1_epi32(i % 2 ? -128 * 65536 : 0xff80));
 	return start_of(t, spread(x->repair, i));
@@ -151,7 +158,7 @@ INLINE void find_starts(
 	for (size_t c = 0; c < cols; c++)
 		for (size_t i = 0; i < (last - first) * each; i += 8) {
 			__m256i v;
-			if (t == KERN_IQ4_XS)
+			if (starts_at_sums(t))
 				v = _mm256_mullo_epi32(
 				        _mm256_cvtepi16_epi32(_mm_loadu_si128(
 				                (const __m128i *)(const void *)(x[c].sum +
@@ -280,6 +287,69 @@ INLINE void decode_256(
 	finish_256(t, s, i, &scales, x, b);
 }
 
+/* Word i of group j, with its sign, times an activation word: the word of magnitudes is unsigned, so the activations get the signs. */
+INLINE __m256i signed_word(enum kern_type t, __m256i *w, const uint8_t *q, __m256i signs, int j, int i) {
+	__m256i x = spread(q, (size_t)(2 * j + i));
+#ifdef AVX512_VNNI
+	if (!grid_is_one(t))
+		return _mm256_mask_sub_epi8(x,
+		        _mm256_test_epi8_mask(grid_spread(signs, j), grid_sign_bits(i)),
+		        _mm256_setzero_si256(), x);
+#endif
+	if (!grid_is_one(t))
+		return _mm256_sign_epi8(x, grid_sign(signs, j, i));
+	x = _mm256_sign_epi8(x, w[i]);
+	w[i] = _mm256_abs_epi8(w[i]);
+	return x;
+}
+
+/* Decode, types with codebooks.  Without VNNI, the products of two words fit 16 bits: twice two times 62 * 127. */
+INLINE void decode_grid(
+        enum kern_type t, struct sum *s, struct block block, const struct column *x, size_t b) {
+	const uint8_t *body = body_of(t, block.at), *q = x->q + b * 256;
+	__m256i total = _mm256_setzero_si256();
+	struct scales scales;
+	int each = kern_sub_blocks(t) / 8; /* scales of 32 elements */
+	size_t bytes = block_bytes(t);
+	read_scales(t, &scales, block.at);
+	for (int half = 0; half < 2; half++) {
+		UNROLL for (int c = 0; c < 4; c++) {
+			int k = 4 * half + c;
+			__m256i signs = grid_is_one(t) ? total : grid_signs(t, body, half, c);
+			fetch(&block, bytes * (size_t)k / 8, bytes * (size_t)(k + 1) / 8);
+#ifdef AVX2_VNNI
+			__m256i v[2] = {total, total};
+#endif
+			UNROLL for (int j = 0; j < 4; j++) {
+				__m256i w[2], sc = scales.sc[k * each + j * each / 4];
+				grid_entries(w, t, body, half, c, j);
+				if (grid_is_one(t)) {
+					__m256i delta = grid_delta(t, body, half, c, j);
+					w[0] = _mm256_add_epi8(w[0], delta);
+					w[1] = _mm256_add_epi8(w[1], delta);
+				}
+				__m256i a = signed_word(t, w, q + k * 32, signs, j, 0),
+				        z = signed_word(t, w, q + k * 32, signs, j, 1);
+#ifdef AVX2_VNNI
+				if (j * each % 4 == 0)
+					v[0] = v[1] = _mm256_setzero_si256();
+				v[0] = add_products(v[0], w[0], a);
+				v[1] = add_products(v[1], w[1], z);
+				if ((j + 1) * each % 4 == 0)
+					total = _mm256_add_epi32(
+					        total, _mm256_mullo_epi32(_mm256_add_epi32(v[0], v[1]), sc));
+#else
+				__m256i p = _mm256_add_epi16(
+				        _mm256_maddubs_epi16(w[0], a), _mm256_maddubs_epi16(w[1], z));
+				total = _mm256_add_epi32(total, _mm256_madd_epi16(p, sc));
+#endif
+				PIN(total);
+			}
+		}
+	}
+	finish_256(t, s, total, &scales, x, b);
+}
+
 INLINE void decode(enum kern_type t, float *y, const void *w, size_t rows, size_t n, const void *x) {
 	struct column c = column(t, x, n);
 	for (size_t k = 0; k < (rows + 7) / 8; k++) {
@@ -289,6 +359,8 @@ INLINE void decode(enum kern_type t, float *y, const void *w, size_t rows, size_
 			struct block block = block_at(t, strip, 1, n, b);
 			if (kern_block_size(t) == 32)
 				decode_32(t, &s, block, &c, b);
+			else if (kern_has_grid(t))
+				decode_grid(t, &s, block, &c, b);
 			else
 				decode_256(t, &s, block, &c, b);
 		}
@@ -314,9 +386,28 @@ INLINE void unpack_32(enum kern_type t, struct panel_32 *p, const uint8_t *block
 		p->m = load_halves(block + 16);
 }
 
+INLINE void unpack_grid(enum kern_type t, __m256i *w, const uint8_t *body) {
+	const __m256i bias = _mm256_set1_epi8(is_biased(t) ? -128 : 0);
+	for (int half = 0; half < 2; half++) {
+		UNROLL for (int c = 0; c < 4; c++) {
+			__m256i signs = grid_is_one(t) ? bias : grid_signs(t, body, half, c), two[2];
+			UNROLL for (int j = 0; j < 4; j++) {
+				__m256i *to = w + half * 32 + c * 8 + j * 2;
+				grid_weights(two, t, body, signs, half, c, j);
+				to[0] = _mm256_xor_si256(two[0], bias);
+				to[1] = _mm256_xor_si256(two[1], bias);
+			}
+		}
+	}
+}
+
 INLINE void unpack_256(enum kern_type t, struct panel_256 *p, const uint8_t *block) {
 	const uint8_t *body = body_of(t, block);
 	read_scales(t, &p->s, block);
+	if (kern_has_grid(t)) {
+		unpack_grid(t, p->w, body);
+		return;
+	}
 	UNROLL for (int i = 0; i < 4; i++) {
 		UNROLL for (int w = 0; w < 16; w++) {
 			int word = i * 16 + w;
@@ -575,7 +666,7 @@ INLINE void mul(enum kern_type t, one_fn *one, float *y, size_t ldy, const void 
 		one(y, w, rows, n, x);
 		return;
 	}
-	if (cols <= FEW) {
+	if (cols <= FEW && !kern_has_grid(t)) { /* whose look-ups are worth a panel */
 		few(t, one, y, ldy, w, rows, n, x, xstride, cols);
 		return;
 	}

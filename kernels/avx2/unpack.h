@@ -1,17 +1,18 @@
 /* unpack: packed blocks of a strip as words of bytes, scales and minima, for every type.
  *
  * Each function takes the type as a constant.  A word has the integer weights of four neighbouring elements per lane: unsigned,
- * with the offset of the type still in them, and with VNNI plus 128 for the types of eight bits (Q8_0, IQ4_NL, IQ4_XS), which are
- * signed without VNNI.  The order of fields in head and body is that of kernels/pack.c. */
+ * with the offset of the type still in them, and with VNNI plus 128 for the types of eight bits (Q8_0, IQ4_NL, IQ4_XS and those with
+ * codebooks), which are signed without VNNI.  The order of fields in head and body is that of kernels/pack.c. */
 #ifndef KERNELS_AVX2_UNPACK_H
 #define KERNELS_AVX2_UNPACK_H
 #include "kernels/avx2/common.h"
+#include "kernels/avx2/grid.h"
 #include "kernels/formats.h"
 #include "kernels/pack.h"
 
 /* Types of eight bits: signed, or with VNNI unsigned with 128 added. */
 INLINE bool is_eight(enum kern_type t) {
-	return t == KERN_Q8_0 || t == KERN_IQ4_NL || t == KERN_IQ4_XS;
+	return t == KERN_Q8_0 || t == KERN_IQ4_NL || t == KERN_IQ4_XS || kern_has_grid(t);
 }
 INLINE bool is_biased(enum kern_type t) {
 #ifdef AVX2_VNNI
@@ -131,7 +132,7 @@ INLINE __m256i word_256(enum kern_type t, const uint8_t *body, int part, int w) 
 /* Elements whose products are summed before the scale is applied; for weights of at most four bits, a sum of
  * 16 fits int16, and is_narrow says for which types it is scaled in this form. */
 INLINE int group(enum kern_type t) {
-	return t == KERN_Q5_K || t == KERN_IQ4_XS ? 32 : 16;
+	return t == KERN_Q5_K || (is_biased(t) && kern_sub_blocks(t) == 8) ? 32 : 16;
 }
 INLINE bool is_narrow(enum kern_type t) {
 	return t == KERN_Q2_K || t == KERN_Q3_K || t == KERN_Q4_K;
@@ -146,6 +147,9 @@ INLINE int group(enum kern_type t) {
 	case KERN_Q3_K:
 	case KERN_Q5_K:
 	case KERN_Q6_K:
+	case KERN_IQ2_XS:
+	case KERN_IQ2_S:
+	case KERN_IQ1_M:
 		return 16;
 	default:
 		return 32;
@@ -227,7 +231,25 @@ INLINE void read_scales_iq4_xs(const uint8_t *s, __m256i *even, __m256i *odd) {
 	*odd = _mm256_or_si256(*odd, high_nibbles(low));
 }
 
+/* The scales of a type with a codebook. */
+INLINE void read_scales_grid(enum kern_type t, struct scales *out, const uint8_t *head) {
+	const uint8_t *body = head + 8 * kern_head_bytes(t);
+	int each = kern_sub_blocks(t) / 8;
+	out->d = grid_d(t, head);
+	UNROLL for (int i = 0; i < 8 * each; i++) {
+		__m256i sc = grid_scale(t, head, body, i / each, i % each);
+#ifndef AVX2_VNNI
+		sc = _mm256_or_si256(sc, _mm256_slli_epi32(sc, 16));
+#endif
+		out->sc[i] = sc;
+	}
+}
+
 INLINE void read_scales(enum kern_type t, struct scales *out, const uint8_t *head) {
+	if (kern_has_grid(t)) {
+		read_scales_grid(t, out, head);
+		return;
+	}
 	bool minima = kern_has_minima(t);
 	const uint8_t *s = head + (minima ? 32 : 16);
 	const __m256i six = _mm256_set1_epi8(63), top = _mm256_set1_epi8(0x30);

@@ -41,6 +41,13 @@ QUANT(mul_q4_k, 8)
 QUANT(mul_q5_k, 8)
 QUANT(mul_q6_k, 8)
 QUANT(mul_iq4_xs, 8)
+QUANT(mul_iq2_xxs, 8)
+QUANT(mul_iq2_xs, 8)
+QUANT(mul_iq2_s, 8)
+QUANT(mul_iq3_xxs, 8)
+QUANT(mul_iq3_s, 8)
+QUANT(mul_iq1_s, 8)
+QUANT(mul_iq1_m, 8)
 
 #define FEW_OP(name) few_##name
 const struct kern_ops TABLE = KERN_OPS_TABLE(NAME, AVX2_OP, AVX512_OP, FEW_OP, FEW_OP);

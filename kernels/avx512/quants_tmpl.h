@@ -59,7 +59,7 @@ INLINE __m512i fold_32(enum kern_type t, __m512i total, __m512i v, int g) {
 }
 
 INLINE __m512i start_256(enum kern_type t, __m512i repair) {
-	repair = _mm512_madd_epi16(repair, _mm512_set1_epi16(1));
+	repair = _mm512_madd_epi16(repair, _mm512_set1_epi16(is_signed(t) ? 4 : 1));
 	return t == KERN_Q3_K ? _mm512_srai_epi32(repair, 3) : repair;
 }
 
@@ -82,7 +82,7 @@ INLINE int group_32(enum kern_type t) {
 	return t == KERN_Q5_0 || t == KERN_Q5_1 || t == KERN_MXFP4 ? 4 : 8;
 }
 INLINE int group_256(enum kern_type t) {
-	return t == KERN_Q4_K || t == KERN_IQ4_XS ? 8 : 4;
+	return t == KERN_Q4_K || (is_signed(t) && kern_sub_blocks(t) == 8) ? 8 : 4;
 }
 
 INLINE __m512i source_32(enum kern_type t, const uint8_t *const *body, int w) {
@@ -97,7 +97,7 @@ INLINE __m512i add_pairs(__m512i v, __m512i a, __m512i b) {
 }
 
 INLINE __m512i add_word(enum kern_type t, __m512i v, __m512i u, __m512i q) {
-	if (t != KERN_IQ4_XS)
+	if (!is_signed(t) || kern_block_size(t) == 32)
 		return _mm512_add_epi16(v, _mm512_maddubs_epi16(u, q));
 	v = add_pairs(v, _mm512_maddubs_epi16(low_nibbles(u), q), _mm512_set1_epi16(1));
 	return add_pairs(v, _mm512_maddubs_epi16(high_nibbles(u), q), _mm512_set1_epi16(16));
@@ -112,11 +112,13 @@ INLINE __m512i fold_32(enum kern_type t, __m512i total, __m512i v, int g) {
 }
 
 INLINE __m512i start_256(enum kern_type t, __m512i repair) {
+	if (is_signed(t))
+		return _mm512_madd_epi16(repair, _mm512_set1_epi16(4));
 	return t == KERN_Q3_K ? _mm512_srai_epi16(repair, 3) : repair;
 }
 
 INLINE __m512i fold_256(enum kern_type t, __m512i total, __m512i v, __m512i sc) {
-	if (t == KERN_IQ4_XS)
+	if (is_signed(t))
 		return _mm512_add_epi32(total, _mm512_mullo_epi32(v, _mm512_srai_epi32(sc, 16)));
 	return add_pairs(total, v, sc);
 }
@@ -152,9 +154,8 @@ INLINE void find_starts(
 		return;
 	for (size_t c = 0; c < cols; c++)
 		for (size_t i = 0; i < (last - first) * each; i += 16) {
-			__m512i v;
-			if (t ==
-			        KERN_IQ4_XS) /* the repair is that of 16 elements; the sums are those of a group */
+			__m512i v; /* the repair is that of 16 elements; a group of 32 has the sum itself */
+			if (is_signed(t) && each == 8)
 				v = _mm512_mullo_epi32(
 				        _mm512_cvtepi16_epi32(_mm256_loadu_si256(
 				                (const __m256i *)(x[c].sum + 2 * (first * each + i)))),
@@ -245,8 +246,34 @@ INLINE void unpack_32(enum kern_type t, struct panel_32 *p, const struct block *
 		p->m = load_halves(from->head, 16);
 }
 
+INLINE void unpack_grid(enum kern_type t, __m512i *w, const struct block *from) {
+	const __m512i bias = _mm512_set1_epi8((char)0x80);
+	for (int half = 0; half < 2; half++) {
+		UNROLL for (int c = 0; c < 4; c++) {
+			__m256i signs[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+			fetch(t, from, (size_t)(4 * half + c), 8);
+			if (!grid_is_one(t)) {
+				signs[0] = grid_signs(t, from->body[0], half, c);
+				signs[1] = grid_signs(t, from->body[1], half, c);
+			}
+			UNROLL for (int j = 0; j < 4; j++) {
+				__m512i *to = w + half * 32 + c * 8 + j * 2;
+				__m256i a[2], b[2];
+				grid_weights(a, t, from->body[0], signs[0], half, c, j);
+				grid_weights(b, t, from->body[1], signs[1], half, c, j);
+				to[0] = _mm512_xor_si512(join(a[0], b[0]), bias);
+				to[1] = _mm512_xor_si512(join(a[1], b[1]), bias);
+			}
+		}
+	}
+}
+
 INLINE void unpack_256(enum kern_type t, struct panel_256 *p, const struct block *from) {
 	read_scales(t, &p->s, from->head);
+	if (kern_has_grid(t)) {
+		unpack_grid(t, p->w, from);
+		return;
+	}
 	UNROLL for (int i = 0; i < 4; i++) {
 		fetch(t, from, (size_t)i, 4);
 		UNROLL for (int w = 0; w < 16; w++) p->w[i * 16 + w] = word_256(t, from->body, i * 16 + w);
@@ -430,7 +457,7 @@ INLINE void run_packed(enum kern_type t, size_t pairs, size_t cols, sums *sum, s
 
 /* The number of columns up to which a panel does not pay. */
 INLINE size_t few(enum kern_type t) {
-	return kern_block_size(t) == 32 ? 2 * COLS : COLS;
+	return kern_block_size(t) == 32 ? 2 * COLS : kern_has_grid(t) ? 0 : COLS;
 }
 
 /* A few columns over a walk, COLS at a time: the first bring the weights into the second-level cache.  Blocks

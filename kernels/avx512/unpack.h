@@ -1,16 +1,18 @@
 /* unpack: packed blocks of a pair of strips as words of bytes, scales and minima, for every type.
  *
  * Each function takes the type as a constant.  A word has the integer weights of four neighbouring elements per lane, always
- * unsigned: with the offset of the type still in them, and plus 128 for the signed types (Q8_0, IQ4_NL, IQ4_XS).  The order of fields in
+ * unsigned: with the offset of the type still in them, and plus 128 for the signed types (Q8_0, IQ4_NL, IQ4_XS, those with
+ * codebooks).  The order of fields in
  * head and body is that of kernels/pack.c. */
 #ifndef KERNELS_AVX512_UNPACK_H
 #define KERNELS_AVX512_UNPACK_H
+#include "kernels/avx2/grid.h"
 #include "kernels/avx512/common.h"
 #include "kernels/formats.h"
 #include "kernels/pack.h"
 
 INLINE bool is_signed(enum kern_type t) {
-	return t == KERN_Q8_0 || t == KERN_IQ4_NL || t == KERN_IQ4_XS;
+	return t == KERN_Q8_0 || t == KERN_IQ4_NL || t == KERN_IQ4_XS || kern_has_grid(t);
 }
 
 /* Whether the unsigned words of a type include an offset. */
@@ -152,7 +154,28 @@ INLINE __m512i spread_bits(__m512i v, int bits) {
 	return _mm512_and_si512(_mm512_or_si512(v, shift(v, 8 - bits)), ones);
 }
 
+/* Vectors of the two strips of a pair, as one. */
+INLINE __m512i join(__m256i a, __m256i b) {
+	return _mm512_inserti64x4(_mm512_castsi256_si512(a), b, 1);
+}
+
+/* The scales of a type with a codebook. */
+INLINE void read_scales_grid(enum kern_type t, struct scales *out, const uint8_t *const *head) {
+	size_t at = 8 * kern_head_bytes(t);
+	int each = kern_sub_blocks(t) / 8;
+	out->d = _mm512_castsi512_ps(
+	        join(_mm256_castps_si256(grid_d(t, head[0])), _mm256_castps_si256(grid_d(t, head[1]))));
+	UNROLL for (int i = 0; i < 8 * each; i++) out->sc[i] = scale_of(t,
+	        join(grid_scale(t, head[0], head[0] + at, i / each, i % each),
+	                grid_scale(t, head[1], head[1] + at, i / each, i % each)),
+	        0);
+}
+
 INLINE void read_scales(enum kern_type t, struct scales *out, const uint8_t *const *head) {
+	if (kern_has_grid(t)) {
+		read_scales_grid(t, out, head);
+		return;
+	}
 	size_t s = kern_has_minima(t) ? 32 : 16;
 	const __m512i six = _mm512_set1_epi8(63);
 	out->d = load_halves(head, 0);

@@ -50,7 +50,7 @@ typedef struct {
 } partial;
 
 INLINE bool is_wide(enum kern_type t) {
-	return t == KERN_Q8_0 || t == KERN_IQ4_NL || t == KERN_IQ4_XS;
+	return t == KERN_Q8_0 || t == KERN_IQ4_NL || t == KERN_IQ4_XS || kern_has_grid(t);
 }
 
 INLINE partial partial_zero(void) {
@@ -183,6 +183,27 @@ INLINE void finish_256(enum kern_type t, struct sum *s, const int32x4_t *i, cons
 	UNROLL for (int h = 0; h < 2; h++) s->m[h] = add_block(s->m[h], scales->dmin[h], dx, j[h]);
 }
 
+/* Decode, types with codebooks: a sub-block of 32 at a time, in a loop, since look-ups are long. */
+INLINE void decode_grid(
+        enum kern_type t, struct sum *s, const uint8_t *strip, const struct column *x, size_t b) {
+	const uint8_t *head = strip + b * block_bytes(t), *body = head + 8 * kern_head_bytes(t),
+	              *q = x->q + b * 256;
+	int each = kern_sub_blocks(t) / 8; /* scales of 32 elements */
+	struct scales scales;
+	int32x4_t i[2] = {vdupq_n_s32(0), vdupq_n_s32(0)};
+	read_scales(t, &scales, head);
+	for (int k = 0; k < 8; k++)
+		for (int h = 0; h < 2; h++) {
+			UNROLL for (int g = 0; g < 2; g++) {
+				int8x16_t w[4];
+				grid_quad(w, t, body, k, g, h);
+				partial p = add_quad(t, partial_zero(), w, load_quad(q + k * 32 + g * 16));
+				i[h] = vmlaq_s32(i[h], total(t, p), scales.sc[k * each + g * each / 2][h]);
+			}
+		}
+	finish_256(t, s, i, &scales, x, b);
+}
+
 /* Decode, block b of 256.  A step is a quarter of the quants' bytes: the sub-blocks whose bits are in the
  * same bytes are computed together, so that these are loaded once. */
 INLINE void decode_256(
@@ -231,7 +252,10 @@ INLINE void decode_strips(enum kern_type t, float *y, const void *w, size_t inde
 			UNROLL for (size_t k = 0; k < strips; k++) decode_32(t, &s[k], at[k], &c, b);
 		} else {
 			for (size_t k = 0; k < strips; k++)
-				decode_256(t, &s[k], at[k], &c, b);
+				if (kern_has_grid(t))
+					decode_grid(t, &s[k], at[k], &c, b);
+				else
+					decode_256(t, &s[k], at[k], &c, b);
 		}
 	}
 	for (size_t k = 0; k < strips; k++)
@@ -278,6 +302,14 @@ INLINE void unpack_32(enum kern_type t, struct panel_32 *p, const uint8_t *head)
 INLINE void unpack_256(enum kern_type t, struct panel_256 *p, const uint8_t *head) {
 	const uint8_t *body = head + 8 * kern_head_bytes(t);
 	read_scales(t, &p->s, head);
+	if (kern_has_grid(t)) {
+		for (int k = 0; k < 8; k++)
+			for (int h = 0; h < 2; h++) {
+				grid_quad(p->w[2 * k][h], t, body, k, 0, h);
+				grid_quad(p->w[2 * k + 1][h], t, body, k, 1, h);
+			}
+		return;
+	}
 	UNROLL for (int i = 0; i < 4; i++) {
 		UNROLL for (int k = 0; k < 16; k++) {
 			UNROLL for (int h = 0; h < 2; h++) p->w[i * 4 + k / 4][h][k % 4] =

@@ -7,6 +7,7 @@
 #define KERNELS_NEON_UNPACK_H
 #include "kernels/formats.h"
 #include "kernels/neon/common.h"
+#include "kernels/neon/grid.h"
 #include "kernels/pack.h"
 
 /* Sub-blocks of a block of 256, and the quads of one. */
@@ -165,6 +166,15 @@ INLINE void read_scales_iq4_xs(struct scales *out, const uint8_t *s) {
 
 INLINE void read_scales(enum kern_type t, struct scales *out, const uint8_t *head) {
 	const uint8_t *s = head + (kern_has_minima(t) ? 32 : 16);
+	if (kern_has_grid(t)) {
+		int each = kern_sub_blocks(t) / 8;
+		UNROLL for (int h = 0; h < 2; h++) {
+			out->d[h] = grid_d(t, head, h);
+			UNROLL for (int i = 0; i < 8 * each; i++) out->sc[i][h] =
+			        grid_scale(t, head, head + 8 * kern_head_bytes(t), i / each, i % each, h);
+		}
+		return;
+	}
 	UNROLL for (int h = 0; h < 2; h++) {
 		out->d[h] = load_halves(head, h);
 		if (kern_has_minima(t))

@@ -33,8 +33,11 @@ def scaled(kind, d, dmin, bits):
         b[:, :1] = np.where(d == 0, 0, np.clip(np.rint(np.log2(np.abs(d) + 1e-30)) + 127, 1, 254))
         return b
     d, dmin = gg.as_bytes(gg.f16(d)), gg.as_bytes(gg.f16(dmin))
-    if name in ("Q8_0", "Q4_0", "Q5_0", "IQ4_NL", "IQ4_XS"):
+    if name in ("Q8_0", "Q4_0", "Q5_0", "IQ4_NL", "IQ4_XS") or name.startswith(("IQ2", "IQ3", "IQ1_S")):
         b[:, :2] = d
+    elif name == "IQ1_M":  # a nibble at the top of each of four shorts
+        for i in range(4):
+            b[:, 49 + 2 * i] = b[:, 49 + 2 * i] & 15 | (d[:, i // 2] >> 4 * (i % 2) & 15) << 4
     elif name in ("Q4_1", "Q5_1", "Q4_K", "Q5_K"):
         b[:, :2], b[:, 2:4] = d, dmin
     elif name == "Q2_K":
@@ -75,18 +78,21 @@ def random_tensor(kind, shape, deviation, rng):
 
 
 def model(path, seed, kind, dim, ffn, heads=4, kv_heads=2, vocab=64, head=None, given=False, tied=False, factors=None,
-          linear=None, base=10000.0, narrow=None, steep=1.0, version=3, align=32, split=False, family="llama", layers=1,
-          biases=(), head_norms=False, keys=(), context=64):
+          linear=None, base=10000.0, narrow=None, kinds=None, steep=1.0, version=3, align=32, split=False, family="llama",
+          layers=1, biases=(), head_norms=False, keys=(), context=64):
     """kind: the type of all matrices but attn_output, which is narrow, since its width is that of the heads.
-    given: the head size stands in the file; steep: makes attention sharper, so that positions matter more.
+    kinds: types of some matrices; given: the head size stands in the file; steep: makes attention sharper, so that
+    positions matter more.
     biases: of which products of a layer; keys: further (name without the family's, type, value)."""
     rng = np.random.default_rng(seed)
     head = head or dim // heads
     narrow = narrow or kind
     norm = lambda n: rng.uniform(0.5, 1.5, n).astype("<f4").tobytes()
     t = []
-    matrix = lambda name, rows, width, kind, dev: t.append(
-        (name, (rows, width), NUMBER[kind], random_tensor(NUMBER[kind], (rows, width), dev, rng)))
+
+    def matrix(name, rows, width, kind, dev):
+        number = NUMBER[(kinds or {}).get(name.split(".")[-2], kind)]
+        t.append((name, (rows, width), number, random_tensor(number, (rows, width), dev, rng)))
     matrix("token_embd.weight", vocab, dim, kind, 1.0)
     for layer in range(layers):
         block = f"blk.{layer}."
@@ -164,7 +170,11 @@ MODELS += [
      dict(kind="F16", dim=24, ffn=40, heads=3, kv_heads=3, vocab=61)),
     ("tied", "no output.weight; GGUF version 2", dict(kind="Q4_0", dim=64, ffn=96, tied=True, version=2)),
     ("split", "two files, general.alignment 64", dict(kind="F32", dim=32, ffn=64, split=True, align=64)),
-    ("IQ4_XS", "attn_output is MXFP4", dict(kind="IQ4_XS", dim=256, ffn=256, head=8, given=True, narrow="MXFP4"))]
+    ("IQ4_XS", "attn_output is MXFP4", dict(kind="IQ4_XS", dim=256, ffn=256, head=8, given=True, narrow="MXFP4")),
+    ("codebooks", "every type with a codebook",
+     dict(kind="IQ3_XXS", dim=256, ffn=256, head=8, given=True, narrow="MXFP4",
+          kinds={"attn_q": "IQ2_XS", "attn_k": "IQ2_S", "attn_v": "IQ1_S", "ffn_up": "IQ3_S", "ffn_down": "IQ2_XXS",
+                 "output": "IQ1_M"}))]
 
 QKV = ("attn_q", "attn_k", "attn_v")
 YARN = [("rope.scaling.type", gg.STRING, "yarn"), ("rope.scaling.factor", gg.FLOAT, 4.0),

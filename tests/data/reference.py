@@ -15,6 +15,7 @@ Usage: reference.py dequant MODEL TENSOR [ROWS]   float32 rows to standard outpu
        reference.py perplexity-ids MODEL FILE     of token ids, each line a sequence on its own
 """
 import math
+import os
 import struct
 import sys
 
@@ -25,7 +26,9 @@ F32, F16, BF16 = 0, 1, 30
 TYPES = {0: ("F32", 1, 4), 1: ("F16", 1, 2), 30: ("BF16", 1, 2), 2: ("Q4_0", 32, 18), 3: ("Q4_1", 32, 20),
          6: ("Q5_0", 32, 22), 7: ("Q5_1", 32, 24), 8: ("Q8_0", 32, 34), 20: ("IQ4_NL", 32, 18), 10: ("Q2_K", 256, 84),
          11: ("Q3_K", 256, 110), 12: ("Q4_K", 256, 144), 13: ("Q5_K", 256, 176), 14: ("Q6_K", 256, 210),
-         23: ("IQ4_XS", 256, 136), 39: ("MXFP4", 32, 17)}
+         23: ("IQ4_XS", 256, 136), 39: ("MXFP4", 32, 17),
+         16: ("IQ2_XXS", 256, 66), 17: ("IQ2_XS", 256, 74), 22: ("IQ2_S", 256, 82), 18: ("IQ3_XXS", 256, 98),
+         21: ("IQ3_S", 256, 110), 19: ("IQ1_S", 256, 50), 29: ("IQ1_M", 256, 56)}
 IQ4_NL_VALUES = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.float32)
 E2M1_VALUES = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6, 0, -0.5, -1, -1.5, -2, -3, -4, -6], np.float32)
 
@@ -115,6 +118,75 @@ def two_bits(q):
     return np.concatenate([q[:, h:h + 32] >> s & 3 for h in (0, 32) for s in (0, 2, 4, 6)], 1)
 
 
+def codebook(name):
+    """The entries of a codebook: patterns of digits, the first element being the lowest digit, in ascending order of their
+    numbers; grids.txt has a bit for each number, as hexadecimal digits."""
+    values = {"iq1": [-1, 0, 1], "iq3_xxs": [4, 12, 20, 28, 36, 44, 52, 62], "iq3_s": [1, 3, 5, 7, 9, 11, 13, 15]}
+    values = np.array(values.get(name, [8, 25, 43]), np.float32)
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "grids.txt"), encoding="ascii") as f:
+        digits = dict(line.split() for line in f)[name]
+    numbers = np.array([i for i in range(4 * len(digits)) if int(digits[i // 4], 16) >> i % 4 & 1])
+    count = 4 if len(values) == 8 else 8
+    return np.stack([values[numbers // len(values) ** k % len(values)] for k in range(count)], 1)
+
+
+def little(b, size):
+    """Numbers of so many bytes, as uint32."""
+    return np.ascontiguousarray(b).view(f"<u{size}").astype(np.uint32)
+
+
+def signed(entries, signs):
+    """Eight magnitudes and the byte of their signs."""
+    return entries * (1 - 2 * (signs[..., None] >> np.arange(8) & 1).astype(np.float32))
+
+
+def with_parity(seven):
+    return seven | (np.stack([seven >> i & 1 for i in range(7)]).sum(0) & 1).astype(np.uint32) << 7
+
+
+def dequantise_codebook(name, b):
+    n = len(b)
+    eight = np.arange(4, dtype=np.uint32)
+    d = half(b, 0)
+    if name == "IQ1_M":
+        s = little(b[:, 48:], 2)
+        d = (s[:, 0] >> 12 | (s[:, 1] >> 8 & 0xf0) | (s[:, 2] >> 4 & 0xf00) | (s[:, 3] & 0xf000)).astype("<u2")
+        d = d.view("<f2").astype(np.float32)[:, None]
+        scale = (s[:, :, None] >> 3 * np.arange(4, dtype=np.uint32) & 7).reshape(n, 16)
+        high = (b[:, 32:48, None] >> np.array([0, 4], np.uint8)).reshape(n, 32).astype(np.uint32)
+        g = codebook("iq1")[b[:, :32] | (high & 7) << 8]
+        delta = np.where(high & 8, -0.125, 0.125).astype(np.float32)[:, :, None]
+        return ((d * (2 * scale.astype(np.float32) + 1))[:, :, None] * (g + delta).reshape(n, 16, 16)).reshape(n, 256)
+    if name == "IQ1_S":
+        qh = little(b[:, 34:], 2)
+        g = codebook("iq1")[b[:, 2:34].reshape(n, 8, 4) | (qh[:, :, None] >> 3 * eight & 7) << 8]
+        delta = np.where(qh >> 15, -0.125, 0.125).astype(np.float32)[:, :, None, None]
+        dl = d * (2 * (qh >> 12 & 7).astype(np.float32) + 1)
+        return (dl[:, :, None] * (g + delta).reshape(n, 8, 32)).reshape(n, 256)
+    if name in ("IQ2_XXS", "IQ3_XXS"):
+        two = name == "IQ2_XXS"
+        word = little(b[:, 2:] if two else b[:, 66:], 4)
+        index = b[:, 2:].reshape(n, 8, 8)[:, :, :4] if two else b[:, 2:66].reshape(n, 8, 4, 2)
+        word = word[:, 1::2] if two else word
+        entries = codebook(name.lower())[index].reshape(n, 8, 4, 8)
+        w = signed(entries, with_parity(word[:, :, None] >> 7 * eight & 127)).reshape(n, 8, 32)
+        return (d * (word >> 28).astype(np.float32) + d / 2)[:, :, None].reshape(n, 8, 1) * (0.25 if two else 0.5) * w
+    if name == "IQ3_S":
+        bits = np.unpackbits(np.ascontiguousarray(b[:, 66:74]), axis=1, bitorder="little").astype(np.uint32)
+        w = signed(codebook("iq3_s")[b[:, 2:66] | bits << 8].reshape(n, 32, 8), b[:, 74:106].astype(np.uint32))
+        scale = np.stack([b[:, 106 + j // 2] >> 4 * (j % 2) & 15 for j in range(8)], 1).astype(np.float32)
+        return (d * (2 * scale + 1))[:, :, None] * w.reshape(n, 8, 32)
+    if name == "IQ2_XS":
+        q, scales = little(b[:, 2:66], 2), b[:, 66:]
+        w = signed(codebook("iq2_xs")[q & 511], with_parity(q >> 9))
+    else:
+        high = np.stack([b[:, 66 + j // 4] >> 2 * (j % 4) & 3 for j in range(32)], 1).astype(np.uint32)
+        w = signed(codebook("iq2_s")[b[:, 2:34] | high << 8], b[:, 34:66].astype(np.uint32))
+        scales = b[:, 74:]
+    scale = np.stack([scales[:, j // 2] >> 4 * (j % 2) & 15 for j in range(16)], 1).astype(np.float32)
+    return (d * (scale + np.float32(0.5)) * np.float32(0.25))[:, :, None] * w.reshape(n, 16, 16)
+
+
 def dequantise(raw, kind):
     """float32 values of the raw bytes of whole blocks."""
     name, per, size = TYPES[kind]
@@ -172,6 +244,8 @@ def dequantise(raw, kind):
     if name == "MXFP4":
         scale = np.ldexp(np.float32(1), b[:, :1].astype(int) - 127).astype(np.float32)
         return scale * E2M1_VALUES[nibbles(b[:, 1:]).astype(int)]
+    if name.startswith("IQ"):
+        return dequantise_codebook(name, b).astype(np.float32).reshape(-1, 256)
     raise ValueError(name)
 
 

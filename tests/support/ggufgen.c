@@ -216,7 +216,14 @@ static const struct spread {
         [KERN_Q5_K] = {offsetof(struct q5_k, d), offsetof(struct q5_k, dmin), 527, 15.5f},
         [KERN_Q6_K] = {offsetof(struct q6_k, d), -1, 1366, 0},
         [KERN_IQ4_XS] = {offsetof(struct iq4_xs, d), -1, 1245, 0},
-        [KERN_MXFP4] = {-1, -1, 5.35f, 0},
+        [KERN_MXFP4] = {-1, -1, 5.85f, 0},
+        [KERN_IQ2_XXS] = {offsetof(struct iq2_xxs, d), -1, 53.3f, 0},
+        [KERN_IQ2_XS] = {offsetof(struct iq2_xs, d), -1, 55.9f, 0},
+        [KERN_IQ2_S] = {offsetof(struct iq2_s, d), -1, 56.4f, 0},
+        [KERN_IQ3_XXS] = {offsetof(struct iq3_xxs, d), -1, 142.5f, 0},
+        [KERN_IQ3_S] = {offsetof(struct iq3_s, d), -1, 140.2f, 0},
+        [KERN_IQ1_S] = {offsetof(struct iq1_s, d), -1, 7.21f, 0},
+        [KERN_IQ1_M] = {-1, -1, 7.2f, 0},
 };
 
 static float uniform(uint64_t *state) {
@@ -260,6 +267,9 @@ static void fill_row(uint8_t *p, const struct tensor *t, uint64_t *state) {
 	for (uint8_t *b = p; b < p + len; b += traits->bytes) {
 		if (t->type == KERN_MXFP4)
 			b[0] = (uint8_t)lrintf(log2f(deviation / s->deviation) + 128);
+		else if (t->type == KERN_IQ1_M) /* a nibble at the top of each of four shorts */
+			for (int i = 0; i < 4; i++)
+				b[49 + 2 * i] = (uint8_t)((b[49 + 2 * i] & 15) | (d >> 4 * i & 15) << 4);
 		else
 			memcpy(b + s->d, &d, 2);
 		if (s->m >= 0)

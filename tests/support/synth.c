@@ -26,7 +26,14 @@ static const struct shape {
         [KERN_Q5_K] = {0, 2, 560},
         [KERN_Q6_K] = {208, -1, 1370},
         [KERN_IQ4_XS] = {0, -1, 1250},
-        [KERN_MXFP4] = {-1, -1, 5.5f},
+        [KERN_MXFP4] = {-1, -1, 5.9f},
+        [KERN_IQ2_XXS] = {0, -1, 53.3f},
+        [KERN_IQ2_XS] = {0, -1, 55.9f},
+        [KERN_IQ2_S] = {0, -1, 56.4f},
+        [KERN_IQ3_XXS] = {0, -1, 142.5f},
+        [KERN_IQ3_S] = {0, -1, 140.2f},
+        [KERN_IQ1_S] = {0, -1, 7.21f},
+        [KERN_IQ1_M] = {-1, -1, 7.2f},
 };
 
 static uint64_t draw(uint64_t *state) {
@@ -71,6 +78,10 @@ static void fill(uint8_t *row, enum kern_type type, size_t n, float size, float 
 			half = kern_to_half((draw_float(state) * 0.3f + 1) * size / sh->unit);
 			if (type == KERN_MXFP4)
 				row[0] = (uint8_t)lrintf(log2f(size / sh->unit) + 128);
+			else if (type == KERN_IQ1_M) /* a nibble at the top of each of four shorts */
+				for (int i = 0; i < 4; i++)
+					row[49 + 2 * i] =
+					        (uint8_t)((row[49 + 2 * i] & 15) | (half >> 4 * i & 15) << 4);
 			else
 				memcpy(row + sh->d, &half, 2);
 			half = kern_to_half(

@@ -14,7 +14,7 @@
 
 static const uint32_t types[] = {KERN_F32, KERN_F16, KERN_BF16, KERN_Q4_0, KERN_Q4_1, KERN_Q5_0, KERN_Q5_1,
         KERN_Q8_0, KERN_IQ4_NL, KERN_Q2_K, KERN_Q3_K, KERN_Q4_K, KERN_Q5_K, KERN_Q6_K, KERN_IQ4_XS,
-        KERN_MXFP4};
+        KERN_MXFP4, KERN_IQ2_XXS, KERN_IQ2_XS, KERN_IQ2_S, KERN_IQ3_XXS, KERN_IQ3_S, KERN_IQ1_S, KERN_IQ1_M};
 enum { COUNT = sizeof types / sizeof *types };
 
 /* Where each type's vectors stand, and the offsets of its scales in a block. */
@@ -36,6 +36,13 @@ static const struct {
         {"Q4_K_S", {0, 2}},
         {"Q5_K_S", {0, 2}},
         {"Q6_K", {208, -1}},
+        {NULL, {0, -1}},
+        {NULL, {-1, -1}},
+        {NULL, {0, -1}},
+        {NULL, {0, -1}},
+        {NULL, {0, -1}},
+        {NULL, {0, -1}},
+        {NULL, {0, -1}},
         {NULL, {0, -1}},
         {NULL, {-1, -1}},
 };
@@ -62,6 +69,8 @@ static void fill(int t, uint8_t *p, size_t blocks) {
 		uint16_t half = kern_to_half(f);
 		if (types[t] == KERN_MXFP4)
 			block[0] = (uint8_t)(110 + number() % 10);
+		for (int i = 0; i < 4 && types[t] == KERN_IQ1_M; i++)
+			block[49 + 2 * i] = (uint8_t)((block[49 + 2 * i] & 15) | (half >> 4 * i & 15) << 4);
 		if (types[t] == KERN_F32)
 			memcpy(block, &f, 4);
 		else if (types[t] == KERN_BF16)
@@ -304,6 +313,22 @@ START_TEST(test_exponents) {
 }
 END_TEST
 
+/* The scale of IQ1_M is in four parts; one that is infinite or not a number is refused, whichever block it is in. */
+START_TEST(test_scale_in_parts) {
+	static const uint16_t scales[] = {0x7bff, 0xfbff, 0x0001, 0x7c00, 0xfc00, 0x7e01};
+	uint8_t blocks[3 * sizeof(struct iq1_m)] = {0};
+	for (int k = 0; k < 6; k++)
+		for (size_t b = 0; b < 3; b++) {
+			uint8_t *part =
+			        blocks + b * sizeof(struct iq1_m) + offsetof(struct iq1_m, scales) + 1;
+			for (int i = 0; i < 4; i++)
+				part[2 * i] = (uint8_t)((scales[k] >> 4 * i & 15) << 4 | 5);
+			ck_assert_int_eq(kern_finite(KERN_IQ1_M, blocks, 1, 768), k < 3);
+			memset(blocks, 0, sizeof blocks);
+		}
+}
+END_TEST
+
 /* There and back over every tail, and the layout as pack.h draws it, for the first field. */
 START_TEST(test_pack) {
 	int t = _i;
@@ -474,6 +499,7 @@ static Suite *suite(void) {
 	tcase_add_loop_test(c, test_vectors, 0, COUNT);
 	tcase_add_loop_test(c, test_blocks, 0, COUNT);
 	tcase_add_test(c, test_exponents);
+	tcase_add_test(c, test_scale_in_parts);
 	tcase_add_loop_test(c, test_pack, 0, COUNT);
 	tcase_add_loop_test(c, test_finite, 0, COUNT);
 	tcase_add_loop_test(c, test_product, 0, COUNT);

@@ -5,6 +5,7 @@
  * level alone is checked.  Not part of a binary that people install. */
 #include "tests/unit/kernels/checkkern.h"
 #include "config.h"
+#include "kernels/formats.h"
 #include "tests/bench/bench.h"
 #include <errno.h>
 #include <math.h>
@@ -86,6 +87,7 @@ static const int *scales_of(uint32_t type) {
 	case KERN_Q6_K:
 		return q6;
 	case KERN_MXFP4:
+	case KERN_IQ1_M:
 		return none;
 	default:
 		return first;
@@ -109,6 +111,16 @@ static const struct {
         {"largest scales", -1, 0x7bff},
 };
 
+/* A scale of the fills as a float16. */
+static uint16_t half_of(struct checkkern *ck, int scale) {
+	float f = checkkern_float(ck) / 64;
+	if (scale == -1)
+		return kern_to_half(f);
+	if (scale == -2) /* anything finite */
+		return (uint16_t)(checkkern_random(ck) >> 40 & 0xfbff);
+	return (uint16_t)scale;
+}
+
 /* An exponent that stands for a scale of the fills: anything but 255, which is no number. */
 static uint8_t exponent_of(struct checkkern *ck, int scale) {
 	uint64_t random = checkkern_random(ck) >> 40;
@@ -124,14 +136,16 @@ static void fill_weights(struct checkkern *ck, uint32_t type, uint8_t *p, size_t
 		p[i] = byte < 0 ? (uint8_t)(checkkern_random(ck) >> 40) : (uint8_t)byte;
 	for (size_t b = 0; b < blocks && type == KERN_MXFP4; b++)
 		p[b * bytes] = exponent_of(ck, scale);
+	/* a quarter of the scale at the top of each short */
+	for (size_t b = 0; b < blocks && type == KERN_IQ1_M; b++)
+		for (int i = 0, half = half_of(ck, scale); i < 4; i++) {
+			uint8_t *top = p + b * bytes + 49 + 2 * i;
+			*top = (uint8_t)((*top & 15) | (half >> 4 * i & 15) << 4);
+		}
 	for (size_t b = 0; b < blocks; b++)
 		for (const int *at = scales_of(type); *at >= 0; at++) {
-			uint32_t half = (uint32_t)scale, word;
-			float f = checkkern_float(ck) / 64;
-			if (scale == -1)
-				half = kern_to_half(f);
-			else if (scale == -2) /* anything finite */
-				half = (uint32_t)(checkkern_random(ck) >> 40 & 0xfbff);
+			uint32_t half = half_of(ck, scale), word;
+			float f;
 			if (type == KERN_F32 || type == KERN_BF16) {
 				f = kern_from_half((uint16_t)half);
 				memcpy(&word, &f, 4);
@@ -244,6 +258,8 @@ static void check_mul(struct checkkern *ck, const struct kern_ops *level, uint32
 	static const size_t shapes[][2] = {{1, 1}, {3, 1}, {8, 1}, {17, 1}, {32, 1}, {39, 1}, {1, 2}, {5, 3},
 	        {7, 4}, {9, 5}, {11, 6}, {13, 7}, {15, 8}, {16, 9}, {17, 17}, {33, 4}, {2, 65}, {10, 134}};
 	static const size_t few[][2] = {{39, 1}, {3, 1}, {9, 2}, {7, 3}, {17, 6}, {11, 9}, {5, 66}, {3, 130}};
+	/* each way through memory once; what types with codebooks do with their words is what others do */
+	bool quick = ck->quick || kern_has_grid((enum kern_type)type);
 	/* data are the type's, whatever came before */
 	ck->random = SEED + type;
 	if (!ck->first[type])
@@ -257,22 +273,21 @@ static void check_mul(struct checkkern *ck, const struct kern_ops *level, uint32
 	for (size_t fill = 0; fill < sizeof fills / sizeof *fills; fill++) {
 		bool ok = true;
 		int failing = -1;
-		size_t count = ck->quick ? sizeof few / sizeof *few : sizeof shapes / sizeof *shapes;
+		size_t count = quick ? sizeof few / sizeof *few : sizeof shapes / sizeof *shapes;
 		for (size_t s = 0; s < count && ok; s++)
-			for (size_t k = 0; k < (ck->quick ? 2 : 4) && ok; k++) {
+			for (size_t k = 0; k < (quick ? 2 : 4) && ok; k++) {
 				/* quick: the two of many columns, of either width, take turns with the fills */
-				if (ck->quick && few[s][1] > 64 && s % 2 * 2 + k != fill % 4)
+				if (quick && few[s][1] > 64 && s % 2 * 2 + k != fill % 4)
 					continue;
-				const size_t *shape = ck->quick ? few[s] : shapes[s];
-				size_t rows = shape[0], cols = shape[1],
-				       n = ck->quick ? narrow[k] : widths[k];
+				const size_t *shape = quick ? few[s] : shapes[s];
+				size_t rows = shape[0], cols = shape[1], n = quick ? narrow[k] : widths[k];
 				uint8_t *canonical = checkkern_alloc(rows * kern_row_bytes(type, n));
 				uint8_t *packed = checkkern_alloc(kern_packed_bytes(type, rows, n));
 				float *x = checkkern_alloc(n * cols * sizeof *x);
 				fill_weights(
 				        ck, type, canonical, rows * n / kern_traits(type)->block, (int)fill);
 				kern_pack(type, packed, canonical, rows, n);
-				bool one = cols > 9 || ck->quick;
+				bool one = cols > 9 || quick;
 				int first = one ? (int)(checkkern_random(ck) % INPUTS) : 0;
 				int last = one ? first + 1 : INPUTS;
 				for (int input = first; input < last && ok; input++) {

@@ -143,7 +143,7 @@ static int convert(void) {
 
 /* ---- tests ---- */
 
-enum { MAX = 64 };
+enum { MAX = 96 };
 static struct content_tensor tensor[MAX];
 static struct file want[MAX];
 static uint8_t *canonical[MAX];
