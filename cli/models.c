@@ -119,6 +119,8 @@ static int models_run(int argc, char **argv) {
 		rc = models_print_json(&s);
 	} else if (s.envs) {
 		models_print_table(&s);
+	} else {
+		fprintf(stderr, "The cluster has no models: load one with 'caravan load FILE'.\n");
 	}
 	stored_clear(&s);
 	return rc;

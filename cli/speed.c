@@ -49,7 +49,8 @@ bool speed_is_any(const Caravan__ModelState *s) {
 struct speed_text speed_rates(const Caravan__ModelState *s) {
 	struct speed_text t = {""};
 	struct size_text rate;
-	speed_add(&t, "%s tokens/s now", speed_rate(s->tokens_per_second, &rate));
+	/* the coordinator's figure is of some seconds, the last of which may have been before the last answer ended */
+	speed_add(&t, "%s tokens/s now", speed_rate(s->sequences ? s->tokens_per_second : 0, &rate));
 	if (!s->minute || !s->hour)
 		return t;
 	speed_add(&t, ", %s %s", speed_rate(s->minute->tokens_per_second, &rate), speed_span(s, s->minute).s);

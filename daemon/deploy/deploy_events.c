@@ -2,6 +2,7 @@
  * Threads: the loop. */
 #include "common/size.h"
 #include "daemon/deploy/load.h"
+#include "shard/gguf/gguf.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -92,13 +93,25 @@ static struct journal *events_journal_of_try(const struct load *l, const struct 
 	return m && m->tries ? NULL : members_journal(l->d->c.members);
 }
 
+/* What the whole cluster may know of a file: neither what is in it nor in which folder it is. */
+static void events_describe_failure(const struct load *l, char *text, size_t len) {
+	const char *error = l->error, *base = l->file ? strrchr(l->file, '/') : NULL;
+	size_t folder = base ? (size_t)(base + 1 - l->file) : 0;
+	if (folder && strncmp(error, l->file, folder) == 0)
+		error += folder;
+	const char *quote = strstr(error, GGUF_QUOTES);
+	snprintf(text, len, "%.*s", quote ? (int)(quote - error) : (int)strlen(error), error);
+}
+
 void load_say_failed(const struct load *l) {
+	char why[DEPLOY_ERROR];
 	const struct journal_event e = {.kind = l->revival ? EVENT_RECOVERY_FAILED : EVENT_LOAD_FAILED,
 	        .level = LOG_LINE_WARN,
 	        .model = l->name};
+	events_describe_failure(l, why, sizeof why);
 	journal_say(l->revival ? events_journal_of_try(l, l->m) : members_journal(l->d->c.members), &e,
 	        l->revival ? "model %s cannot be brought back now: %s" : "model %s was not loaded: %s",
-	        l->name, l->error);
+	        l->name, why);
 }
 
 void load_say_recovery(const struct load *l, const struct model *m, const char *how) {

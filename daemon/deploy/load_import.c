@@ -216,8 +216,8 @@ static void load_take_defaults(
 
 void deploy_name_stored(
         const struct deploy_stored *model, size_t count, const char *name, char *err, size_t errlen) {
-	size_t at = (size_t)snprintf(err, errlen, "no model %s is on the disks of the nodes that are up: %s",
-	        name, count ? "there are" : "there is none");
+	size_t at = (size_t)snprintf(err, errlen, "no model %s is on the disks of the nodes that are up%s",
+	        name, count ? ", which have" : ", nor is any other");
 	for (size_t i = 0; i < count && at < errlen; i++)
 		at += (size_t)snprintf(err + at, errlen - at, "%s %s", i ? "," : "", model[i].name);
 }

@@ -44,6 +44,9 @@ struct gguf_tensor {
 
 struct gguf;
 
+/* In a message about a file that is no model: what follows, in quotes, is from the file, and only for whoever named it. */
+#define GGUF_QUOTES " that begins with \""
+
 /* Opens a model from nfds descriptors (borrowed; the parts of a split file in any order).
  * name: for messages; the path of one part of a split file names all of them, in their order.  0, or a negative errno with a
  * sentence in err. */

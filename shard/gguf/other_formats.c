@@ -93,7 +93,7 @@ void gguf_say_other(const struct gguf_part *part, char *err, size_t errlen) {
 		for (; k < have && k < sizeof shown - 1 && p[k] >= 0x20; k++)
 			shown[k] = p[k] < 0x7f ? (char)p[k] : '?';
 		shown[k] = '\0';
-		snprintf(text, sizeof text, "it is a text that begins with \"%s\"", shown);
+		snprintf(text, sizeof text, "it is a text" GGUF_QUOTES "%s\"", shown);
 		what = text;
 	}
 	snprintf(err, errlen, "%s: not a GGUF file%s%s", part->name, what ? ": " : "", what ? what : "");

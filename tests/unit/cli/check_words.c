@@ -63,6 +63,8 @@ START_TEST(how_fast_a_model_is) {
 	Caravan__Percentiles first = CARAVAN__PERCENTILES__INIT, inter = CARAVAN__PERCENTILES__INIT;
 	s.tokens_per_second = 12.34;
 	/* of an older coordinator */
+	ck_assert_str_eq(speed_rates(&s).s, "0 tokens/s now"); /* whatever it did some seconds ago */
+	s.sequences = 1;
 	ck_assert_str_eq(speed_rates(&s).s, "12.3 tokens/s now");
 	ck_assert_str_eq(speed_waits(&s).s, "");
 	ck_assert(speed_is_any(&s));

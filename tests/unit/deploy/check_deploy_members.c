@@ -394,7 +394,7 @@ START_TEST(copies_come_onto_other_disks) {
 	memset(&o, 0, sizeof o);
 	ck_assert_msg(deploy_load(deploys[2].deploy, &known, err, sizeof err) == 0, "%s", err);
 	ck_assert(nodes_wait(deploys_is_done, &o, 60000));
-	ck_assert_str_eq(o.error, "no model n is on the disks of the nodes that are up: there are m");
+	ck_assert_str_eq(o.error, "no model n is on the disks of the nodes that are up, which have m");
 }
 END_TEST
 

@@ -286,7 +286,7 @@ START_TEST(a_model_is_loaded_by_name_with_nothing_but_the_stores) {
 	ck_assert_str_eq(unload(1, "m"), "");
 	/* a name that nobody knows: what there is is said */
 	ck_assert_str_eq(load(1, NULL, (struct deploy_load){.known = "x"}),
-	        "no model x is on the disks of the nodes that are up: there are m");
+	        "no model x is on the disks of the nodes that are up, which have m");
 	/* while a part of it is nowhere, it is said which, before anything is fetched */
 	nodes_stop(2);
 	ck_assert(nodes_wait(nodes_all_up, NULL, 30000));
@@ -448,7 +448,7 @@ START_TEST(a_model_is_removed_from_all_disks) {
 	ck_assert_str_eq(heard.name[0], "o");
 	ck_assert(heard.share[0] == 1);
 	ck_assert_str_eq(
-	        remove_model(0, "n"), "no model n is on the disks of the nodes that are up: there are o");
+	        remove_model(0, "n"), "no model n is on the disks of the nodes that are up, which have o");
 	/* a node that is down keeps what it has, which is said */
 	ck_assert_str_eq(unload(0, "o"), "");
 	nodes_stop(1);
