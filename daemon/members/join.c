@@ -154,7 +154,8 @@ static void join_on_request(
 		return;
 	}
 	invites_use(&m->invites, &from->node);
-	snprintf(text, sizeof text, " by an invitation; its id begins with %.12s", node_id_hex(&who->id, hex));
+	snprintf(
+	        text, sizeof text, " by an invitation; its id begins with %.12s", node_id_hex(&who->id, hex));
 	if (change == ROSTER_NEW) {
 		who->since_ns = loop_now_ns();
 		member_say_joined(m, who, text);

@@ -15,7 +15,11 @@ static void member_say_lost(struct members *m, const struct member *who) {
 	        .node = who->name,
 	        .seconds = who->silent,
 	        .parts = {{EVENT_PART_NOTICED, who->silent}}};
-	members_reason(m, who, why, sizeof why);
+	double still = members_stood_still(m);
+	if (still > 0)
+		snprintf(why, sizeof why, "this node stood still for %.0f s, suspended or very busy", still);
+	else
+		members_reason(m, who, why, sizeof why);
 	journal_say(m->config.journal, &e, "node %s was lost%s%s", who->name, *why ? ": " : "", why);
 }
 

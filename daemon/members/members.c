@@ -14,6 +14,7 @@
 #include "daemon/core/log.h"
 #include "daemon/members/address.h"
 #include "daemon/members/members_internal.h"
+#include "daemon/net/zmq_socket.h"
 #include "kernels/kernels.h"
 #include <ctype.h>
 #include <errno.h>
@@ -28,7 +29,10 @@
 #define FAREWELL_NS \
 	400000000u /* the link to an expelled node stays open this long, so that it gets the tombstone */
 #define PRUNE_NS 60000000000u
-#define SMOOTH 0.2 /* weight of a new round trip */
+#define SMOOTH 0.2  /* weight of a new round trip */
+#define SILENCE_S 3 /* a node that sends nothing for longer was silent before its connection closed */
+#define STILL_NS 3000000000u /* this node itself did nothing for longer: it was suspended, or very busy */
+#define STILL_AFTER_NS 5000000000u /* for so long it loses nodes only because of that */
 
 struct member *members_own(const struct members *m) {
 	return roster_find(&m->roster, &m->config.keys->public);
@@ -251,7 +255,13 @@ static void members_on_link(void *arg, const struct node_id *node, bool up, cons
 		members_send_roster(m, who); /* what has changed since our Hello */
 		members_send_keys(m, who);
 	} else {
-		snprintf(who->lost, sizeof who->lost, "%s", why);
+		/* one whose connection closes after a silence has not ended; its machine, or ours, has given it up */
+		if (who->silent > SILENCE_S && strcmp(why, SOCKET_CLOSED) == 0)
+			snprintf(who->lost, sizeof who->lost,
+			        "nothing was heard from it for %.0f s: very busy, stopped, or cut off",
+			        who->silent);
+		else
+			snprintf(who->lost, sizeof who->lost, "%s", why);
 		wire_line_cut(who->lost, sizeof who->lost - 1);
 		who->reached = false;
 		who->round_trip = who->rate = 0; /* the next link may use another path */
@@ -355,6 +365,13 @@ void members_heartbeat(struct members *m) {
 			members_send_ping(m, m->roster.at[i], &state);
 }
 
+double members_stood_still(const struct members *m) {
+	uint64_t now = loop_now_ns();
+	if (m->ticked_ns && now - m->ticked_ns > STILL_NS + MEMBERS_PING_MS * (uint64_t)1000000)
+		return (double)(now - m->ticked_ns) * 1e-9; /* what happened meanwhile comes first */
+	return m->moved_ns && now - m->moved_ns < STILL_AFTER_NS ? (double)m->still_ns * 1e-9 : 0;
+}
+
 static void members_tick(void *arg) {
 	struct members *m = arg;
 	uint64_t now = loop_now_ns();
@@ -366,6 +383,10 @@ static void members_tick(void *arg) {
 	                           (uint64_t)1000000;
 	uint64_t late = m->ticked_ns && now - m->ticked_ns > 2 * period ? now - m->ticked_ns - period : 0;
 	m->ticked_ns = now;
+	if (late > STILL_NS) {
+		m->moved_ns = now;
+		m->still_ns = late;
+	}
 	members_fill_state(m, &state);
 	members_store_state(members_own(m), &state);
 	members_own(m)->heard_ns = now;

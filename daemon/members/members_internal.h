@@ -30,6 +30,8 @@ struct members {
 	        [ADDRESS_MAX]; /* the endpoint of ours at which a joining node reached us; empty: none did */
 	struct loop_timer *tick;
 	uint64_t started_ns, ticked_ns, pruned_ns;
+	uint64_t moved_ns,
+	        still_ns; /* when this node went on after it had stood still, and for how long; 0: it never did */
 	uint64_t address_retry_ns; /* when to read our addresses again after a failure; 0: they are known */
 	bool roster_due;           /* a queue was full: send the roster again */
 	struct api_keys *keys;
@@ -114,6 +116,8 @@ void members_describe_duplicate(
 
 /* member_events.c: events. */
 void member_say_change(struct members *m, const struct member *who, enum member_change change);
+/* Seconds for which this node itself did nothing until just now: suspended, or very busy; 0: it did not. */
+double members_stood_still(const struct members *m);
 void member_say_joined(struct members *m, const struct member *who, const char *how);
 void member_say_gone(struct members *m, const struct member *who, bool left); /* or it was expelled */
 

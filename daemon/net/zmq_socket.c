@@ -183,7 +183,7 @@ int socket_monitor_next(void *monitor, int *event, int *fd, char *text, size_t l
 		snprintf(text, len, SOCKET_NOT_CONNECTED);
 		break;
 	case ZMQ_EVENT_DISCONNECTED:
-		snprintf(text, len, "the connection was closed");
+		snprintf(text, len, SOCKET_CLOSED);
 		break;
 	default:
 		snprintf(text, len, "event %u", kind);

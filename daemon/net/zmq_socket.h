@@ -15,6 +15,7 @@
 /* Connected, but no handshake. */
 #define SOCKET_SILENT \
 	"its machine accepts connections, but caravand there does not answer: stopped, or very busy"
+#define SOCKET_CLOSED "the connection was closed"
 #define SOCKET_OTHER_KEY "the handshake failed: it was made for another key"
 
 /* What to bind to for --listen: an address, an interface's name and * as they are, another name as the address that it has

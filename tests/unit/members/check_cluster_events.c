@@ -3,6 +3,7 @@
 #include "daemon/members/cluster_events.h"
 #include "daemon/members/event_merge.h"
 #include "daemon/members/members_internal.h"
+#include "daemon/net/zmq_socket.h"
 #include "tests/sim/clock.h"
 #include "tests/sim/network.h"
 #include "tests/sim/payloads.h"
@@ -387,6 +388,52 @@ START_TEST(what_all_see_is_one_event) {
 	say(0, "then");
 	sim_for(100);
 	ck_assert_str_eq(latest(2, 2) + 3, "lost gone*3 n0:then");
+}
+END_TEST
+
+/* The latest event of a kind that a node has itself; empty: none. */
+static const char *latest_own(int i, enum journal_kind kind) {
+	const Caravan__Event *e;
+	const char *text = "";
+	for (size_t k = 0; (e = journal_at(nodes[i].journal, k)); k++)
+		if (strcmp(e->kind, journal_kind_name(kind)) == 0)
+			text = e->text;
+	return text;
+}
+
+/* Why a node was lost: its connection closed at once, or after a silence. */
+START_TEST(a_silence_is_no_end) {
+	begin(2, 0, 0);
+	network_lose(&nodes[0].keys.public, &nodes[1].keys.public, SOCKET_CLOSED);
+	sim_for(100);
+	ck_assert_str_eq(latest_own(0, EVENT_NODE_LOST), "node n1 was lost: " SOCKET_CLOSED);
+	sim_for(20000);
+	sim_hold(nodes[1].loop, true);
+	sim_for(6000);
+	network_lose(&nodes[0].keys.public, &nodes[1].keys.public, SOCKET_CLOSED);
+	sim_for(100);
+	ck_assert_msg(strstr(latest_own(0, EVENT_NODE_LOST), "n1 was lost: nothing was heard from it for "),
+	        "%s", latest_own(0, EVENT_NODE_LOST));
+	sim_hold(nodes[1].loop, false);
+	sim_for(20000);
+}
+END_TEST
+
+/* A node that stood still, and so loses the others, knows that it was itself. */
+START_TEST(who_stood_still_says_so) {
+	begin(2, 0, 0);
+	sim_hold(nodes[1].loop, true);
+	sim_for(20000);
+	ck_assert_str_eq(latest_own(1, EVENT_NODE_LOST), "");
+	sim_hold(nodes[1].loop, false);
+	sim_for(1000);
+	ck_assert_msg(strstr(latest_own(1, EVENT_NODE_LOST), "n0 was lost: this node stood still for "), "%s",
+	        latest_own(1, EVENT_NODE_LOST));
+	sim_for(60000); /* and later losses are losses again */
+	network_lose(&nodes[1].keys.public, &nodes[0].keys.public, SOCKET_CLOSED);
+	sim_for(100);
+	ck_assert_str_eq(latest_own(1, EVENT_NODE_LOST), "node n0 was lost: " SOCKET_CLOSED);
+	sim_for(20000);
 }
 END_TEST
 
@@ -830,6 +877,8 @@ static Suite *suite(void) {
 	tcase_add_loop_test(t, every_node_knows_them_all, 0, 3);
 	tcase_add_loop_test(t, clocks_differ, 0, 2);
 	tcase_add_loop_test(t, what_all_see_is_one_event, 0, 3);
+	tcase_add_test(t, a_silence_is_no_end);
+	tcase_add_test(t, who_stood_still_says_so);
 	tcase_add_test(t, more_than_a_message_takes);
 	tcase_add_loop_test(t, a_link_that_is_lost_loses_and_repeats_nothing, 0, 4);
 	tcase_add_loop_test(t, those_who_follow_are_told_once, 0, 3);
