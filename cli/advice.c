@@ -66,7 +66,7 @@ static int advice_disk_text(const Caravan__CtlAdvice *a, int rc) {
 static void advice_print_node(struct table *t, const Caravan__CtlAdvice *a, const Caravan__AdviceNode *n) {
 	table_cell(t, "%s", n->name);
 	if (advice_has_layers(n)) {
-		table_cell(t, "%u-%u", n->first, n->last - 1);
+		table_cell(t, "%s", size_layers(n->first, n->last).s);
 		table_cell(t, "%s", size_text((double)n->weights).s);
 		table_cell(t, "%s", size_text((double)n->kv).s);
 	} else {
@@ -124,7 +124,7 @@ void advice_print_chosen(const Caravan__CtlAdvice *a) {
 			continue;
 		table_cell(&t, "%s", n->name);
 		if (advice_has_layers(n))
-			table_cell(&t, "layers %u-%u", n->first, n->last - 1);
+			table_cell(&t, "%s", size_layers_named(n->first, n->last).s);
 		else
 			table_cell(&t, "no layers");
 		table_cell(&t, "%s", size_text((double)advice_memory_needed(n)).s);

@@ -215,8 +215,8 @@ static void chat_describe_nodes(struct chat *c, const struct report *r, const Ca
 	*c->where = '\0';
 	for (size_t i = 0; i < plan->n_stages && at < sizeof c->where; i++) {
 		const Caravan__Stage *s = plan->stages[i];
-		at += (size_t)snprintf(c->where + at, sizeof c->where - at, "%s%s (layers %u-%u)",
-		        i ? ", " : "", report_node_name(r, s->node), s->first, s->last - 1);
+		at += (size_t)snprintf(c->where + at, sizeof c->where - at, "%s%s (%s)", i ? ", " : "",
+		        report_node_name(r, s->node), size_layers_named(s->first, s->last).s);
 	}
 }
 

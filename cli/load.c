@@ -80,10 +80,9 @@ static void load_print_reading(const struct report *r, const Caravan__Plan *p) {
 		const Caravan__Stage *s = p->stages[k];
 		if (!s->streamed)
 			continue;
-		fprintf(stderr,
-		        "caravan: layers %u to %u do not fit the memory of %s: each step reads %s from disk",
-		        s->first, s->last - 1, report_node_name(r, s->node),
-		        size_text((double)s->streamed).s);
+		fprintf(stderr, "caravan: %s do%s not fit the memory of %s: each step reads %s from disk",
+		        size_layers_named(s->first, s->last).s, s->last - s->first == 1 ? "es" : "",
+		        report_node_name(r, s->node), size_text((double)s->streamed).s);
 		if (s->seconds > 0)
 			fprintf(stderr, ", which takes %s", size_ms(s->seconds).s);
 		fprintf(stderr, "\n");
@@ -104,9 +103,9 @@ static int load_print_served(const struct args *a, const char *model, bool alrea
 		char where[NAMED_MAX * (WIRE_NAME_MAX + 32)] = "";
 		size_t len = 0;
 		for (size_t i = 0; i < p->n_stages && i < NAMED_MAX; i++)
-			len += (size_t)snprintf(where + len, sizeof where - len, "%s %s (layers %u-%u)",
-			        i ? "," : ":", report_node_name(&r, p->stages[i]->node), p->stages[i]->first,
-			        p->stages[i]->last - 1);
+			len += (size_t)snprintf(where + len, sizeof where - len, "%s %s (%s)", i ? "," : ":",
+			        report_node_name(&r, p->stages[i]->node),
+			        size_layers_named(p->stages[i]->first, p->stages[i]->last).s);
 		table_say(0, "%s is %sserved on %zu node%s%s%s.", model, already ? "already " : "",
 		        p->n_stages, p->n_stages == 1 ? "" : "s", where,
 		        p->n_stages > NAMED_MAX ? ", ..." : "");

@@ -186,7 +186,7 @@ static void status_print_stage(
 	const Caravan__Stage *s = m->plan->stages[i];
 	const Caravan__StageState *st = report_stage(r, m, i);
 	table_cell(t, "%s", report_node_name(r, s->node));
-	table_cell(t, "%u-%u", s->first, s->last - 1);
+	table_cell(t, "%s", size_layers(s->first, s->last).s);
 	table_cell(t, "%s", st ? size_text((double)st->weight_bytes).s : "-");
 	table_cell(t, "%s", st ? size_text((double)st->kv_bytes).s : "-");
 	status_predicted_text(t, s->seconds, st ? st->single_seconds : 0, st ? st->single_rows : 0);
@@ -243,6 +243,7 @@ static void status_print_times(const struct report *r, const Caravan__ReportMode
 		table_cell(&t, "%4.1f%%", 100 * one->wire / all);
 	}
 	table_print(&t, stdout, table_width_most());
+	table_say(4, "All rows together are the whole time of a step.");
 }
 
 /* Current work, reported by the coordinator: only valid while that is up and the model serves. */

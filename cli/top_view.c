@@ -364,7 +364,7 @@ static void top_add_nodes(struct top_lines *l, const struct top *t) {
 		else
 			table_cell(&tab, "-");
 		if (s && s->n_stages == 1)
-			table_cell(&tab, "%u-%u", s->stages[0]->first, s->stages[0]->last - 1);
+			table_cell(&tab, "%s", size_layers(s->stages[0]->first, s->stages[0]->last).s);
 		else if (s && s->n_stages)
 			table_cell(&tab, "%zu slices", s->n_stages);
 		else
@@ -503,7 +503,7 @@ static void top_add_slices(struct top_lines *l, const struct top *t, const Carav
 	for (size_t i = 0; i < s->n_stages; i++) {
 		const Caravan__StageState *st = s->stages[i];
 		table_cell(&tab, "%s", st->model);
-		table_cell(&tab, "%u-%u", st->first, st->last - 1);
+		table_cell(&tab, "%s", size_layers(st->first, st->last).s);
 		table_cell(&tab, "%s", size_text((double)st->weight_bytes).s);
 		table_cell(&tab, "%s", size_text((double)st->kv_bytes).s);
 		table_cell(&tab, "%s", top_rate_text(st->rows_per_second).s);
@@ -533,7 +533,8 @@ static void top_view_node(struct top_lines *l, const struct top *t) {
 		top_add_events(l, t, n->name);
 		return;
 	}
-	top_fact(l, t, "version", "%s, %u threads, kernels %s", s->version, s->threads, s->cpu);
+	top_fact(l, t, "version", "%s, %u thread%s, kernels %s", s->version, s->threads,
+	        s->threads == 1 ? "" : "s", s->cpu);
 	top_fact(l, t, "memory", "%s %s", top_bar(t, top_memory(n)).s,
 	        size_of((double)s->memory_used, (double)s->memory_allowed).s);
 	if (s->disk_size)
@@ -565,24 +566,24 @@ const char *top_shown_node(const struct top *t) {
 /* Where the time of a step goes, in shares, with a bar for that of each stage. */
 static void top_add_times(struct top_lines *l, const struct top *t, const Caravan__ReportModel *m) {
 	static const char *const heads[] = {
-	        "stage", "layers", "of a step", "", "waiting", "computing", "held", "wire"};
+	        "stage, layers", "of a step", "", "waiting", "computing", "held", "wire"};
 	const Caravan__ModelState *s = top_work(m);
 	struct table tab;
 	double all = s ? report_step_seconds(m) : 0;
 	if (all <= 0)
 		return;
-	table_begin(&tab, 8, 1);
+	table_begin(&tab, 7, 1);
 	for (size_t i = 0; i < sizeof heads / sizeof *heads; i++)
 		table_cell(&tab, "%s", heads[i]);
 	for (size_t i = 0; i < s->n_times; i++) {
 		const Caravan__StageTime *one = s->times[i];
 		const Caravan__Stage *st = i ? m->plan->stages[i - 1] : NULL;
 		double share = (one->waited + one->computed + one->held + one->wire) / all;
-		table_cell(&tab, "%s", st ? report_node_name(t->report, st->node) : "embedding, output");
 		if (st)
-			table_cell(&tab, "%u-%u", st->first, st->last - 1);
+			table_cell(&tab, "%s %s", report_node_name(t->report, st->node),
+			        size_layers(st->first, st->last).s);
 		else
-			table_cell(&tab, "-");
+			table_cell(&tab, "embedding, output");
 		table_cell(&tab, "%s", top_bar(t, share).s);
 		table_cell(&tab, "%4.1f%%", 100 * share);
 		table_cell(&tab, "%4.1f%%", 100 * one->waited / all);
@@ -592,6 +593,7 @@ static void top_add_times(struct top_lines *l, const struct top *t, const Carava
 	}
 	top_add(l, TOP_TEXT, "", 0);
 	top_add_table(l, &tab, t->width, -1);
+	top_say(l, t->width, TOP_TEXT, 1, "All rows together are the whole time of a step.");
 }
 
 /* "410 ms (p50), 600 ms (p90), 1.90 s (p99)". */
@@ -609,8 +611,8 @@ static void top_add_way(struct top_lines *l, const struct top *t, const Caravan_
 	*way = '\0';
 	for (size_t i = 0; i < m->plan->n_stages && len < sizeof way; i++) {
 		const Caravan__Stage *s = m->plan->stages[i];
-		len += (size_t)snprintf(way + len, sizeof way - len, "%s%s %u-%u", i ? " > " : "",
-		        report_node_name(t->report, s->node), s->first, s->last - 1);
+		len += (size_t)snprintf(way + len, sizeof way - len, "%s%s %s", i ? " > " : "",
+		        report_node_name(t->report, s->node), size_layers(s->first, s->last).s);
 	}
 	top_fact(l, t, "layers", "%s", way);
 }

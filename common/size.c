@@ -64,3 +64,19 @@ struct size_text size_time(double seconds) {
 		snprintf(out.s, sizeof out.s, "%.0f days", ceil(hours / 24));
 	return out;
 }
+
+struct size_text size_layers(unsigned first, unsigned end) {
+	struct size_text out;
+	if (end - first == 1)
+		snprintf(out.s, sizeof out.s, "%u", first);
+	else
+		snprintf(out.s, sizeof out.s, "%u-%u", first, end - 1);
+	return out;
+}
+
+struct size_text size_layers_named(unsigned first, unsigned end) {
+	struct size_text out;
+	snprintf(
+	        out.s, sizeof out.s, "layer%s %.14s", end - first == 1 ? "" : "s", size_layers(first, end).s);
+	return out;
+}

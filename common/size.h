@@ -1,5 +1,5 @@
 /* size: numbers as people read them, for whatever speaks to people: bytes ("812 B", "4.27 MiB", "38.6 GiB"), times
- * ("0.04 ms", "1750 ms"), rates ("0.571", "19.1", "9090").
+ * ("0.04 ms", "1750 ms"), rates ("0.571", "19.1", "9090"), layers ("0-3").
  * Of bytes three significant digits; what is more than 999 GiB stays in GiB.
  * Pure; any thread. */
 #ifndef COMMON_SIZE_H
@@ -19,5 +19,9 @@ struct size_text size_rate(double per_second);
 
 /* A time of seconds and more, rounded up: "43 s", "3 min", "2 h 10 min", "9 days". */
 struct size_text size_time(double seconds);
+
+/* The layers of a slice, from `first` to before `end`: "2", "0-3"; named "layer 2", "layers 0-3". */
+struct size_text size_layers(unsigned first, unsigned end);
+struct size_text size_layers_named(unsigned first, unsigned end);
 
 #endif

@@ -8,6 +8,7 @@
  * contradicts them, or on request.
  * Threads: measuring has its own; see the header. */
 #include "daemon/calibration/calibrate.h"
+#include "common/size.h"
 
 #include "daemon/calibration/calibration_file.h"
 #include "daemon/calibration/disk.h"
@@ -324,9 +325,9 @@ void calibrate_served(struct calibration *m, const char *node, const struct mani
 	if (!off.first)
 		return;
 	log_line(LOG_LINE_WARN,
-	        "the prediction for %s is off by a factor of %.0f (%s of layers %u to %u takes %.3g ms, the rates predict %.3g ms): measuring again",
-	        node, off.factor, kind == SERVED_ONE ? "a token" : "a token of a prompt", first, last - 1,
-	        off.measured * 1e3, off.predicted * 1e3);
+	        "the prediction for %s is off by a factor of %.0f (%s of %s takes %.3g ms, the rates predict %.3g ms): measuring again",
+	        node, off.factor, kind == SERVED_ONE ? "a token" : "a token of a prompt",
+	        size_layers_named(first, last).s, off.measured * 1e3, off.predicted * 1e3);
 	m->anew = true;
 	calibrate_save(m);
 	calibrate_publish(m);

@@ -24,9 +24,10 @@ static bool slowness_than_usual(struct health_problem *out, const Caravan__Stage
 		return false;
 	out->kind = "slow-stage";
 	snprintf(out->what, sizeof out->what,
-	        "%s is %.0f times slower than usual: layers %u to %u of %s take %s a token, usually %s.",
-	        name, slowness_ratio(st->lately_seconds, st->usual_seconds), st->first, st->last - 1,
-	        st->model, size_ms(st->lately_seconds).s, size_ms(st->usual_seconds).s);
+	        "%s is %.0f times slower than usual: %s of %s take%s %s a token, usually %s.", name,
+	        slowness_ratio(st->lately_seconds, st->usual_seconds),
+	        size_layers_named(st->first, st->last).s, st->model, st->last - st->first == 1 ? "s" : "",
+	        size_ms(st->lately_seconds).s, size_ms(st->usual_seconds).s);
 	snprintf(out->advice, sizeof out->advice,
 	        "Check whether %s is busy with other programs, too hot, or short of memory.", name);
 	return true;
@@ -46,9 +47,10 @@ static bool slowness_than_predicted(struct health_problem *out, const Caravan__P
 	double off = slower ? slowness_ratio(took, s->seconds) : slowness_ratio(s->seconds, took);
 	out->kind = "prediction-off";
 	snprintf(out->what, sizeof out->what,
-	        "The prediction for %s is off by a factor of %.0f%s: layers %u to %u of %s take %s a token, predicted were %s.",
-	        name, off, node && node->measuring ? ", to be measured again when idle" : "", s->first,
-	        s->last - 1, plan->model, size_ms(took).s, size_ms(s->seconds).s);
+	        "The prediction for %s is off by a factor of %.0f%s: %s of %s take%s %s a token, predicted were %s.",
+	        name, off, node && node->measuring ? ", to be measured again when idle" : "",
+	        size_layers_named(s->first, s->last).s, plan->model, s->last - s->first == 1 ? "s" : "",
+	        size_ms(took).s, size_ms(s->seconds).s);
 	if (slower && node && !node->measuring)
 		snprintf(out->advice, sizeof out->advice,
 		        "Check whether %s is busy with other programs or throttled; 'caravan measure %s' measures it again.",

@@ -39,8 +39,8 @@ static void events_describe_stages(const struct model *m, char *out, size_t len)
 	for (size_t i = 0; i < p->n_stages && i < STAGES_NAMED && at < len; i++) {
 		struct node_id id;
 		node_id_from_bytes(&id, p->stages[i]->node); /* 32 bytes: validated on arrival */
-		at += (size_t)snprintf(out + at, len - at, "%s %s %u-%u", i ? "," : ":",
-		        deploy_node_name(m->d, &id), p->stages[i]->first, p->stages[i]->last - 1);
+		at += (size_t)snprintf(out + at, len - at, "%s %s %s", i ? "," : ":",
+		        deploy_node_name(m->d, &id), size_layers(p->stages[i]->first, p->stages[i]->last).s);
 	}
 	if (p->n_stages > STAGES_NAMED && at < len)
 		snprintf(out + at, len - at, ", ...");

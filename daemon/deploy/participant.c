@@ -219,8 +219,9 @@ void participant_learnt(struct participant *st, const char *error) {
 		return;
 	}
 	if (d->c.cache && disk > d->c.cache) {
-		participant_fail(st, "layers %u to %u need %s on disk, but the store may use only %s", first,
-		        last - 1, size_text((double)disk).s, size_text((double)d->c.cache).s);
+		participant_fail(st, "%s need%s %s on disk, but the store may use only %s",
+		        size_layers_named(first, last).s, last - first == 1 ? "s" : "",
+		        size_text((double)disk).s, size_text((double)d->c.cache).s);
 		return;
 	}
 	uint64_t need = planner_slice_bytes(
@@ -229,24 +230,23 @@ void participant_learnt(struct participant *st, const char *error) {
 		struct weight_stream_plan p;
 		int rc = weight_stream_plan(&p, m->manifest, first, last, st->at->memory_limit);
 		if (rc) {
-			participant_fail(st,
-			        "there is not enough memory even to read layers %u to %u from disk", first,
-			        last - 1);
+			participant_fail(st, "there is not enough memory even to read %s from disk",
+			        size_layers_named(first, last).s);
 			return;
 		}
 		need -= p.step - 2 * p.buffer;
 		weight_stream_plan_clear(&p);
 	}
 	if (!deploy_charge(d, need)) {
-		participant_fail(st,
-		        "layers %u to %u need %s with KV cache and buffers, but only %s of %s is free", first,
-		        last - 1, size_text((double)need).s, size_text((double)deploy_memory_free(d)).s,
+		participant_fail(st, "%s need%s %s with KV cache and buffers, but only %s of %s is free",
+		        size_layers_named(first, last).s, last - first == 1 ? "s" : "",
+		        size_text((double)need).s, size_text((double)deploy_memory_free(d)).s,
 		        size_text((double)d->c.memory).s);
 		return;
 	}
 	st->charged = need;
 	char subject[WIRE_NAME_MAX + 64];
-	snprintf(subject, sizeof subject, "layers %u to %u of %s", first, last - 1, plan->model);
+	snprintf(subject, sizeof subject, "%s of %s", size_layers_named(first, last).s, plan->model);
 	const struct manifest_tensor *tensor = m->manifest->tensor + m->manifest->at[first];
 	size_t tensors = m->manifest->at[last] - m->manifest->at[first];
 	struct transfer_request r = {.subject = subject,

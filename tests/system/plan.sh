@@ -136,7 +136,7 @@ status, said = json.load(open(sys.argv[1])), open(sys.argv[2]).read().splitlines
 stages = status["models"][0]["stages"]
 assert re.match(r"Plan for stories: \d+ layers on 3 nodes, predicted [\d.]+ tokens/s( \([\d.]+ to [\d.]+\))?$", said[0]), said
 for s, line in zip(stages, said[1:]):
-    assert re.match("  %s +layers %d-%d .*B +.* a token +.* new on its disk$" % (s["node"], s["first"], s["last"] - 1), line), line' \
+    assert re.match("  %s +%s .*B +.* a token +.* new on its disk$" % (s["node"], "layer %d" % s["first"] if s["last"] - s["first"] == 1 else "layers %d-%d" % (s["first"], s["last"] - 1)), line), line' \
 	"$dir/s" "$dir/chosen"
 check "with the spread of what was measured" holds "$dir/s" '(lambda m: m["predicted_tokens_per_second_low"] <= m["predicted_tokens_per_second"] <= m["predicted_tokens_per_second_high"])(j["models"][0])'
 check "load does what was planned" alike "$(slices <"$dir/before")" "$(slices <"$dir/s")"

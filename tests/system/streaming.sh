@@ -30,7 +30,7 @@ on small plan --context 256 --parallel 1 "$dir/m.gguf" | tr -s '\n ' '  ' >"$dir
 check "people are told" grep -Eq ' small reads [0-9.]+ MiB of its weights from disk in every step: [0-9.]+ m?s at the [0-9.]+ [MG]iB/s measured' "$dir/out.plan"
 # shellcheck disable=SC2086
 on small $load "$dir/m.gguf" 2>"$dir/err.load" >"$dir/out.load"
-check "load says it too" grep -Eq '^caravan: layers 0 to 15 do not fit the memory of small: each step reads [0-9.]+ MiB from disk' "$dir/err.load"
+check "load says it too" grep -Eq '^caravan: layers 0-15 do not fit the memory of small: each step reads [0-9.]+ MiB from disk' "$dir/err.load"
 check "it serves" serves small m
 text small >"$dir/text.small"
 check "the same text" same "$dir/text.small" "$dir/text.big"

@@ -50,15 +50,15 @@ key Down
 key Down
 key Enter
 check "a node: what it is" shows "^Node gamma is up, for "
-check "its layers" shows "^ stories +[0-9]+-[0-9]+ "
+check "its layers" shows "^ stories +[0-9]+(-[0-9]+)? "
 check "its links" shows "^ alpha +up +[0-9.]+ ms"
 key Up
 check "the one above" shows "^Node beta is up"
 key Escape
 key Tab
 key Enter
-check "a model: the way of a token" shows "^ layers +(alpha|gamma) [0-9]+-[0-9]+ > (alpha|gamma) [0-9]+-[0-9]+$"
-check "where the time of a step goes" shows "^ (alpha|gamma) +[0-9]+-[0-9]+ +\[[| ]{10}\] +[0-9.]+%"
+check "a model: the way of a token" shows "^ layers +(alpha|gamma) [0-9]+(-[0-9]+)? > (alpha|gamma) [0-9]+(-[0-9]+)?$"
+check "where the time of a step goes" shows "^ (alpha|gamma) +[0-9]+(-[0-9]+)? +\[[| ]{10}\] +[0-9.]+%"
 key Escape
 check "all of it again" shows "^ alpha +up "
 

@@ -103,8 +103,9 @@ static void stage_downstream_lost(void *arg, uint64_t number, bool refused, cons
 static void stage_log_reading(const struct stage *s) {
 	struct weight_stream_stats stats;
 	weight_stream_stats(s->slice->stream, &stats);
-	log_line(LOG_LINE_INFO, "model %s: layers %u to %u do not fit: each step reads %s from disk",
-	        s->plan->model, s->slice->first, s->slice->last - 1, size_text((double)stats.step).s);
+	log_line(LOG_LINE_INFO, "model %s: %s do%s not fit: each step reads %s from disk", s->plan->model,
+	        size_layers_named(s->slice->first, s->slice->last).s,
+	        s->slice->last - s->slice->first == 1 ? "es" : "", size_text((double)stats.step).s);
 	if (!stats.direct)
 		log_line(LOG_LINE_WARN,
 		        "the store's file system does not support direct reads: weights go through the page cache, which is slower");
@@ -143,8 +144,8 @@ int stage_create(struct stage **out, struct peers *p, struct compute *c, const C
 	*out = s;
 	return 0;
 error:
-	snprintf(err, errlen, "cannot allocate buffers and KV blocks for layers %u to %u: %s", slice->first,
-	        slice->last - 1, strerror(-rc));
+	snprintf(err, errlen, "cannot allocate buffers and KV blocks for %s: %s",
+	        size_layers_named(slice->first, slice->last).s, strerror(-rc));
 	if (s)
 		stage_release(s);
 	return rc;

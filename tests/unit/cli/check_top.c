@@ -251,6 +251,58 @@ START_TEST(a_node_has_its_events) {
 }
 END_TEST
 
+/* Model a has one stage, of layer 2, on alpha, where it computes. */
+static Caravan__Stage stage, *stages[] = {&stage};
+static Caravan__StageState stage_state, *stage_states[] = {&stage_state};
+static Caravan__StageTime times[2], *time_list[] = {&times[0], &times[1]};
+static Caravan__NodeState here;
+static void with_a_stage(void) {
+	caravan__stage__init(&stage);
+	caravan__stage_state__init(&stage_state);
+	caravan__node_state__init(&here);
+	for (int i = 0; i < 2; i++) {
+		caravan__stage_time__init(&times[i]);
+		times[i].computed = 1;
+	}
+	stage.node = wire_node(&alpha);
+	stage_state.model = plan[0].model;
+	stage.first = stage_state.first = 2;
+	stage.last = stage_state.last = 3;
+	plan[0].stages = stages;
+	plan[0].n_stages = 1;
+	state[0].times = time_list;
+	state[0].n_times = 2;
+	here.version = wire_string("1.0");
+	here.cpu = wire_string("scalar");
+	here.threads = 1;
+	here.stages = stage_states;
+	here.n_stages = 1;
+	node.node_state = &here;
+}
+
+START_TEST(one_is_no_plural_and_no_range) {
+	with_a_stage();
+	has(" 2\n");
+	top.page = TOP_NODE;
+	has("1.0, 1 thread, kernels scalar\n");
+	has(" a      2       ");
+	here.threads = 2;
+	has("1.0, 2 threads, kernels scalar\n");
+	top.page = TOP_MODEL;
+	has(" layers      alpha 2\n");
+}
+END_TEST
+
+/* In a terminal of 80 columns no label is cut, and it is said what the shares are of. */
+START_TEST(where_the_time_goes) {
+	with_a_stage();
+	top.page = TOP_MODEL;
+	has(" embedding, output  [|||||     ]  50.0%   0.0%    50.0% ");
+	has(" alpha 2            [|||||     ]  50.0% ");
+	has(" All rows together are the whole time of a step.\n");
+}
+END_TEST
+
 static Suite *suite(void) {
 	Suite *s = suite_create("top");
 	TCase *t = tcase_create("streams");
@@ -260,6 +312,8 @@ static Suite *suite(void) {
 	tcase_add_test(t, into_a_stream);
 	tcase_add_test(t, histories_of_what_is_there);
 	tcase_add_test(t, a_node_has_its_events);
+	tcase_add_test(t, one_is_no_plural_and_no_range);
+	tcase_add_test(t, where_the_time_goes);
 	suite_add_tcase(s, t);
 	return s;
 }

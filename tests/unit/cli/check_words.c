@@ -57,6 +57,14 @@ START_TEST(times_are_told_in_words) {
 }
 END_TEST
 
+START_TEST(layers_are_named) {
+	ck_assert_str_eq(size_layers(2, 3).s, "2");
+	ck_assert_str_eq(size_layers(0, 4).s, "0-3");
+	ck_assert_str_eq(size_layers_named(2, 3).s, "layer 2");
+	ck_assert_str_eq(size_layers_named(0, 1024).s, "layers 0-1023");
+}
+END_TEST
+
 START_TEST(how_fast_a_model_is) {
 	Caravan__ModelState s = CARAVAN__MODEL_STATE__INIT;
 	Caravan__ServingStats minute = CARAVAN__SERVING_STATS__INIT, hour = CARAVAN__SERVING_STATS__INIT;
@@ -391,6 +399,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, distances_count_edits);
 	tcase_add_test(t, what_is_near_is_suggested);
 	tcase_add_test(t, times_are_told_in_words);
+	tcase_add_test(t, layers_are_named);
 	tcase_add_test(t, how_fast_a_model_is);
 	tcase_add_test(t, a_bar_says_who_does_what_how_fast_and_how_long);
 	tcase_add_test(t, a_bar_fits_every_terminal);
