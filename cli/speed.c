@@ -46,11 +46,18 @@ bool speed_is_any(const Caravan__ModelState *s) {
 	       (s->hour && s->hour->tokens_per_second > 0);
 }
 
+double speed_now(const Caravan__ModelState *s) {
+	return s->sequences ? s->tokens_per_second : 0;
+}
+
+double speed_of_stages(const Caravan__ModelState *s) {
+	return s->sequences ? s->tokens_per_second + s->prompt_tokens_per_second : 0;
+}
+
 struct speed_text speed_rates(const Caravan__ModelState *s) {
 	struct speed_text t = {""};
 	struct size_text rate;
-	/* the coordinator's figure is of some seconds, the last of which may have been before the last answer ended */
-	speed_add(&t, "%s tokens/s now", speed_rate(s->sequences ? s->tokens_per_second : 0, &rate));
+	speed_add(&t, "%s tokens/s now", speed_rate(speed_now(s), &rate));
 	if (!s->minute || !s->hour)
 		return t;
 	speed_add(&t, ", %s %s", speed_rate(s->minute->tokens_per_second, &rate), speed_span(s, s->minute).s);

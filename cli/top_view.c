@@ -189,11 +189,18 @@ static bool top_is_here(const Caravan__ReportNode *n) {
 	return n->node_state && (n->self || strcmp(n->state, "up") == 0);
 }
 
-/* Rows a second of all stages of a node. */
-static double top_rate(const Caravan__ReportNode *n) {
+/* What a stage computes a second: each token of its model passes it.  The node's own figure may be older, of a model that has ended
+ * or before it began. */
+static double top_stage_rate(const struct top *t, const Caravan__StageState *st) {
+	const Caravan__ReportModel *m = report_model(t->report, st->model);
+	const Caravan__ModelState *s = m ? top_work(m) : NULL;
+	return s ? speed_of_stages(s) : 0;
+}
+
+static double top_rate(const struct top *t, const Caravan__ReportNode *n) {
 	double rate = 0;
 	for (size_t i = 0; top_is_here(n) && i < n->node_state->n_stages; i++)
-		rate += n->node_state->stages[i]->rows_per_second;
+		rate += top_stage_rate(t, n->node_state->stages[i]);
 	return rate;
 }
 
@@ -207,10 +214,23 @@ static double top_latency(const Caravan__ReportNode *n) {
 	return top_is_here(n) ? n->round_trip : 0;
 }
 
-static int top_compare(enum top_sort by, const Caravan__ReportNode *a, const Caravan__ReportNode *b) {
-	double (*const figure[])(const Caravan__ReportNode *) = {
-	        [TOP_BY_RATE] = top_rate, [TOP_BY_MEMORY] = top_memory, [TOP_BY_LATENCY] = top_latency};
-	double x = by == TOP_BY_NAME ? 0 : figure[by](a), y = by == TOP_BY_NAME ? 0 : figure[by](b);
+static double top_figure(const struct top *t, const Caravan__ReportNode *n) {
+	switch (t->sort) {
+	case TOP_BY_RATE:
+		return top_rate(t, n);
+	case TOP_BY_MEMORY:
+		return top_memory(n);
+	case TOP_BY_LATENCY:
+		return top_latency(n);
+	case TOP_BY_NAME:
+	case TOP_SORTS:
+		break;
+	}
+	return 0;
+}
+
+static int top_compare(const struct top *t, const Caravan__ReportNode *a, const Caravan__ReportNode *b) {
+	double x = top_figure(t, a), y = top_figure(t, b);
 	return x != y ? (x < y) - (x > y) : strcmp(a->name, b->name);
 }
 
@@ -222,7 +242,7 @@ static size_t top_nodes(const struct top *t, const Caravan__ReportNode **out) {
 		size_t at = n;
 		if (strcmp(node->state, "expelled") == 0)
 			continue;
-		for (; at > 0 && top_compare(t->sort, node, out[at - 1]) < 0; at--)
+		for (; at > 0 && top_compare(t, node, out[at - 1]) < 0; at--)
 			out[at] = out[at - 1];
 		out[at] = node;
 		n++;
@@ -242,7 +262,7 @@ static const Caravan__ReportNode *top_find_node(const struct top *t) {
 static double top_model_figure(enum top_model_sort by, const Caravan__ReportModel *m) {
 	const Caravan__ModelState *s = top_work(m);
 	return !s || by == TOP_MODELS_BY_NAME ? 0
-	       : by == TOP_MODELS_BY_RATE     ? s->tokens_per_second
+	       : by == TOP_MODELS_BY_RATE     ? speed_now(s)
 	                                      : (double)s->sequences + s->queued;
 }
 
@@ -354,7 +374,7 @@ static void top_add_nodes(struct top_lines *l, const struct top *t) {
 		table_cell(&tab, "%s", node[i]->state);
 		table_cell(&tab, "%s", s ? top_bar(t, top_memory(node[i])).s : "-");
 		table_cell(&tab, "%s", s ? size_text((double)s->memory_used).s : "-");
-		table_cell(&tab, "%s", s ? top_rate_text(top_rate(node[i])).s : "-");
+		table_cell(&tab, "%s", s ? top_rate_text(top_rate(t, node[i])).s : "-");
 		table_cell(&tab, "%s",
 		        node[i]->self              ? "here"
 		        : top_latency(node[i]) > 0 ? size_ms(node[i]->round_trip).s
@@ -384,7 +404,7 @@ static void top_add_model_row(struct table *tab, const struct top *t, const Cara
 	const Caravan__ModelState *s = top_work(m);
 	table_cell(tab, "%s", m->plan->model);
 	table_cell(tab, "%s", report_phase(m->phase));
-	table_cell(tab, "%s", s ? top_rate_text(s->tokens_per_second).s : "-");
+	table_cell(tab, "%s", s ? top_rate_text(speed_now(s)).s : "-");
 	top_cell_count(tab, s != NULL, s ? s->sequences : 0);
 	top_cell_count(tab, s != NULL, s ? s->queued : 0);
 	table_cell(tab, "%s",
@@ -446,11 +466,13 @@ static void top_add_verdict(struct top_lines *l, const struct top *t) {
 static void top_view_cluster(struct top_lines *l, const struct top *t) {
 	const struct report *r = t->report;
 	top_add_verdict(l, t);
-	for (size_t i = 0; i < r->problems && i < PROBLEMS_SHOWN; i++)
+	/* lines of text have no keys that show the others */
+	size_t shown = t->bars && r->problems > PROBLEMS_SHOWN ? PROBLEMS_SHOWN : r->problems;
+	for (size_t i = 0; i < shown; i++)
 		top_say(l, t->width, TOP_BAD, 2, "%s", r->problem[i]->what);
-	if (r->problems > PROBLEMS_SHOWN)
+	if (r->problems > shown)
 		top_say(l, t->width, TOP_BAD, 2, "... and %zu more: p shows all, with what to do",
-		        r->problems - PROBLEMS_SHOWN);
+		        r->problems - shown);
 	top_add(l, TOP_TEXT, "", 0);
 	top_add_nodes(l, t);
 	top_add(l, TOP_TEXT, "", 0);
@@ -506,7 +528,7 @@ static void top_add_slices(struct top_lines *l, const struct top *t, const Carav
 		table_cell(&tab, "%s", size_layers(st->first, st->last).s);
 		table_cell(&tab, "%s", size_text((double)st->weight_bytes).s);
 		table_cell(&tab, "%s", size_text((double)st->kv_bytes).s);
-		table_cell(&tab, "%s", top_rate_text(st->rows_per_second).s);
+		table_cell(&tab, "%s", top_rate_text(top_stage_rate(t, st)).s);
 		table_cell(&tab, "%s",
 		        st->single_rows ? size_ms(st->single_seconds / (double)st->single_rows).s : "-");
 		table_cell(&tab, "%s",
@@ -523,8 +545,8 @@ static void top_view_node(struct top_lines *l, const struct top *t) {
 		return;
 	}
 	const Caravan__NodeState *s = top_is_here(n) ? n->node_state : NULL;
-	top_say(l, t->width, s ? TOP_GOOD : TOP_BAD, 0, "Node %s is %s, for %s%s%s", n->name, n->state,
-	        size_time(n->since).s, *n->reason ? ": " : "", n->reason);
+	top_say(l, t->width, s ? TOP_GOOD : TOP_BAD, 0, "Node %s is %s, %sfor %s%s%s", n->name, n->state,
+	        s && !n->self ? "linked " : "", size_time(n->since).s, *n->reason ? ": " : "", n->reason);
 	top_fact(l, t, "address", "%s", n->endpoint);
 	for (size_t i = 0; i < t->report->problems; i++)
 		if (strcmp(t->report->problem[i]->subject, n->name) == 0)

@@ -40,7 +40,7 @@ check "the row of this node" shows "^ beta +up .* here "
 check "a row for the model" shows "^ stories +serving +0 +0 +0 "
 check "the keys" shows "q quit *$"
 on gamma run -n 300 --temp 1 "Once" >"$dir/text"
-check "what was generated shows as throughput" shows "^ stories +serving +[1-9]"
+check "what was generated is told" shows "^ stories: 0 tokens/s now, [1-9][0-9.]* the last [0-9]+ s$"
 check "with its history" shows "^ +[▁▂▃▄▅▆▇█]"
 key s
 check "nodes are sorted by throughput" shows "^ node .*tokens/s v"
@@ -49,7 +49,7 @@ check "and by name again" shows "^ node v"
 key Down
 key Down
 key Enter
-check "a node: what it is" shows "^Node gamma is up, for "
+check "a node: what it is" shows "^Node gamma is up, linked for "
 check "its layers" shows "^ stories +[0-9]+(-[0-9]+)? "
 check "its links" shows "^ alpha +up +[0-9.]+ ms"
 key Up
@@ -69,6 +69,7 @@ for i in 1 2 3; do
 	caravan run --control "$dir/gamma/control.sock" -m slow --temp 0.9 --seed "$i" -n 8000 "abc" >"$dir/stream$i" 2>&1 </dev/null &
 done
 check "streams appear in a table" shows "^ [0-9]+ +slow +generating +[0-9]+ s +[0-9]+/[0-9]+ +[0-9]+/8[0-9]+ +[1-9][0-9.]* +gamma"
+check "they are the throughput of the model, and of the nodes that compute it" shows "^ slow +serving +[1-9]"
 check "one that waits has its place" shows "^ [0-9]+ +slow +queued, 1 .* gamma"
 plain() { timeout 10 caravan top --plain --control "$dir/beta/control.sock" | grep -qE "^ [0-9]+ +slow +generating .* gamma"; }
 check "and among lines of text" wait_for 10 plain

@@ -142,6 +142,7 @@ START_TEST(tables_are_sorted) {
 	/* the models too */
 	top.table = TOP_MODELS;
 	state[1].tokens_per_second = 3;
+	state[1].sequences = 1;
 	state[0].queued = 1;
 	has("\n> a  ");
 	top_next_sort(&top);
@@ -293,6 +294,59 @@ START_TEST(one_is_no_plural_and_no_range) {
 }
 END_TEST
 
+/* Each token passes each stage: a node makes as many as the models that it has layers of, and none when they do not. */
+START_TEST(nodes_make_what_their_models_make) {
+	with_a_stage();
+	stage_state.rows_per_second = 1665; /* of some seconds that are over */
+	state[0].tokens_per_second = 27.9;
+	state[0].prompt_tokens_per_second = 30.1;
+	has(" alpha   up     [          ]  0 B  0 ");
+	has(" a        serving  0 ");
+	state[0].sequences = 1;
+	stage_state.rows_per_second = 0; /* as of before it began */
+	has(" alpha   up     [          ]  0 B  58.0");
+	has(" a        serving  27.9 ");
+	top.page = TOP_NODE;
+	has(" a      2       0 B      0 B       58.0 ");
+	top.page = TOP_CLUSTER;
+	model[0].phase = CARAVAN__MODEL_PHASE__UNAVAILABLE;
+	has(" alpha   up     [          ]  0 B  0 ");
+}
+END_TEST
+
+/* Lines of text have no key that shows the others. */
+START_TEST(problems_that_are_too_many) {
+	static Caravan__Problem problem[4];
+	static const Caravan__Problem *problems[4];
+	static char *const what[] = {"one", "two", "three", "four"};
+	for (int i = 0; i < 4; i++) {
+		caravan__problem__init(&problem[i]);
+		problem[i].what = what[i];
+		problems[i] = &problem[i];
+	}
+	report.problem = problems;
+	report.problems = 4;
+	has("\n  three\n  ... and 1 more: p shows all, with what to do\n");
+	top.bars = false;
+	has("\n  three\n  four\n");
+	ck_assert_ptr_null(strstr(shown(), "p shows"));
+}
+END_TEST
+
+/* When it was started is not since when it is linked. */
+START_TEST(a_node_is_linked_for_a_time) {
+	with_a_stage();
+	top.page = TOP_NODE;
+	node.since = 21.5;
+	has("Node alpha is up, linked for 22 s\n");
+	node.self = true;
+	has("Node alpha is up, for 22 s\n");
+	node.self = false;
+	node.state = wire_string("down");
+	has("Node alpha is down, for 22 s\n");
+}
+END_TEST
+
 /* In a terminal of 80 columns no label is cut, and it is said what the shares are of. */
 START_TEST(where_the_time_goes) {
 	with_a_stage();
@@ -313,6 +367,9 @@ static Suite *suite(void) {
 	tcase_add_test(t, histories_of_what_is_there);
 	tcase_add_test(t, a_node_has_its_events);
 	tcase_add_test(t, one_is_no_plural_and_no_range);
+	tcase_add_test(t, nodes_make_what_their_models_make);
+	tcase_add_test(t, problems_that_are_too_many);
+	tcase_add_test(t, a_node_is_linked_for_a_time);
 	tcase_add_test(t, where_the_time_goes);
 	suite_add_tcase(s, t);
 	return s;
