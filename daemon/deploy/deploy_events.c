@@ -77,8 +77,12 @@ static void event_add_load(struct journal_event *e, const struct load *l) {
 	e->moved = l->moved;
 }
 
+/* Nothing where a model of that name is served: either it is the same, and no load follows, or the load fails. */
 void load_say_started(const struct load *l) {
 	const char *file = strrchr(l->file, '/');
+	const struct model *has = deploy_model_named(l->d, l->name);
+	if (has && has->pub.phase == CARAVAN__MODEL_PHASE__SERVING)
+		return;
 	if (l->stored[0])
 		deploy_say(l->d, EVENT_LOAD_STARTED, LOG_LINE_INFO, l->name,
 		        "model %s is being loaded from the cluster's disks", l->name);
@@ -130,7 +134,7 @@ void load_say_plan(const struct load *l) {
 }
 
 void load_say_served(const struct load *l) {
-	char stages[WIRE_TEXT_MAX];
+	char stages[WIRE_TEXT_MAX], moved[48] = "";
 	const struct model *m = l->m;
 	bool again = l->revival && m->lost_ns;
 	struct journal_event e = {.kind = again ? EVENT_MODEL_RECOVERED : EVENT_MODEL_SERVING,
@@ -143,6 +147,8 @@ void load_say_served(const struct load *l) {
 	}
 	event_add_load(&e, l);
 	events_describe_stages(m, stages, sizeof stages);
-	journal_say(members_journal(l->d->c.members), &e, "model %s serves%s on %s; %s of weights moved",
-	        l->name, again ? " again" : "", stages, size_text((double)l->moved).s);
+	if (l->moved)
+		snprintf(moved, sizeof moved, "; %s of weights moved", size_text((double)l->moved).s);
+	journal_say(members_journal(l->d->c.members), &e, "model %s serves%s on %s%s", l->name,
+	        again ? " again" : "", stages, moved);
 }

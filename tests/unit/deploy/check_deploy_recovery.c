@@ -330,6 +330,30 @@ START_TEST(attempts_do_not_fill_the_journal) {
 }
 END_TEST
 
+/* A load of what serves is no event: nothing would end it.  What is refused is one. */
+START_TEST(a_load_of_what_serves_is_no_event) {
+	char path[200];
+	const Caravan__Event *served;
+	struct deploys_outcome o;
+	snprintf(path, sizeof path, "%s", nodes_model("m.gguf", KERN_Q4_0, 6, 1));
+	deploys_cluster(1);
+	ck_assert_str_eq(deploys_load(0, path, all, &o), "");
+	size_t loaded = events_of(0);
+	ck_assert_str_eq(happened(0, &served), "load-started model-serving");
+	for (size_t i = 0; i < loaded; i++)
+		if (strcmp(journal_at(nodes[0].journal, i)->kind, "model-serving") == 0)
+			ck_assert_str_eq(
+			        journal_at(nodes[0].journal, i)->text, "model m serves on 1 node: ada 0-5");
+	ck_assert_str_eq(deploys_load(0, path, all, &o), "");
+	ck_assert_uint_eq(events_of(0), loaded);
+	const char *other = nodes_model("other.gguf", KERN_Q4_0, 6, 2);
+	ck_assert_str_ne(
+	        deploys_load(0, other, (struct deploy_load){.all_nodes = true, .name = "m"}, &o), "");
+	ck_assert_str_eq(happened(0, &served), "load-started model-serving load-failed");
+	ck_assert_uint_eq(events_of(0), loaded + 1);
+}
+END_TEST
+
 START_TEST(who_knows_the_plan_brings_it_back) {
 	const char *path = nodes_model("m.gguf", KERN_Q4_0, 6, 1);
 	struct deploys_outcome o;
@@ -526,6 +550,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, unloaded_while_a_node_was_away);
 	tcase_add_test(t, the_others_go_on_without_a_node);
 	tcase_add_test(t, attempts_do_not_fill_the_journal);
+	tcase_add_test(t, a_load_of_what_serves_is_no_event);
 	tcase_add_test(t, what_is_missing_is_said_until_it_is_back);
 	tcase_add_test(t, the_others_go_on_without_their_coordinator);
 	tcase_add_test(t, a_coordinator_that_is_heard_stays);
