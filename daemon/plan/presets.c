@@ -1,8 +1,9 @@
 /* presets: see presets.h.  The numbers are those of config.json in the repository that `source` names on huggingface.co:
  * num_hidden_layers, hidden_size, num_attention_heads, num_key_value_heads, intermediate_size, vocab_size,
- * max_position_embeddings, tie_word_embeddings. */
+ * max_position_embeddings, tie_word_embeddings, and head_dim where it is not the width of a head. */
 #include "daemon/plan/presets.h"
 #include "common/fail.h"
+#include "shard/model/family.h"
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -13,6 +14,8 @@ static const struct preset {
 	const char *name, *source;
 	uint32_t layers, dim, heads, kv_heads, ffn, vocab, context;
 	bool tied;
+	const char *family; /* NULL: llama */
+	uint32_t head;      /* size of a head; 0: dim / heads */
 } presets[] = {
         {"tinyllama-1.1b", "TinyLlama/TinyLlama-1.1B-Chat-v1.0", 22, 2048, 32, 4, 5632, 32000, 2048, false},
         {"llama2-7b", "meta-llama/Llama-2-7b-hf", 32, 4096, 32, 32, 11008, 32000, 4096, false},
@@ -25,6 +28,18 @@ static const struct preset {
         {"llama3.1-405b", "meta-llama/Llama-3.1-405B", 126, 16384, 128, 8, 53248, 128256, 131072, false},
         {"llama3.2-1b", "meta-llama/Llama-3.2-1B", 16, 2048, 32, 8, 8192, 128256, 131072, true},
         {"llama3.2-3b", "meta-llama/Llama-3.2-3B", 28, 3072, 24, 8, 8192, 128256, 131072, true},
+        {"mistral-small-24b", "mistralai/Mistral-Small-24B-Instruct-2501", 40, 5120, 32, 8, 32768, 131072,
+                32768, false, NULL, 128},
+        {"qwen2.5-7b", "Qwen/Qwen2.5-7B-Instruct", 28, 3584, 28, 4, 18944, 152064, 32768, false, "qwen2", 0},
+        {"qwen2.5-14b", "Qwen/Qwen2.5-14B-Instruct", 48, 5120, 40, 8, 13824, 152064, 32768, false, "qwen2",
+                0},
+        {"qwen2.5-32b", "Qwen/Qwen2.5-32B-Instruct", 64, 5120, 40, 8, 27648, 152064, 32768, false, "qwen2",
+                0},
+        {"qwen2.5-72b", "Qwen/Qwen2.5-72B-Instruct", 80, 8192, 64, 8, 29568, 152064, 32768, false, "qwen2",
+                0},
+        {"qwen3-8b", "Qwen/Qwen3-8B", 36, 4096, 32, 8, 12288, 151936, 40960, false, "qwen3", 128},
+        {"qwen3-14b", "Qwen/Qwen3-14B", 40, 5120, 40, 8, 17408, 151936, 40960, false, "qwen3", 128},
+        {"qwen3-32b", "Qwen/Qwen3-32B", 64, 5120, 64, 8, 25600, 151936, 40960, false, "qwen3", 128},
 };
 
 static const struct preset *presets_find(const char *name, size_t len) {
@@ -171,8 +186,18 @@ static bool presets_find_typing(const char *name, struct typing *out) {
 	return presets_find_type(name, &out->type) != NULL;
 }
 
+/* What llama.cpp's quantize takes for rows that are not whole blocks of 256 (the same file). */
+static enum kern_type presets_narrower(enum kern_type type, uint64_t n) {
+	if (n % kern_traits((uint32_t)type)->block == 0)
+		return type;
+	return type == KERN_Q4_K   ? KERN_Q5_0
+	       : type == KERN_Q5_K ? KERN_Q5_1
+	       : type == KERN_Q6_K ? KERN_Q8_0
+	                           : KERN_IQ4_NL;
+}
+
 static void presets_fill_tensor(struct manifest_tensor *t, enum kern_type type, uint64_t name) {
-	t->type = type;
+	t->type = type = presets_narrower(type, t->n);
 	t->bytes = t->rows * kern_row_bytes(type, t->n);
 	memcpy(t->id.b, &name, sizeof name);
 }
@@ -215,17 +240,24 @@ int presets_manifest(struct manifest **out, const char *spec, char *err, size_t 
 		return presets_refuse_name(spec, err, errlen);
 	if (!colon || !presets_find_typing(colon + 1, &typing))
 		return presets_refuse_type(colon ? colon + 1 : "", err, errlen);
+	const char *name_of = s->family ? s->family : "llama";
+	const struct family *family = family_named(name_of, strlen(name_of));
+	uint32_t roles[HPARAMS_MAX_LAYERS], head = s->head ? s->head : s->dim / s->heads;
 	struct hparams hp = {.layers = s->layers,
 	        .dim = s->dim,
 	        .heads = s->heads,
 	        .kv_heads = s->kv_heads,
-	        .head_size = s->dim / s->heads,
+	        .head_size = head,
 	        .ffn = s->ffn,
 	        .vocab = s->vocab,
 	        .context = s->context,
-	        .pairs = s->dim / s->heads / 2,
+	        .pairs = head / 2,
+	        .halves = family->halves,
+	        .plain_every = family->plain_every,
 	        .eps = 1e-5f};
-	if (manifest_create(&m, &hp, NULL))
+	for (uint32_t l = 0; l < hp.layers; l++)
+		roles[l] = LAYER_REQUIRED_BITS | family->needs;
+	if (manifest_create(&m, &hp, roles))
 		return fail_with(-ENOMEM, err, errlen, "out of memory while planning");
 	for (uint32_t l = 0; l < hp.layers; l++)
 		for (uint32_t i = m->at[l]; i < m->at[l + 1]; i++) {

@@ -19,14 +19,16 @@ static const struct family families[] = {
 };
 #define FAMILIES (sizeof families / sizeof *families)
 
-const struct family *family_of(const struct gguf *g) {
-	struct gguf_string name;
-	if (gguf_string(g, "general.architecture", &name) < 0)
-		return NULL;
+const struct family *family_named(const char *name, size_t len) {
 	for (size_t i = 0; i < FAMILIES; i++)
-		if (name.len == strlen(families[i].name) && memcmp(name.s, families[i].name, name.len) == 0)
+		if (len == strlen(families[i].name) && memcmp(name, families[i].name, len) == 0)
 			return &families[i];
 	return NULL;
+}
+
+const struct family *family_of(const struct gguf *g) {
+	struct gguf_string name;
+	return gguf_string(g, "general.architecture", &name) < 0 ? NULL : family_named(name.s, name.len);
 }
 
 const char *family_names(char *out, size_t len) {

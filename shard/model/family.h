@@ -19,6 +19,7 @@ struct family {
 
 /* The family of a file; NULL: Caravan does not run its architecture, or it names none. */
 const struct family *family_of(const struct gguf *g);
+const struct family *family_named(const char *name, size_t len);
 /* "llama, qwen2, ...", for messages. */
 const char *family_names(char *out, size_t len);
 

@@ -858,6 +858,14 @@ START_TEST(mixtures_are_as_large_as_files_of_their_names) {
 	        {"llama3.1-8b:Q3_K_L", 4.32},
 	        {"llama3.1-8b:Q4_K_S", 4.69},
 	        {"llama3.1-8b:Q4_K_M", 4.92},
+	        {"mistral-small-24b:Q4_K_M", 14.33},
+	        {"qwen2.5-7b:Q4_K_M", 4.68},
+	        {"qwen2.5-14b:Q4_K_M", 8.99},
+	        {"qwen2.5-32b:Q4_K_M", 19.85},
+	        {"qwen2.5-72b:Q4_K_M", 47.42},
+	        {"qwen3-8b:Q4_K_M", 5.03},
+	        {"qwen3-14b:Q4_K_M", 9.00},
+	        {"qwen3-32b:Q4_K_M", 19.76},
 	};
 	char err[700];
 	for (size_t i = 0; i < sizeof file / sizeof *file; i++) {
@@ -882,7 +890,10 @@ START_TEST(presets_match_their_models) {
 		double parameters;
 	} known[] = {{"llama2-7b:F16", 6.738e9}, {"llama2-13b:F16", 13.016e9}, {"Llama2-70B:f16", 68.977e9},
 	        {"llama3-8b:F16", 8.030e9}, {"llama3-70b:F16", 70.554e9}, {"llama3.1-405b:F16", 405.853e9},
-	        {"llama3.2-1b:F16", 1.236e9}, {"llama3.2-3b:F16", 3.213e9}, {"tinyllama-1.1b:F16", 1.100e9}};
+	        {"llama3.2-1b:F16", 1.236e9}, {"llama3.2-3b:F16", 3.213e9}, {"tinyllama-1.1b:F16", 1.100e9},
+	        {"mistral-small-24b:F16", 23.572e9}, {"qwen2.5-7b:F16", 7.616e9},
+	        {"qwen2.5-14b:F16", 14.770e9}, {"qwen2.5-32b:F16", 32.764e9}, {"qwen2.5-72b:F16", 72.706e9},
+	        {"qwen3-8b:F16", 8.191e9}, {"qwen3-14b:F16", 14.768e9}, {"qwen3-32b:F16", 32.762e9}};
 	struct manifest *m;
 	char err[1000];
 	for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
