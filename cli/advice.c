@@ -76,8 +76,8 @@ static void advice_print_node(struct table *t, const Caravan__CtlAdvice *a, cons
 	}
 	table_cell(t, "%s", size_of((double)advice_memory_needed(n), (double)n->memory).s);
 	if (a->seconds > 0 && (n->compute > 0 || n->send > 0)) {
-		table_cell(t, "%s", size_ms(n->compute).s);
-		table_cell(t, "%s", size_ms(n->send).s);
+		table_cell(t, "%s", size_duration(n->compute).s);
+		table_cell(t, "%s", size_duration(n->send).s);
 	} else {
 		table_cell(t, "-");
 		table_cell(t, "-");
@@ -129,7 +129,7 @@ void advice_print_chosen(const Caravan__CtlAdvice *a) {
 			table_cell(&t, "no layers");
 		table_cell(&t, "%s", size_text((double)advice_memory_needed(n)).s);
 		if (advice_has_layers(n) && n->compute > 0)
-			table_cell(&t, "%s a token", size_ms(n->compute).s);
+			table_cell(&t, "%s a token", size_duration(n->compute).s);
 		else
 			table_cell(&t, "-");
 		if (n->moves)
@@ -152,10 +152,11 @@ static void advice_print_speed(const Caravan__CtlAdvice *a, bool described) {
 	}
 	printf("\n");
 	table_say(0, "One stream: %s: %s a token, of which sending is %s (%.1f%%).",
-	        advice_speed(a->seconds, a->seconds_low, a->seconds_high).s, size_ms(a->seconds).s,
-	        size_ms(advice_sends(a)).s, 100 * advice_sends(a) / a->seconds);
+	        advice_speed(a->seconds, a->seconds_low, a->seconds_high).s, size_duration(a->seconds).s,
+	        size_duration(advice_sends(a)).s, 100 * advice_sends(a) / a->seconds);
 	if (a->bound > 0)
-		table_say(0, "Not every split was tried; none takes less than %s.", size_ms(a->bound).s);
+		table_say(
+		        0, "Not every split was tried; none takes less than %s.", size_duration(a->bound).s);
 	if (a->prompt > 0)
 		table_say(0,
 		        "A prompt: %s tokens/s as one step; faster in several steps through several nodes.",
@@ -164,7 +165,7 @@ static void advice_print_speed(const Caravan__CtlAdvice *a, bool described) {
 		table_say(0, "Under load: %s tokens/s with %u streams, or more where streams share steps.",
 		        size_rate(advice_rate(a->seconds, a->slowest, a->parallel)).s, a->parallel);
 	table_say(0, "Bottleneck: %s %s, %s a token.", link ? "the link to" : "computing on", worst->name,
-	        size_ms(fmax(worst->compute, worst->send)).s);
+	        size_duration(fmax(worst->compute, worst->send)).s);
 	table_say(0, "Attention over a long context adds to this.");
 	if (described)
 		table_say(0,
@@ -182,8 +183,9 @@ static void advice_print_reading(const Caravan__CtlAdvice *a, bool described) {
 		if (!any)
 			printf("\n");
 		table_say(0, "%s reads %s of its weights from disk in every step: %s at the %s/s %s.",
-		        n->name, size_text((double)n->streamed).s, size_ms((double)n->streamed / n->disk).s,
-		        size_text(n->disk).s, described ? "described" : "measured");
+		        n->name, size_text((double)n->streamed).s,
+		        size_duration((double)n->streamed / n->disk).s, size_text(n->disk).s,
+		        described ? "described" : "measured");
 		any = true;
 	}
 	if (any && *a->smaller)
@@ -198,7 +200,7 @@ static void advice_print_draft(const Caravan__CtlAdvice *draft) {
 			where = draft->nodes[i]->name;
 	char time[40] = "";
 	if (draft->seconds > 0)
-		snprintf(time, sizeof time, ", %s a token", size_ms(draft->seconds).s);
+		snprintf(time, sizeof time, ", %s a token", size_duration(draft->seconds).s);
 	table_say(0,
 	        "Drafts by %s: %s of weights, most of type %s; with its KV cache and buffers it takes %s on %s%s.",
 	        draft->model, size_text((double)draft->bytes).s, draft->type,

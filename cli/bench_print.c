@@ -54,7 +54,7 @@ static void bench_print_rates(const struct bench_result *r) {
 		const struct bench_cell *c = &r->cell[i];
 		table_cell(&t, "%u", c->prompt);
 		table_cell(&t, "%u", c->streams);
-		bench_cell_spread(&t, r->runs, BENCH_SPREAD(r, c->prefill, first), size_ms);
+		bench_cell_spread(&t, r->runs, BENCH_SPREAD(r, c->prefill, first), size_duration);
 		bench_cell_spread(&t, r->runs, BENCH_SPREAD(r, c->prefill, prompt_rate), size_rate);
 		bench_cell_spread(&t, r->runs, BENCH_SPREAD(r, c->decode, stream_rate), size_rate);
 		bench_cell_spread(&t, r->runs, BENCH_SPREAD(r, c->decode, rate), size_rate);

@@ -84,7 +84,7 @@ static void load_print_reading(const struct report *r, const Caravan__Plan *p) {
 		        size_layers_named(s->first, s->last).s, s->last - s->first == 1 ? "es" : "",
 		        report_node_name(r, s->node), size_text((double)s->streamed).s);
 		if (s->seconds > 0)
-			fprintf(stderr, ", which takes %s", size_ms(s->seconds).s);
+			fprintf(stderr, ", which takes %s", size_duration(s->seconds).s);
 		fprintf(stderr, "\n");
 	}
 }

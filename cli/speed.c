@@ -33,14 +33,6 @@ static struct size_text speed_span(const Caravan__ModelState *s, const Caravan__
 	return out;
 }
 
-struct size_text speed_wait(double seconds) {
-	struct size_text out;
-	if (seconds < 1)
-		return size_ms(seconds);
-	snprintf(out.s, sizeof out.s, "%.20s s", size_rate(seconds).s);
-	return out;
-}
-
 bool speed_is_any(const Caravan__ModelState *s) {
 	return s->tokens_per_second > 0 || (s->minute && s->minute->tokens_per_second > 0) ||
 	       (s->hour && s->hour->tokens_per_second > 0);
@@ -77,8 +69,8 @@ const Caravan__ServingStats *speed_of_answers(const Caravan__ModelState *s) {
 
 static void speed_add_percentiles(struct speed_text *t, const char *what, const Caravan__Percentiles *p) {
 	if (p)
-		speed_add(t, "%s%s %s (p50), %s (p99)", *t->s ? "; " : "", what, speed_wait(p->p50).s,
-		        speed_wait(p->p99).s);
+		speed_add(t, "%s%s %s (p50), %s (p99)", *t->s ? "; " : "", what, size_duration(p->p50).s,
+		        size_duration(p->p99).s);
 }
 
 struct speed_text speed_waits(const Caravan__ModelState *s) {

@@ -26,7 +26,4 @@ bool speed_is_any(const Caravan__ModelState *s);
 /* The statistics that are shown: of the minute if it has answers, else of the hour; NULL: neither has. */
 const Caravan__ServingStats *speed_of_answers(const Caravan__ModelState *s);
 
-/* "410 ms", "1.90 s". */
-struct size_text speed_wait(double seconds);
-
 #endif

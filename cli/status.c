@@ -82,7 +82,7 @@ static void status_print_node(struct table *t, const Caravan__ReportNode *n) {
 	if (n->self)
 		table_cell(t, "this node");
 	else if (here && n->round_trip > 0)
-		table_cell(t, "%s", size_ms(n->round_trip).s);
+		table_cell(t, "%s", size_duration(n->round_trip).s);
 	else
 		table_cell(t, "-");
 	table_cell(t, "%s", status_address(n->endpoint));
@@ -166,7 +166,7 @@ static void status_print_reading(const struct report *r, const Caravan__ReportMo
 	if (st->read_seconds > 0) {
 		double rate = (double)st->read_bytes / st->read_seconds;
 		snprintf(time, sizeof time, ", which takes %s at %s/s, measured",
-		        size_ms((double)st->streamed_bytes / rate).s, size_text(rate).s);
+		        size_duration((double)st->streamed_bytes / rate).s, size_text(rate).s);
 	}
 	table_say(4, "%s does not fit: %s stay in memory, each step reads %s from disk%s",
 	        report_node_name(r, m->plan->stages[i]->node), size_text((double)st->resident_bytes).s,
@@ -175,10 +175,8 @@ static void status_print_reading(const struct report *r, const Caravan__ReportMo
 
 /* Predicted and measured time of a row. */
 static void status_predicted_text(struct table *t, double predicted, double seconds, uint64_t rows) {
-	struct size_text plan = size_ms(predicted);
-	plan.s[strcspn(plan.s, " ")] = '\0'; /* the unit of both is ms */
-	table_cell(
-	        t, "%s / %s", predicted > 0 ? plan.s : "-", rows ? size_ms(seconds / (double)rows).s : "-");
+	table_cell(t, "%s / %s", predicted > 0 ? size_duration(predicted).s : "-",
+	        rows ? size_duration(seconds / (double)rows).s : "-");
 }
 
 static void status_print_stage(

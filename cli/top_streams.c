@@ -155,7 +155,7 @@ void top_view_stream(struct top_lines *l, const struct top *t) {
 		top_fact(l, t, "answer", "%s %u tokens, at most %u",
 		        top_bar(t, (double)st->generated / st->limit).s, st->generated, st->limit);
 	if (st->first_token > 0)
-		top_fact(l, t, "first token", "after %s", speed_wait(st->first_token).s);
+		top_fact(l, t, "first token", "after %s", size_duration(st->first_token).s);
 	if (st->drafted)
 		top_fact(l, t, "drafts", "%u of %u tokens were right", st->accepted, st->drafted);
 	top_fact(l, t, "KV cache", "%u of %u blocks", st->blocks, s.model->state->blocks);

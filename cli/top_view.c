@@ -377,7 +377,7 @@ static void top_add_nodes(struct top_lines *l, const struct top *t) {
 		table_cell(&tab, "%s", s ? top_rate_text(top_rate(t, node[i])).s : "-");
 		table_cell(&tab, "%s",
 		        node[i]->self              ? "here"
-		        : top_latency(node[i]) > 0 ? size_ms(node[i]->round_trip).s
+		        : top_latency(node[i]) > 0 ? size_duration(node[i]->round_trip).s
 		                                   : "-");
 		if (s && s->machine && s->machine->temperature > 0)
 			table_cell(&tab, "%.0f C", s->machine->temperature);
@@ -491,7 +491,7 @@ static void top_view_cluster(struct top_lines *l, const struct top *t) {
 /* ---- a node ---- */
 
 static void top_add_links(struct top_lines *l, const struct top *t, const Caravan__NodeState *s) {
-	static const char *const heads[] = {"link to", "state", "latency", "bytes/s from there", "lost"};
+	static const char *const heads[] = {"link to", "state", "latency", "rate from there", "lost"};
 	struct table tab;
 	if (!s->n_peers)
 		return;
@@ -502,8 +502,8 @@ static void top_add_links(struct top_lines *l, const struct top *t, const Carava
 		const Caravan__PeerState *p = s->peers[i];
 		table_cell(&tab, "%s", report_node_name(t->report, p->node));
 		table_cell(&tab, "%s", p->up ? "up" : "down");
-		table_cell(&tab, "%s", p->round_trip > 0 ? size_ms(p->round_trip).s : "-");
-		table_cell(&tab, "%s", p->rate > 0 ? size_text(p->rate).s : "-");
+		table_cell(&tab, "%s", p->round_trip > 0 ? size_duration(p->round_trip).s : "-");
+		table_cell(&tab, "%s", p->rate > 0 ? size_link(p->rate).s : "-");
 		if (p->lost > 0)
 			table_cell(&tab, "%.1f%%", 100 * p->lost);
 		else
@@ -530,9 +530,11 @@ static void top_add_slices(struct top_lines *l, const struct top *t, const Carav
 		table_cell(&tab, "%s", size_text((double)st->kv_bytes).s);
 		table_cell(&tab, "%s", top_rate_text(top_stage_rate(t, st)).s);
 		table_cell(&tab, "%s",
-		        st->single_rows ? size_ms(st->single_seconds / (double)st->single_rows).s : "-");
+		        st->single_rows ? size_duration(st->single_seconds / (double)st->single_rows).s
+		                        : "-");
 		table_cell(&tab, "%s",
-		        st->prompt_rows ? size_ms(st->prompt_seconds / (double)st->prompt_rows).s : "-");
+		        st->prompt_rows ? size_duration(st->prompt_seconds / (double)st->prompt_rows).s
+		                        : "-");
 	}
 	top_add(l, TOP_TEXT, "", 0);
 	top_add_table(l, &tab, t->width, -1);
@@ -622,8 +624,8 @@ static void top_add_times(struct top_lines *l, const struct top *t, const Carava
 static void top_add_percentiles(
         struct top_lines *l, const struct top *t, const char *label, const Caravan__Percentiles *p) {
 	if (p)
-		top_fact(l, t, label, "%s (p50), %s (p90), %s (p99)", speed_wait(p->p50).s,
-		        speed_wait(p->p90).s, speed_wait(p->p99).s);
+		top_fact(l, t, label, "%s (p50), %s (p90), %s (p99)", size_duration(p->p50).s,
+		        size_duration(p->p90).s, size_duration(p->p99).s);
 }
 
 /* The way of a token: "alpha 0-3 > beta 4-7 > gamma 8-11". */

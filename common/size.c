@@ -41,8 +41,23 @@ static struct size_text size_three_digits(double v, const char *unit) {
 	return out;
 }
 
-struct size_text size_ms(double seconds) {
-	return size_three_digits(seconds * 1e3, " ms");
+struct size_text size_duration(double seconds) {
+	if (seconds < 1e-6)
+		return (struct size_text){"< 1 µs"};
+	if (seconds < 0.9995e-3)
+		return size_three_digits(seconds * 1e6, " µs");
+	if (seconds < 0.9995)
+		return size_three_digits(seconds * 1e3, " ms");
+	return size_three_digits(seconds, " s");
+}
+
+struct size_text size_link(double bytes_per_second) {
+	double bits = 8 * bytes_per_second;
+	if (bits < 0.9995e6)
+		return size_three_digits(bits / 1e3, " kbit/s");
+	if (bits < 0.9995e9)
+		return size_three_digits(bits / 1e6, " Mbit/s");
+	return size_three_digits(bits / 1e9, " Gbit/s");
 }
 
 struct size_text size_rate(double per_second) {

@@ -1,5 +1,5 @@
 /* size: numbers as people read them, for whatever speaks to people: bytes ("812 B", "4.27 MiB", "38.6 GiB"), times
- * ("0.04 ms", "1750 ms"), rates ("0.571", "19.1", "9090"), layers ("0-3").
+ * ("40.0 µs", "1.75 s"), rates ("0.571", "19.1", "9090"), layers ("0-3").
  * Of bytes three significant digits; what is more than 999 GiB stays in GiB.
  * Pure; any thread. */
 #ifndef COMMON_SIZE_H
@@ -14,8 +14,11 @@ struct size_text size_text(
 /* A part and its whole: "10.6 of 12.0 GiB", "412 MiB of 12.0 GiB". */
 struct size_text size_of(double part, double whole);
 
-struct size_text size_ms(double seconds);
+/* What takes a moment: "772 µs", "12.3 ms", "1.90 s". */
+struct size_text size_duration(double seconds);
 struct size_text size_rate(double per_second);
+/* The rate of a link, as networks are sold: "512 kbit/s", "94.1 Mbit/s", "2.35 Gbit/s". */
+struct size_text size_link(double bytes_per_second);
 
 /* A time of seconds and more, rounded up: "43 s", "3 min", "2 h 10 min", "9 days". */
 struct size_text size_time(double seconds);

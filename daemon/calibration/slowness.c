@@ -27,7 +27,7 @@ static bool slowness_than_usual(struct health_problem *out, const Caravan__Stage
 	        "%s is %.0f times slower than usual: %s of %s take%s %s a token, usually %s.", name,
 	        slowness_ratio(st->lately_seconds, st->usual_seconds),
 	        size_layers_named(st->first, st->last).s, st->model, st->last - st->first == 1 ? "s" : "",
-	        size_ms(st->lately_seconds).s, size_ms(st->usual_seconds).s);
+	        size_duration(st->lately_seconds).s, size_duration(st->usual_seconds).s);
 	snprintf(out->advice, sizeof out->advice,
 	        "Check whether %s is busy with other programs, too hot, or short of memory.", name);
 	return true;
@@ -50,7 +50,7 @@ static bool slowness_than_predicted(struct health_problem *out, const Caravan__P
 	        "The prediction for %s is off by a factor of %.0f%s: %s of %s take%s %s a token, predicted were %s.",
 	        name, off, node && node->measuring ? ", to be measured again when idle" : "",
 	        size_layers_named(s->first, s->last).s, plan->model, s->last - s->first == 1 ? "s" : "",
-	        size_ms(took).s, size_ms(s->seconds).s);
+	        size_duration(took).s, size_duration(s->seconds).s);
 	if (slower && node && !node->measuring)
 		snprintf(out->advice, sizeof out->advice,
 		        "Check whether %s is busy with other programs or throttled; 'caravan measure %s' measures it again.",
@@ -97,8 +97,8 @@ bool slowness_link(
 	*out = (struct health_problem){.kind = "slow-link"};
 	if (!(p->rate > 0) || p->slow_best <= p->rate)
 		return false;
-	snprintf(out->what, sizeof out->what, "The link from %s to %s carries %s/s; it carried %s/s before.",
-	        from, to, size_text(p->rate).s, size_text(p->slow_best).s);
+	snprintf(out->what, sizeof out->what, "The link from %s to %s carries %s; it carried %s before.",
+	        from, to, size_link(p->rate).s, size_link(p->slow_best).s);
 	snprintf(out->advice, sizeof out->advice,
 	        "Check the cable, the wireless signal and what else uses the network between %s and %s.",
 	        from, to);

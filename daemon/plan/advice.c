@@ -208,11 +208,11 @@ static int advice_explain_unused(char why[256], const struct planner_input *in,
 		        node == in->coordinator ? "buffers, embedding and output" : "buffers",
 		        size_text((double)advice_fixed_bytes(in, node)).s);
 	else if (rc == 0 && measured && plan.seconds > best->seconds)
-		snprintf(why, 256, "with it a token would take %s, without it %s", size_ms(plan.seconds).s,
-		        size_ms(best->seconds).s);
+		snprintf(why, 256, "with it a token would take %s, without it %s",
+		        size_duration(plan.seconds).s, size_duration(best->seconds).s);
 	else if (rc == 0 && measured)
 		snprintf(why, 256, "with it a token would take %s, without it %s: too little is gained",
-		        size_ms(plan.seconds).s, size_ms(best->seconds).s);
+		        size_duration(plan.seconds).s, size_duration(best->seconds).s);
 	else if (rc == 0 || rc == -EINVAL)
 		snprintf(why, 256, "it is not needed");
 	planner_clear(&plan);

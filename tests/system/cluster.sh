@@ -86,7 +86,7 @@ sys.exit(not (d.documentElement.tagName == "svg" and len(d.getElementsByTagName(
 check "its picture has a dot for each rate, and the nodes, and nothing of what was there" drawn "prompts of 40 tokens"
 on beta bench --prompt 8 --generate 4 --streams 2,20 --runs 1 --svg "$dir/bench.svg" >"$dir/bench.table"
 check "another picture takes the place of it" drawn "Decode, prompts of 8 tokens, 20 streams"
-check "it prints a table of 80 columns" sh -c 'test "$(wc -L <"$0")" -le 80 && grep -Eq "^  8 +2 +[0-9.]+ ms +[0-9]" "$0" && grep -Eq "^  8 +20 +[0-9.]+ ms +[0-9]" "$0" && test "$(grep -c "embedding, output .*%" "$0")" = 4' "$dir/bench.table"
+check "it prints a table of 80 columns" sh -c 'test "$(wc -L <"$0")" -le 80 && grep -Eq "^  8 +2 +[0-9.]+ (µ|m)?s +[0-9]" "$0" && grep -Eq "^  8 +20 +[0-9.]+ (µ|m)?s +[0-9]" "$0" && test "$(grep -c "embedding, output .*%" "$0")" = 4' "$dir/bench.table"
 refused() { # PATTERN COMMAND...
 	pattern=$1
 	shift

@@ -93,7 +93,7 @@ finally:
     os.kill(pid, signal.SIGCONT)' "$(pid_of gamma)" "$dir/hindered" "$dir/hindering"; }
 slow_stage() { # for programs and for people
 	on alpha status --json | json "[p['what'] + ' ' + p['advice'] for p in j['problems'] if p['kind'] == 'slow-stage' and p['subject'] == 'gamma'][0]" >"$dir/slowed" &&
-		grep -Eq "^gamma is [0-9]+ times slower than usual: layers? [0-9-]+ of slow takes? [0-9.]+ m?s a token, usually [0-9.]+ m?s[.] Check whether gamma is busy" "$dir/slowed" &&
+		grep -Eq "^gamma is [0-9]+ times slower than usual: layers? [0-9-]+ of slow takes? [0-9.]+ (µ|m)?s a token, usually [0-9.]+ (µ|m)?s[.] Check whether gamma is busy" "$dir/slowed" &&
 		on alpha status | tr -s ' \n' ' ' | grep -qF "$(tr -s ' ' <"$dir/slowed")"
 }
 require on beta run --no-drafts --temp 0 -n 90 ""

@@ -42,7 +42,7 @@ check "what has no kernels yet is said" refused "weights of type TQ1_0 are not s
 check "70B on four machines again" json_of --shape llama2-70b:Q4_0
 check "people are told" told --shape llama2-70b:Q4_0
 for line in "llama2-70b:Q4_0: 80 layers, 36.1 GiB of weights, most of type Q4_0; context" "  4096, 4 in parallel, KV cache f16" \
-	"  desk-1 +0-[0-9]+ +[0-9.]+ GiB +[0-9.]+ GiB " "One stream: [0-9.]+ tokens/s: [0-9]+ ms a token" "Under load: [0-9.]+ tokens/s" \
+	"  desk-1 +0-[0-9]+ +[0-9.]+ GiB +[0-9.]+ GiB " "One stream: [0-9.]+ tokens/s: [0-9.]+ m?s a token" "Under load: [0-9.]+ tokens/s" \
 	"Bottleneck: computing on " "These follow from the rates in the description"; do
 	check "$line" grep -Eq "^$line" "$dir/text"
 done
@@ -155,7 +155,7 @@ many() { on a status --json >"$dir/s" && holds "$dir/s" 'all(s["prompt_rows"] >=
 check "rows alone and rows of prompts are counted apart" wait_for 5 many
 check "each with what was predicted" holds "$dir/s" 'j["models"][0]["predicted_prompt_tokens_per_second"] > 0 and all(s["predicted_prompt_seconds"] > 0 and s["prompt_seconds"] > 0 and s["single_seconds"] + s["prompt_seconds"] <= s["compute_seconds"] * 1.000001 for s in j["models"][0]["stages"])'
 check "and the ends" holds "$dir/s" 'j["models"][0]["ends_seconds"] > 0'
-check "people see it beside what is measured" sh -c 'caravan status --control "$0/a/control.sock" >"$0/text"; grep -q "predicted: [0-9.]* tokens/s\( ([0-9.]* to [0-9.]*)\)\? for one stream, [0-9.]* for 4" "$0/text" && test "$(grep -Ec "[0-9.]+ / [0-9.]+ ms +[0-9.]+ / [0-9.]+ ms$" "$0/text")" = 3 && grep -q "idle; [0-9]* tokens since it was loaded" "$0/text"' "$dir"
+check "people see it beside what is measured" sh -c 'caravan status --control "$0/a/control.sock" >"$0/text"; grep -q "predicted: [0-9.]* tokens/s\( ([0-9.]* to [0-9.]*)\)\? for one stream, [0-9.]* for 4" "$0/text" && test "$(grep -Ec "[0-9.]+ (µ|m)?s / [0-9.]+ (µ|m)?s +[0-9.]+ (µ|m)?s / [0-9.]+ (µ|m)?s$" "$0/text")" = 3 && grep -q "idle; [0-9]* tokens since it was loaded" "$0/text"' "$dir"
 check "a plan of what is there already" planned --nodes all "$demo"
 check "has the same slices" alike "$(slices <"$dir/j")" "$(slices <"$dir/s")"
 check "and nothing new for any disk" holds "$dir/j" 'all(s["new_bytes"] == 0 for s in j["stages"])'

@@ -44,7 +44,7 @@ check "and what stays" holds "$dir/s" "$stage['resident_bytes'] < $stage['weight
 check "all within what is allowed" holds "$dir/s" 'j["nodes"][0]["memory_used"] <= j["nodes"][0]["memory_allowed"] == 110 * 2**20'
 check "the disk is as quick as it turned out to be" holds "$dir/s" "$stage['read_bytes'] >= 2**30 and abs(j['nodes'][0]['disk_rate'] * $stage['read_seconds'] / $stage['read_bytes'] - 1) < 0.01"
 on small status | tr -s '\n ' '  ' >"$dir/out.status"
-check "people too" grep -Eq 'does not fit: [0-9.]+ MiB stay in memory, each step reads [0-9.]+ MiB from disk, which takes [0-9.]+ m?s at [0-9.]+ [MG]iB/s, measured' "$dir/out.status"
+check "people too" grep -Eq 'does not fit: [0-9.]+ MiB stay in memory, each step reads [0-9.]+ MiB from disk, which takes [0-9.]+ (µ|m)?s at [0-9.]+ [MG]iB/s, measured' "$dir/out.status"
 check "the log says it once" test "$(grep -c "do not fit: each step reads" "$dir/small.log")" = 1
 
 # ---- what is in memory ------------------------------------------------------------------------------------------------

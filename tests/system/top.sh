@@ -51,7 +51,7 @@ key Down
 key Enter
 check "a node: what it is" shows "^Node gamma is up, linked for "
 check "its layers" shows "^ stories +[0-9]+(-[0-9]+)? "
-check "its links" shows "^ alpha +up +[0-9.]+ ms"
+check "its links" shows "^ alpha +up +[0-9.]+ (µ|m)?s"
 key Up
 check "the one above" shows "^Node beta is up"
 key Escape
@@ -81,7 +81,7 @@ check "and as they came again" shows "^ stream v"
 key Enter
 check "a stream: what it is" shows "^Stream 1 of slow: generating, for [0-9]+ s"
 check "its progress" shows "^ answer +\\[[| ]{10}\\] [1-9][0-9]* tokens, at most [0-9]+"
-check "when it began to be answered" shows "^ first token after [0-9.]+ m?s"
+check "when it began to be answered" shows "^ first token after [0-9.]+ (µ|m)?s"
 check "the history of its rate" shows "^ +[▁▂▃▄▅▆▇█]"
 key Down
 key Down

@@ -57,6 +57,21 @@ START_TEST(times_are_told_in_words) {
 }
 END_TEST
 
+START_TEST(units_fit_what_is_told) {
+	ck_assert_str_eq(size_duration(0).s, "< 1 µs");
+	ck_assert_str_eq(size_duration(1e-6).s, "1.00 µs");
+	ck_assert_str_eq(size_duration(0.000772).s, "772 µs");
+	ck_assert_str_eq(size_duration(0.0009996).s, "1.00 ms");
+	ck_assert_str_eq(size_duration(0.0123).s, "12.3 ms");
+	ck_assert_str_eq(size_duration(0.9996).s, "1.00 s");
+	ck_assert_str_eq(size_duration(412).s, "412 s");
+	ck_assert_str_eq(size_link(64e3).s, "512 kbit/s");
+	ck_assert_str_eq(size_link(124.99e3).s, "1.00 Mbit/s");
+	ck_assert_str_eq(size_link(26.9e6).s, "215 Mbit/s");
+	ck_assert_str_eq(size_link(125e6).s, "1.00 Gbit/s");
+}
+END_TEST
+
 START_TEST(layers_are_named) {
 	ck_assert_str_eq(size_layers(2, 3).s, "2");
 	ck_assert_str_eq(size_layers(0, 4).s, "0-3");
@@ -399,6 +414,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, distances_count_edits);
 	tcase_add_test(t, what_is_near_is_suggested);
 	tcase_add_test(t, times_are_told_in_words);
+	tcase_add_test(t, units_fit_what_is_told);
 	tcase_add_test(t, layers_are_named);
 	tcase_add_test(t, how_fast_a_model_is);
 	tcase_add_test(t, a_bar_says_who_does_what_how_fast_and_how_long);
