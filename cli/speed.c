@@ -53,7 +53,7 @@ struct speed_text speed_rates(const Caravan__ModelState *s) {
 	if (!s->minute || !s->hour)
 		return t;
 	speed_add(&t, ", %s %s", speed_rate(s->minute->tokens_per_second, &rate), speed_span(s, s->minute).s);
-	if (s->minute->seconds >= MINUTE_WHOLE)
+	if (s->hour->seconds >= 2 * MINUTE_WHOLE) /* else both say the same */
 		speed_add(&t, ", %s %s", speed_rate(s->hour->tokens_per_second, &rate),
 		        speed_span(s, s->hour).s);
 	return t;

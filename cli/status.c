@@ -5,6 +5,7 @@
 #include "cli/report.h"
 #include "cli/speed.h"
 #include "cli/table.h"
+#include "cli/waiting.h"
 #include "common/size.h"
 #include "daemon/plan/advice.h"
 #include <errno.h>
@@ -46,18 +47,20 @@ static void status_print_verdict(const struct report *r) {
 
 /* brief: the first ones, without what to do, so that a screen has space for what follows. */
 static void status_print_problems(const struct report *r, bool brief) {
-	size_t most = brief && r->problems > BRIEF_PROBLEMS ? BRIEF_PROBLEMS : r->problems;
-	for (size_t i = 0; i < most; i++) {
-		const Caravan__Problem *p = r->problem[i];
-		if (i == 0)
+	struct report_told told;
+	size_t n = 0;
+	for (size_t i = 0; i < r->problems; i++) {
+		if (!report_tell(r, i, &told) || (n++ >= BRIEF_PROBLEMS && brief))
+			continue;
+		if (n == 1)
 			printf("\n");
-		table_say(2, "%s", p->what);
-		if (*p->advice && !brief)
-			table_say(4, "%s", p->advice);
+		table_say(2, "%s", told.what);
+		if (*told.advice && !brief)
+			table_say(4, "%s", told.advice);
 	}
-	if (brief && r->problems)
+	if (brief && n)
 		table_say(2, "What to do about %s: caravan status",
-		        most < r->problems ? "these and others" : "it");
+		        n > BRIEF_PROBLEMS ? "these and others" : "it");
 }
 
 /* ---- nodes ---- */
@@ -71,7 +74,7 @@ static void status_print_node(struct table *t, const Caravan__ReportNode *n) {
 	const Caravan__NodeState *s = n->node_state;
 	bool here = n->self || status_is(n, "up"); /* what another node reported earlier may be out of date */
 	table_cell(t, "%s", n->name);
-	table_cell(t, "%s", n->state);
+	table_cell(t, "%s", waiting_state(n).s);
 	if (s && here) {
 		table_cell(t, "%s", size_of((double)s->memory_used, (double)s->memory_allowed).s);
 		table_cell(t, "%s", s->disk_size ? size_text((double)s->disk_free).s : "-");
@@ -259,31 +262,41 @@ static void status_print_work(const Caravan__ModelState *s) {
 		        (unsigned long long)s->drafted, (unsigned long long)s->accepted);
 }
 
-static void status_print_model(const struct report *r, const Caravan__ReportModel *m) {
+/* What of a model stays as it is. */
+static void status_print_constant(const Caravan__ReportModel *m) {
 	const Caravan__Plan *p = m->plan;
-	bool serves = m->phase == CARAVAN__MODEL_PHASE__SERVING;
-	printf("\n");
-	table_say(0, "Model %s: %s%s%s, coordinated by %s, context %u, %u in parallel%s%s", p->model,
-	        report_phase(m->phase), *m->reason ? ": " : "", m->reason,
-	        report_node_name(r, p->coordinator), p->context, p->parallel, p->kv ? ", KV cache " : "",
-	        p->kv ? kern_kv_name(p->kv) : "");
-	if (*p->draft)
-		table_say(4, "drafts by model %s", p->draft);
-	if (serves && m->state)
-		status_print_work(m->state);
 	if (p->seconds > 0)
 		table_say(4, "predicted: %s for one stream, %s for %u",
 		        advice_speed(p->seconds, p->seconds_low, p->seconds_high).s,
 		        size_rate(advice_rate(p->seconds, p->slowest, p->parallel)).s, p->parallel);
-	if (serves && m->state)
+	if (m->phase == CARAVAN__MODEL_PHASE__SERVING && m->state)
 		status_print_copies(m->state);
 }
 
+static void status_print_model(const struct report *r, const Caravan__ReportModel *m, bool brief) {
+	const Caravan__Plan *p = m->plan;
+	bool serves = m->phase == CARAVAN__MODEL_PHASE__SERVING;
+	printf("\n");
+	table_say(0, "Model %s: %s, coordinated by %s, context %u, %u in parallel%s%s", p->model,
+	        report_phase(m->phase), report_node_name(r, p->coordinator), p->context, p->parallel,
+	        p->kv ? ", KV cache " : "", p->kv ? kern_kv_name(p->kv) : "");
+	if (*m->reason)
+		table_say(4, "%s", m->reason);
+	if (*p->draft)
+		table_say(4, "drafts by model %s", p->draft);
+	if (serves && m->state)
+		status_print_work(m->state);
+	if (!brief)
+		status_print_constant(m);
+}
+
 /* Its way through the nodes. */
-static void status_print_slices(const struct report *r, const Caravan__ReportModel *m) {
+static void status_print_slices(const struct report *r, const Caravan__ReportModel *m, bool brief) {
 	bool serves = m->phase == CARAVAN__MODEL_PHASE__SERVING;
 	printf("\n");
 	table_say(0, "Stages of %s:", m->plan->model);
+	if (brief)
+		status_print_constant(m);
 	status_print_stages(r, m);
 	for (size_t i = 0; serves && i < m->plan->n_stages; i++)
 		status_print_reading(r, m, i);
@@ -297,12 +310,12 @@ static int status_print(const struct report *r, bool json, bool brief) {
 	status_print_verdict(r);
 	status_print_problems(r, brief);
 	for (size_t i = 0; i < r->models; i++)
-		status_print_model(r, r->model[i]);
+		status_print_model(r, r->model[i], brief);
 	status_print_nodes(r);
 	status_print_under_way(r);
 	status_print_machines(r);
 	for (size_t i = 0; i < r->models; i++)
-		status_print_slices(r, r->model[i]);
+		status_print_slices(r, r->model[i], brief);
 	return EXIT_OK;
 }
 

@@ -1,6 +1,7 @@
 /* top_view: see top_view.h. */
 #include "cli/speed.h"
 #include "cli/top_internal.h"
+#include "cli/waiting.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -371,7 +372,7 @@ static void top_add_nodes(struct top_lines *l, const struct top *t) {
 		if (node[i] == chosen && t->table == TOP_NODES)
 			selected = (int)i;
 		table_cell(&tab, "%s", node[i]->name);
-		table_cell(&tab, "%s", node[i]->state);
+		table_cell(&tab, "%s", waiting_state(node[i]).s);
 		table_cell(&tab, "%s", s ? top_bar(t, top_memory(node[i])).s : "-");
 		table_cell(&tab, "%s", s ? size_text((double)s->memory_used).s : "-");
 		table_cell(&tab, "%s", s ? top_rate_text(top_rate(t, node[i])).s : "-");
@@ -463,16 +464,22 @@ static void top_add_verdict(struct top_lines *l, const struct top *t) {
 		top_say(l, t->width, t->report->healthy ? TOP_GOOD : TOP_BAD, 0, "%s", verdict);
 }
 
+/* The first ones; lines of text have no keys that show the others. */
+static void top_add_problems(struct top_lines *l, const struct top *t) {
+	struct report_told told;
+	size_t n = 0;
+	for (size_t i = 0; i < t->report->problems; i++)
+		if (report_tell(t->report, i, &told) && (n++ < PROBLEMS_SHOWN || !t->bars))
+			top_say(l, t->width, TOP_BAD, 2, "%s", told.what);
+	if (n > PROBLEMS_SHOWN && t->bars)
+		top_say(l, t->width, TOP_BAD, 2, "... and %zu more: p shows all, with what to do",
+		        n - PROBLEMS_SHOWN);
+}
+
 static void top_view_cluster(struct top_lines *l, const struct top *t) {
 	const struct report *r = t->report;
 	top_add_verdict(l, t);
-	/* lines of text have no keys that show the others */
-	size_t shown = t->bars && r->problems > PROBLEMS_SHOWN ? PROBLEMS_SHOWN : r->problems;
-	for (size_t i = 0; i < shown; i++)
-		top_say(l, t->width, TOP_BAD, 2, "%s", r->problem[i]->what);
-	if (r->problems > shown)
-		top_say(l, t->width, TOP_BAD, 2, "... and %zu more: p shows all, with what to do",
-		        r->problems - shown);
+	top_add_problems(l, t);
 	top_add(l, TOP_TEXT, "", 0);
 	top_add_nodes(l, t);
 	top_add(l, TOP_TEXT, "", 0);
@@ -683,14 +690,17 @@ static void top_view_model(struct top_lines *l, const struct top *t) {
 
 static void top_view_problems(struct top_lines *l, const struct top *t) {
 	const struct report *r = t->report;
+	struct report_told told;
 	top_add_verdict(l, t);
 	top_add(l, TOP_TEXT, "", 0);
 	if (!r->problems)
 		top_say(l, t->width, TOP_TEXT, 1, "Nothing is wrong.");
 	for (size_t i = 0; i < r->problems; i++) {
-		top_say(l, t->width, TOP_BAD, 1, "%s", r->problem[i]->what);
-		if (*r->problem[i]->advice)
-			top_say(l, t->width, TOP_TEXT, 3, "%s", r->problem[i]->advice);
+		if (!report_tell(r, i, &told))
+			continue;
+		top_say(l, t->width, TOP_BAD, 1, "%s", told.what);
+		if (*told.advice)
+			top_say(l, t->width, TOP_TEXT, 3, "%s", told.advice);
 	}
 }
 

@@ -2,6 +2,7 @@
 #include "cli/waiting.h"
 #include "common/size.h"
 #include <stdio.h>
+#include <string.h>
 
 static const Caravan__ReportModel *waiting_model(const struct report *r, const char *name) {
 	if (!*name)
@@ -9,11 +10,24 @@ static const Caravan__ReportModel *waiting_model(const struct report *r, const c
 	return report_model(r, name);
 }
 
+static bool waiting_is_silent(const Caravan__ReportNode *n) {
+	return !n->self && strcmp(n->state, "up") == 0 && n->last_heard >= WAITING_SILENT_S;
+}
+
+struct size_text waiting_state(const Caravan__ReportNode *n) {
+	struct size_text out;
+	if (waiting_is_silent(n))
+		snprintf(out.s, sizeof out.s, "silent %.14s", size_time(n->last_heard).s);
+	else
+		snprintf(out.s, sizeof out.s, "%s", n->state);
+	return out;
+}
+
 static bool waiting_node(char *out, size_t size, const struct report *r, ProtobufCBinaryData id) {
 	const Caravan__ReportNode *n = report_find_node(r, id);
 	if (n && strcmp(n->state, "up") != 0)
 		snprintf(out, size, "node %s is %s", n->name, n->state);
-	else if (n && !n->self && n->last_heard >= WAITING_SILENT_S)
+	else if (n && waiting_is_silent(n))
 		snprintf(out, size, "node %s has been silent for %s", n->name, size_time(n->last_heard).s);
 	else
 		return false;

@@ -1,6 +1,7 @@
 /* waiting: what an answer that does not come waits for.  Pure. */
 #ifndef CLI_WAITING_H
 #define CLI_WAITING_H
+#include "common/size.h"
 #include "daemon/report/report.h"
 #include <stdbool.h>
 
@@ -9,5 +10,8 @@
 /* What keeps this model (empty: the only one) from going on, as the cluster reports it: "node pi has been silent for 4 s".  false:
  * nothing that is known. */
 bool waiting_trouble(char *out, size_t size, const struct report *r, const char *model);
+
+/* The state of a node: "up", "down"; "silent 5 s" before it is given up. */
+struct size_text waiting_state(const Caravan__ReportNode *n);
 
 #endif

@@ -80,6 +80,46 @@ void report_verdict(const struct report *r, char out[REPORT_VERDICT]) {
 	        up, members, models);
 }
 
+static bool report_is_busy(const Caravan__Problem *p) {
+	return strcmp(p->kind, "measured-busy") == 0;
+}
+
+/* "attic, kitchen and study": the subjects of what was measured on a busy machine.  Returns their number. */
+static size_t report_busy_names(const struct report *r, char *out, size_t size) {
+	size_t n = 0, k = 0, len = 0;
+	for (size_t i = 0; i < r->problems; i++)
+		n += report_is_busy(r->problem[i]);
+	for (size_t i = 0; i < r->problems && len < size; i++)
+		if (report_is_busy(r->problem[i])) {
+			len += (size_t)snprintf(out + len, size - len, "%s%s",
+			        k == 0       ? ""
+			        : k + 1 == n ? " and "
+			                     : ", ",
+			        r->problem[i]->subject);
+			k++;
+		}
+	return n;
+}
+
+bool report_tell(const struct report *r, size_t i, struct report_told *out) {
+	const Caravan__Problem *p = r->problem[i];
+	char names[REPORT_TOLD / 2] = "";
+	for (size_t k = 0; k < i && report_is_busy(p); k++)
+		if (report_is_busy(r->problem[k]))
+			return false;
+	if (report_is_busy(p) && report_busy_names(r, names, sizeof names) > 1) {
+		snprintf(out->what, sizeof out->what,
+		        "%s were measured while other programs used their processors: plans use estimates.",
+		        names);
+		snprintf(out->advice, sizeof out->advice,
+		        "They are measured again automatically; 'caravan measure NODE' does it at once when its machine is idle.");
+		return true;
+	}
+	snprintf(out->what, sizeof out->what, "%s", p->what);
+	snprintf(out->advice, sizeof out->advice, "%s", p->advice);
+	return true;
+}
+
 const Caravan__ReportModel *report_model(const struct report *r, const char *name) {
 	for (size_t i = 0; i < r->models; i++)
 		if (strcmp(r->model[i]->plan->model, name) == 0)

@@ -36,6 +36,14 @@ const char *report_stream_phase(Caravan__StreamPhase p);
 #define REPORT_VERDICT 160
 void report_verdict(const struct report *r, char out[REPORT_VERDICT]);
 
+/* A problem as people are told it.  Most are told as they are; what several nodes have in the same way is told once, of all of them. */
+#define REPORT_TOLD 1024
+struct report_told {
+	char what[REPORT_TOLD], advice[REPORT_TOLD];
+};
+/* False: problem i is told with an earlier one. */
+bool report_tell(const struct report *r, size_t i, struct report_told *out);
+
 /* The model of this name; NULL: there is none. */
 const Caravan__ReportModel *report_model(const struct report *r, const char *name);
 /* The seconds of all steps of a model, at all of its stages and for embedding and output; 0: not reported. */

@@ -18,8 +18,8 @@ check "status is printed again and again" wait_for 15 verdicts
 check "on a pipe without control sequences" sh -c '! grep -q "$(printf "\033")" "$0"' "$dir/watch"
 kill "$(cat "$dir/watch.pid")" 2>/dev/null
 rm "$dir/watch.pid"
-screen() { # ROWS: what a terminal with so many shows, twice
-	python3 - "$1" "$top_builddir/caravan" "$dir/kitchen/control.sock" <<'END'
+screen() { # ROWS [WORDS]: what a terminal with so many shows, twice, and the words below the nodes
+	python3 - "$1" "$top_builddir/caravan" "$dir/kitchen/control.sock" "${2:-}" <<'END'
 import fcntl, os, pty, struct, sys, termios
 rows, caravan, control = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 pid, terminal = pty.fork()
@@ -36,6 +36,7 @@ for frame in shown.split(b"\033[H\033[J")[1:3]:
     full = rows > 50
     good = lines[0].startswith("The cluster is ") and len(lines) <= rows and max(map(len, lines)) <= 80
     sys.exit(1) if not good or full == lines[-2].startswith("... ") else None
+    sys.exit(1) if sys.argv[4] and not 0 < frame.find(b"memory in use") < frame.find(sys.argv[4].encode()) else None
 END
 }
 check "a terminal shows the newest alone" screen 100
@@ -54,6 +55,7 @@ of() { on kitchen status --json | json "[n['$2'] for n in j['nodes'] if n['name'
 # a model that is loaded before the machine comes that is quicker than both
 require mkmodel "$dir/slow.gguf" q8_0 1024 6 16 8 2816 2000 4096
 require on kitchen load --context 512 "$dir/slow.gguf"
+check "what stays as it is comes below the nodes there" screen 100 "predicted: "
 require node cellar CLOCK_AHEAD=4000 LD_PRELOAD="$(cd "$top_builddir" && pwd)/tests/tools/clock_ahead.so"
 require on cellar join "$(on kitchen invite --expires 1d)"
 require wait_for 15 all_up kitchen 3

@@ -322,6 +322,7 @@ START_TEST(problems_that_are_too_many) {
 	for (int i = 0; i < 4; i++) {
 		caravan__problem__init(&problem[i]);
 		problem[i].what = what[i];
+		problem[i].kind = wire_string("node-down");
 		problems[i] = &problem[i];
 	}
 	report.problem = problems;
@@ -330,6 +331,30 @@ START_TEST(problems_that_are_too_many) {
 	top.bars = false;
 	has("\n  three\n  four\n");
 	ck_assert_ptr_null(strstr(shown(), "p shows"));
+	/* the same of several nodes is one */
+	top.bars = true;
+	problem[0].kind = problem[2].kind = wire_string("measured-busy");
+	problem[0].subject = wire_string("alpha");
+	problem[2].subject = wire_string("beta");
+	has("\n  alpha and beta were measured ");
+	has("\n  two\n  four\n");
+	top.page = TOP_PROBLEMS;
+	has("\n alpha and beta were measured ");
+	has("\n two\n four\n");
+}
+END_TEST
+
+/* Before a node is given up. */
+START_TEST(a_node_falls_silent) {
+	node.last_heard = 1.9;
+	has(" alpha   up ");
+	node.last_heard = 4.2;
+	has(" alpha   silent 5 s ");
+	node.self = true;
+	has(" alpha   up ");
+	node.self = false;
+	node.state = wire_string("down");
+	has(" alpha   down ");
 }
 END_TEST
 
@@ -370,6 +395,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, nodes_make_what_their_models_make);
 	tcase_add_test(t, problems_that_are_too_many);
 	tcase_add_test(t, a_node_is_linked_for_a_time);
+	tcase_add_test(t, a_node_falls_silent);
 	tcase_add_test(t, where_the_time_goes);
 	suite_add_tcase(s, t);
 	return s;

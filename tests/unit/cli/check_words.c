@@ -102,6 +102,8 @@ START_TEST(how_fast_a_model_is) {
 	ck_assert(!speed_is_any(&s));
 	minute.seconds = 59.5;
 	minute.tokens_per_second = 11.8;
+	hour.seconds = 62; /* nearly the same */
+	ck_assert_str_eq(speed_rates(&s).s, "0 tokens/s now, 11.8 the last minute");
 	hour.seconds = 719;
 	hour.tokens_per_second = 4.1;
 	ck_assert(speed_is_any(&s));

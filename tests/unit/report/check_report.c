@@ -278,6 +278,45 @@ START_TEST(what_counts_as_a_change) {
 }
 END_TEST
 
+static Caravan__Problem busy(const char *subject, const char *what) {
+	Caravan__Problem p = CARAVAN__PROBLEM__INIT;
+	p.kind = wire_string("measured-busy");
+	p.subject = wire_string(subject);
+	p.what = wire_string(what);
+	p.advice = wire_string("wait");
+	return p;
+}
+
+/* To people; programs have each by itself. */
+START_TEST(what_several_nodes_have_is_told_once) {
+	Caravan__Problem p[] = {busy("attic", "attic was busy: 89%."), CARAVAN__PROBLEM__INIT,
+	        busy("kitchen", "kitchen was busy: 42%."), busy("study", "study was busy: 7%.")};
+	const Caravan__Problem *list[] = {&p[0], &p[1], &p[2], &p[3]};
+	struct report r = {.problem = list, .problems = 1};
+	struct report_told told;
+	p[1].kind = wire_string("node-down");
+	p[1].what = wire_string("cellar is down.");
+	ck_assert(report_tell(&r, 0, &told));
+	ck_assert_str_eq(told.what, "attic was busy: 89%.");
+	ck_assert_str_eq(told.advice, "wait");
+	r.problems = 3;
+	ck_assert(report_tell(&r, 0, &told));
+	ck_assert_msg(strncmp(told.what, "attic and kitchen were measured while ", 38) == 0, "%s", told.what);
+	ck_assert_ptr_nonnull(strstr(told.advice, "caravan measure NODE"));
+	ck_assert(report_tell(&r, 1, &told));
+	ck_assert_str_eq(told.what, "cellar is down.");
+	ck_assert_str_eq(told.advice, "");
+	ck_assert(!report_tell(&r, 2, &told));
+	r.problems = 4;
+	ck_assert(report_tell(&r, 0, &told));
+	ck_assert_msg(strncmp(told.what, "attic, kitchen and study were ", 30) == 0, "%s", told.what);
+	ck_assert(!report_tell(&r, 3, &told));
+	json_t *j = report_json(&r);
+	ck_assert_uint_eq(json_array_size(json_object_get(j, "problems")), 4);
+	json_decref(j);
+}
+END_TEST
+
 static Suite *suite(void) {
 	Suite *s = suite_create("report");
 	TCase *t = tcase_create("json");
@@ -286,6 +325,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, how_fast_and_whom);
 	tcase_add_test(t, an_unknown_node);
 	tcase_add_test(t, what_counts_as_a_change);
+	tcase_add_test(t, what_several_nodes_have_is_told_once);
 	suite_add_tcase(s, t);
 	return s;
 }
