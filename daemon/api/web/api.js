@@ -30,15 +30,13 @@ export function errorOf(status, object, retry = 0) {
 	const text = sentence(typeof e === "string" ? e : (e.message ?? "The node answered with status " + status));
 	const options = { status, retry };
 	if (status === 401) return new ApiError("key", text, options);
-	if (status === 429) return new ApiError("busy", text, { ...options, retry: retry || 5, advice: "It is sent again by itself." });
-	if (status === 503) return new ApiError("busy", text, { ...options, retry: retry || 5, advice: "It is sent again by itself as soon as the model is ready." });
-	if (e.code === "context_length_exceeded")
-		return new ApiError("refused", text, { ...options, long: true });
-	if (e.code === "model_not_found" && /^No model is loaded/.test(text))
-		return new ApiError("refused", "No model is loaded.", { ...options, advice: "Load one on any node of the cluster:", command: "caravan load FILE.gguf" });
-	if (e.code === "model_not_found")
-		return new ApiError("refused", text, { ...options, advice: "Choose another model above, or load this one on any node:", command: "caravan load FILE.gguf" });
-	return new ApiError("refused", text, options);
+	if (status === 429 || status === 503)
+		return new ApiError("busy", text, { status, retry: retry || 5, advice: "It is sent again by itself" + (status === 429 ? "." : " as soon as the model is ready.") });
+	if (e.code === "model_not_found") {
+		const none = /^No model is loaded/.test(text), advice = none ? "Load one on any node of the cluster:" : "Choose another model above, or load this one on any node:";
+		return new ApiError("refused", none ? "No model is loaded." : text, { ...options, advice, command: "caravan load FILE.gguf" });
+	}
+	return new ApiError("refused", text, { ...options, long: e.code === "context_length_exceeded" });
 }
 
 export async function request(path, options = {}) {
@@ -59,7 +57,7 @@ export async function request(path, options = {}) {
 const contexts = new Map(); // tokens, by the ids of models
 export const contextOf = (id) => contexts.get(id) ?? 0;
 
-// [{ id, of, ready, text, context }]; of: the model that an alias stands for, without those that only draft for others
+// [{ id, of, ready, text }]; of: the model that an alias stands for, without those that only draft for others
 export async function models() {
 	const { data } = await (await request("/v1/models")).json();
 	for (const m of data) contexts.set(m.id, m.max_model_len);
@@ -68,6 +66,5 @@ export async function models() {
 		of: m.root ?? m.id,
 		ready: (m.status?.value ?? "loaded") === "loaded",
 		text: m.status?.text ?? "",
-		context: m.max_model_len,
 	}));
 }

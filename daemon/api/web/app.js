@@ -10,6 +10,7 @@ import * as store from "./store.js";
 import * as thread from "./thread.js";
 
 const LOOK_SOON = 1500, LOOK_LATER = 20000; // ms between two looks at the models
+const KEY_NEEDED = "This node needs an API key.";
 const MODEL = "caravan.model";
 const EXAMPLES = ["Tell me a story about a caravan in the desert", "Explain how a bicycle stays upright", "Write a shell script that finds large files",
 	"Compare tea and coffee in a table"];
@@ -81,7 +82,7 @@ async function look() {
 		if (!conversation.messages.length && !known.some((m) => m.id === conversation.model)) conversation.model = preferred();
 	} catch (e) {
 		complaint = e;
-		if (e.kind === "key" && !dismissed) askForKey(key.get() ? "This node does not take the key that this browser has." : "This node needs an API key.");
+		if (e.kind === "key" && !dismissed) askForKey(key.get() ? "This node does not take the key that this browser has." : KEY_NEEDED);
 	}
 	drawComplaint();
 	drawModels();
@@ -137,7 +138,7 @@ function drawPlace() {
 	const there = atCluster();
 	document.body.classList.toggle("at-cluster", there);
 	$("to-cluster").setAttribute("aria-current", there ? "page" : "false");
-	cluster.show(there, () => askForKey("This node needs an API key."));
+	cluster.show(there, () => askForKey(KEY_NEEDED));
 	if (there) {
 		banner("");
 		sidebar.leave();
@@ -198,7 +199,7 @@ async function write(c = conversation, message = null) {
 	if (c === conversation) drawSend();
 	const text = c.messages.at(-1)?.content ?? "";
 	announce(failure ? failure.message : text ? "Answer: " + text.slice(0, 2000) : "");
-	if (failure?.kind === "key") askForKey("This node needs an API key.");
+	if (failure?.kind === "key") askForKey(KEY_NEEDED);
 	else if (failure instanceof store.StoreError) complain(failure);
 	else if (failure) look();
 }
@@ -298,30 +299,27 @@ document.addEventListener("keydown", (e) => {
 
 const THEMES = { "": ["system", "as the system"], light: ["light", "light"], dark: ["dark", "dark"] };
 
-function setTheme(name) {
-	if (name) document.documentElement.dataset.theme = name;
-	else delete document.documentElement.dataset.theme;
-	localStorage.setItem("caravan.theme", name);
-	drawTheme();
-}
+const chosen = document.documentElement.dataset; // see theme.js
 
 function drawTheme() {
-	const [image, text] = THEMES[document.documentElement.dataset.theme ?? ""];
+	const [image, text] = THEMES[chosen.theme ?? ""];
 	setIcon($("theme"), image);
 	$("theme").setAttribute("aria-label", "Theme: " + text);
 	$("theme").title = "Theme: " + text;
 }
 
 $("theme").onclick = () => {
-	const names = Object.keys(THEMES);
-	setTheme(names[(names.indexOf(document.documentElement.dataset.theme ?? "") + 1) % names.length]);
+	const names = Object.keys(THEMES), name = names[(names.indexOf(chosen.theme ?? "") + 1) % names.length];
+	if (name) chosen.theme = name;
+	else delete chosen.theme;
+	localStorage.setItem("caravan.theme", name);
+	drawTheme();
 };
 document.querySelector(".skip").addEventListener("click", (e) => {
 	e.preventDefault(); // the address is of conversations
 	$(atCluster() ? "cluster" : "input").focus();
 });
-$("new").onclick = begin;
-$("new-too").onclick = begin;
+$("new").onclick = $("new-too").onclick = begin;
 $("shortcuts").onclick = () => ask($("shortcuts-dialog"));
 $("key").onclick = () => askForKey("Nodes ask for one if a key was ever made for the cluster.");
 $("key-forget").onclick = () => {

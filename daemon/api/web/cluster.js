@@ -7,6 +7,7 @@ import { events, pause } from "./stream.js";
 const PAUSES = [300, 1000, 2000, 4000, 8000]; // ms before each try to connect again
 const SILENT = 12000; // ms: a connection is dead
 const HISTORY = 300; // s of tokens a second
+const GAP = 5000; // ms between two values: something was not seen
 const RECENT = 8; // s that times are shares of
 const PARTS = [["computed", "computing"], ["waited", "waiting"], ["held", "held"], ["wire", "on the wire"]];
 
@@ -30,6 +31,7 @@ const cut = (text, n) => (text.length > n ? text.slice(0, n - 1) + "…" : text)
 const list = (...words) => words.filter(Boolean).join(" · ");
 const trip = (l) => (l?.round_trip_seconds > 0 ? time(l.round_trip_seconds) : "");
 const speed = (l) => (l?.rate > 0 ? scaled(8 * l.rate, ["bit/s", "kbit/s", "Mbit/s", "Gbit/s"], 1000) : "");
+const rate = (m) => (m.sequences ? m.tokens_per_second : 0); // which falls only slowly after the last stream
 const perToken = (s) => (s.single_rows ? time(s.single_seconds / s.single_rows) : s.predicted_seconds ? "≈ " + time(s.predicted_seconds) : "");
 const memory = (n) => size(n.memory_used) + " of " + size(n.memory_allowed);
 
@@ -75,7 +77,7 @@ function machine(x, y, h, [name, stage, i], model) {
 	if (stage) parts.push(bar(60, [[stage.first / all, "none"], [(stage.last - stage.first) / all, "holds"]]), text(16, 86, "label", layers(stage)), right(86, stage.weight_bytes ? size(stage.weight_bytes) : ""));
 	else if (model) parts.push(text(16, 76, "label", "embedding and output"));
 	if (!up) parts.push(small(16, h - 44, cut(n.reason ?? "", 30)));
-	else if (model) parts.push(bar(97, (s || []).map((v, k) => [v, PARTS[k][0]])), small(16, 123, s ? PARTS[s.indexOf(Math.max(...s))][1] + " " + percent(Math.max(...s)) : "no step yet"), right(123, t ? t + " a token" : ""));
+	else if (model) parts.push(bar(97, (s || []).map((v, k) => [v, PARTS[k][0]])), small(16, 123, s ? PARTS[s.indexOf(Math.max(...s))][1] + " " + percent(Math.max(...s)) : model.steps === 0 ? "no step yet" : ""), right(123, t ? t + " a token" : ""));
 	if (up && n.memory_allowed) parts.push(bar(h - 37, [[Math.min(1, n.memory_used / n.memory_allowed), "memory"]], 6), small(16, h - 14, "memory"), right(h - 14, memory(n)));
 	return svg("g", { transform: `translate(${x} ${y})`, class: up ? "" : "gone" }, ...parts);
 }
@@ -86,24 +88,30 @@ function picture(boxes, model, label, room) {
 	const rows = Math.ceil(boxes.length / columns), loop = model && boxes.length > 1, w = columns * (W + gap) - gap, h = model ? 172 : 112, pitch = h + (loop ? 46 : 14);
 	const p = svg("svg", { class: "picture", role: "img", "aria-label": label, viewBox: `-1 -1 ${w + 2} ${rows * pitch}`, width: w + 2, height: rows * pitch });
 	boxes.forEach((box, k) => {
-		const x = (k % columns) * (W + gap), y = Math.floor(k / columns) * pitch, last = k + 1 === boxes.length, l = box[1] ? box[1].link : model?.link;
+		const x = (k % columns) * (W + gap), y = Math.floor(k / columns) * pitch, last = k + 1 === boxes.length;
 		p.append(machine(x, y, h, box, model));
 		if (!loop) return;
-		const line = "link" + (l && !l.up ? " broken" : model.tokens_per_second > 0 ? " moves" : ""), words = list(last && "back to " + cut(model.coordinator, 18), trip(l), speed(l));
-		if (last && rows === 1 && columns > 1) p.append(path(`M${x + W / 2} ${h}v12q0 8-8 8H${W / 2 + 8}q-8 0-8-8v-10`, line), path(`M${W / 2 - 5} ${h + 9}l5-6 5 6`, "tip"), small(w / 2, h + 38, words, "middle"));
+		// the last goes on by way of the coordinator; within a machine there is no link
+		const first = boxes[0][0], links = [box[1] ? box[1].link : model.link, last && boxes[0][1] && model.link].filter(Boolean), [l] = links;
+		const line = "link" + (links.some((one) => !one.up) ? " broken" : rate(model) > 0 ? " moves" : "");
+		const words = list(last && "back to " + cut(first, 18) + ([first, box[0]].includes(model.coordinator) ? "" : " by " + cut(model.coordinator, 9)), ...links.map(trip), !links[1] && speed(l));
+		const turn = (up) => p.append(path(`M${x + W / 2} ${y + h}v12q0 8-8 8H${W / 2 + 8}q-8 0-8 ${up ? "-8v-10" : "8v16"}`, line), path(`M${W / 2 - 5} ${up ? h + 9 : y + pitch - 9}l5${up ? "-6 5 6" : " 6 5-6"}`, "tip"), small(w / 2, y + h + 38, words, "middle"));
+		if (last && rows === 1 && columns > 1) turn(true);
 		else if (last) p.append(small(x + 16, y + h + 28, "↩ " + words));
 		else if (columns === 1) p.append(path(`M${x + 27} ${y + h}v46`, line), small(x + 42, y + h + 28, words));
-		else if ((k + 1) % columns === 0) p.append(small(x + W, y + h + 28, "↓ " + words, "end"));
+		else if ((k + 1) % columns === 0) turn(false);
 		else p.append(path(`M${x + W} ${y + 70}h${gap}`, line), path(`M${x + W + gap - 8} ${y + 65}l6 5-6 5`, "tip"), small(x + W + gap / 2, y + 60, trip(l), "middle"), small(x + W + gap / 2, y + 88, speed(l), "middle"));
 	});
 	return p;
 }
 
-function sparkline(points) {
+export function sparkline(points) {
 	const now = Date.now(), most = Math.max(1, ...points.map((p) => p[1])), w = 400, h = 56;
-	const d = points.map(([t, v]) => `${Math.round(w * (1 - (now - t) / 1000 / HISTORY))} ${Math.round(h - 2 - (v / most) * (h - 6))}`).join("L");
+	const at = ([t, v]) => `${Math.round(w * (1 - (now - t) / 1000 / HISTORY))} ${Math.round(h - 2 - (v / most) * (h - 6))}`;
+	const runs = []; // with gaps where nothing was seen
+	points.forEach((p, i) => (p[0] - points[i - 1]?.[0] < GAP ? runs.at(-1).push(at(p)) : runs.push([at(p)])));
 	return svg("svg", { class: "spark", role: "img", "aria-label": "Tokens a second in the last five minutes, at most " + most.toFixed(1), viewBox: `0 0 ${w} ${h}`, preserveAspectRatio: "none" },
-		...(d ? [path(`M${d}V${h}H${d.split(" ")[0]}Z`, "area"), path("M" + d, "curve")] : []));
+		...runs.map((r) => r.join("L")).flatMap((d) => [path(`M${d}V${h}H${d.split(" ")[0]}Z`, "area"), path("M" + d, "curve")]));
 }
 
 const card = (title, ...parts) => element("section", { class: "card" }, element("h2", title), ...parts);
@@ -126,10 +134,10 @@ function table(m) {
 
 function modelCard(m, room) {
 	const boxes = m.stages.map((s, i) => [s.node, s, i]);
-	if (m.stages[0].node !== m.coordinator) boxes.unshift([m.coordinator, null, -1]);
+	if (m.stages.every((s) => s.node !== m.coordinator)) boxes.unshift([m.coordinator, null, -1]);
 	return element("section", { class: "card", id: "of-" + m.name },
 		element("div", { class: "top" }, element("h2", m.name), element("span", { class: "pill " + m.state }, m.state), element("p", { class: "note" }, m.reason ?? list("context " + m.context.toLocaleString("en"), "KV cache " + m.kv, m.draft && "drafts by " + m.draft))),
-		m.state === "serving" && m.tokens !== undefined ? element("div", { class: "speed" }, element("p", element("strong", m.tokens_per_second.toFixed(1)), " tokens/s"), sparkline(history.get(m.name) ?? []), facts(m)) : null,
+		m.state === "serving" && m.tokens !== undefined ? element("div", { class: "speed" }, element("p", element("strong", rate(m).toFixed(1)), " tokens/s"), sparkline(history.get(m.name) ?? []), facts(m)) : null,
 		picture(boxes, m, m.name + " on " + m.stages.map((s) => s.node + ": " + layers(s)).join(", "), room),
 		element("p", { class: "legend", "aria-hidden": "true" }, ...PARTS.map(([p, word]) => element("span", { class: p }, word))), table(m));
 }
@@ -146,7 +154,7 @@ function cards() {
 	const room = $("cluster-body").clientWidth - 44, used = new Set(report.models.flatMap((m) => [m.coordinator, ...m.stages.map((s) => s.node)]));
 	const others = report.nodes.filter((n) => !used.has(n.name) && n.state !== "expelled");
 	return [
-		...report.problems.map((p) => element("div", { class: "notice" }, element("p", p.what), p.advice ? element("p", { class: "note" }, p.advice) : null)),
+		...report.problems.map((p) => element("div", { class: "notice" + (report.healthy ? " remark" : "") }, element("p", p.what), p.advice ? element("p", { class: "note" }, p.advice) : null)),
 		workCard(), ...report.models.map((m) => modelCard(m, room)),
 		others.length ? card("Nodes without layers", picture(others.map((n) => [n.name]), null, others.map((n) => n.name).join(", "), room)) : null,
 		happened.length ? card("Events", element("ul", { class: "events" }, ...happened.map((e) => element("li", { class: e.severity }, element("time", new Date(1000 * e.unix).toLocaleTimeString("en-GB")), `${e.text} `, element("span", { class: "note" }, e.node))))) : null,
@@ -155,7 +163,7 @@ function cards() {
 
 function draw() {
 	if ($("cluster").hidden) return;
-	morph($("cluster-body"), element("div", { id: "cluster-body" },
+	morph($("cluster-body"), element("div", { id: "cluster-body", class: trouble && report ? "stale" : null },
 		element("p", { class: "verdict " + (!trouble && report.healthy) }, trouble || report.verdict), ...(report ? cards() : [])));
 }
 
@@ -231,7 +239,7 @@ export function show(visible, askForKey = onkey) {
 
 setInterval(() => {
 	if (!connection || trouble) return;
-	for (const m of report.models) history.set(m.name, [...(history.get(m.name) ?? []), [Date.now(), m.tokens_per_second ?? 0]].filter((p) => Date.now() - p[0] < 1000 * HISTORY));
+	for (const m of report.models) history.set(m.name, [...(history.get(m.name) ?? []), [Date.now(), rate(m)]].filter((p) => Date.now() - p[0] < 1000 * HISTORY));
 	draw();
 }, 1000);
 addEventListener("resize", draw);

@@ -47,8 +47,6 @@ marked.use({
 	],
 });
 
-hljs.configure({ classPrefix: "hljs-" });
-
 DOMPurify.addHook("uponSanitizeAttribute", (node, data) => {
 	if (data.attrName === "class") {
 		data.attrValue = data.attrValue.split(/\s+/).filter((c) => CLASS.test(c)).join(" ");

@@ -31,10 +31,8 @@ export function draw(id = current) {
 	current = id;
 	const query = $("search").value.trim();
 	const found = query ? store.search(query) : store.all().map((conversation) => ({ conversation, excerpt: "" }));
-	const groups = Map.groupBy(found, key);
-	function key(f) {
-		return query ? (found.length === 1 ? "1 chat found" : found.length + " chats found") : group(f.conversation.updated);
-	}
+	const many = found.length === 1 ? "1 chat found" : found.length + " chats found";
+	const groups = Map.groupBy(found, (f) => (query ? many : group(f.conversation.updated)));
 	const parts = [...groups].map(([name, list]) => element("section", element("h2", name),
 		element("ul", ...list.map((f) => row(f.conversation, f.excerpt)))));
 	if (!parts.length) parts.push(element("p", { class: "note" }, query ? "No chat has that." : "Chats appear here. They stay in this browser."));
@@ -50,6 +48,8 @@ function openMenu(c, button) {
 	menu.querySelector("button").focus();
 }
 
+const offer = (date, list) => download("caravan-" + new Date(date).toISOString().slice(0, 10) + ".json", store.exported(list));
+
 const actions = {
 	async rename(c) {
 		$("rename-input").value = c.title;
@@ -60,7 +60,7 @@ const actions = {
 		draw();
 	},
 	async export(c) {
-		download("caravan-" + new Date(c.updated).toISOString().slice(0, 10) + ".json", store.exported([c]));
+		offer(c.updated, [c]);
 	},
 	async delete(c) {
 		$("delete-text").textContent = "“" + c.title + "” is deleted from this browser. There is no other copy of it.";
@@ -98,8 +98,7 @@ export function begin({ removed, complaint }) {
 	};
 	$("import").onclick = () => $("file").click();
 	$("file").onchange = importFile;
-	$("export").addEventListener("click", () =>
-		download("caravan-" + new Date().toISOString().slice(0, 10) + ".json", store.exported(store.all())));
+	$("export").onclick = () => offer(Date.now(), store.all());
 }
 
 // ---- showing and hiding it: beside the page, or over it where there is little room ----

@@ -13,6 +13,8 @@ let database = null;
 let changed = () => {};
 
 export class StoreError extends Error {}
+const full = (what) => new StoreError(what + ": this conversation is not kept. Export some and delete them.");
+const unfit = (what) => new StoreError("This file " + what + ": choose one that was exported here, or saved by caravan chat.");
 
 const settled = (request) =>
 	new Promise((done, failed) => {
@@ -62,15 +64,12 @@ export const used = () => [...sizes.values()].reduce((sum, n) => sum + n, 0);
 export async function save(c) {
 	if (removed.has(c.id)) return;
 	keep(c);
-	if (used() > LIMIT)
-		throw new StoreError("The conversations in this browser are full (32 MiB): this one is not kept. Export some and delete them.");
+	if (used() > LIMIT) throw full("The conversations in this browser are full (32 MiB)");
 	if (!database) return;
 	try {
 		await settled(records("readwrite").put(structuredClone(c)));
 	} catch (e) {
-		throw new StoreError(e.name === "QuotaExceededError"
-			? "This browser has no more room for this page: this conversation is not kept. Export some and delete them."
-			: "This conversation could not be kept: " + e.message);
+		throw e.name === "QuotaExceededError" ? full("This browser has no more room for this page") : new StoreError("This conversation could not be kept: " + e.message);
 	}
 	channel?.postMessage(c.id);
 }
@@ -130,7 +129,7 @@ function imported(c) {
 function contents(file) {
 	if (file?.format === "caravan-conversations" && Array.isArray(file.conversations)) return file.conversations;
 	const messages = file?.messages;
-	if (!Array.isArray(messages)) throw new StoreError("This file has no conversations of Caravan: choose one that was exported here, or saved by caravan chat.");
+	if (!Array.isArray(messages)) throw unfit("has no conversations of Caravan");
 	const question = messages.find((m) => m?.role === "user");
 	return [{ title: string(question?.content, 40), model: file.model, system: messages[0]?.role === "system" ? messages[0].content : "", messages }];
 }
@@ -141,7 +140,7 @@ export async function load(text) {
 	try {
 		file = JSON.parse(text);
 	} catch {
-		throw new StoreError("This file is not JSON: choose one that was exported here, or saved by caravan chat.");
+		throw unfit("is not JSON");
 	}
 	let n = 0;
 	for (const c of contents(file)) {

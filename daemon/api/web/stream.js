@@ -46,7 +46,7 @@ async function* read(response, stream, signal) {
 		if (next.value.taken) throw new ApiError("cut", "This answer is written in another tab.");
 		if (next.value.data === "[DONE]") return true;
 		const chunk = JSON.parse(next.value.data);
-		if (chunk.error) throw new ApiError("cut", errorOf(503, chunk).message, { advice: "Regenerate asks for it again." });
+		if (chunk.error) throw cut(errorOf(503, chunk).message);
 		if (next.value.id) stream.next = next.value.id + 1;
 		yield chunk;
 	}
@@ -76,8 +76,8 @@ export const pause = (ms, signal) => new Promise((done, failed) => {
 	signal.addEventListener("abort", stopped, { once: true });
 });
 
-const lost = () =>
-	new ApiError("cut", "The connection to the node was lost in the middle of the answer.", { advice: "Regenerate asks for it again." });
+const cut = (message) => new ApiError("cut", message, { advice: "Regenerate asks for it again." });
+const lost = () => cut("The connection to the node was lost in the middle of the answer.");
 
 async function takeUp(stream, signal) {
 	const until = performance.now() + 1000 * (stream.seconds ?? 0);

@@ -68,6 +68,15 @@ function statsText(s, finish) {
 	return parts.join(" · ");
 }
 
+const again = "Regenerate asks for it again.";
+const ENDS = { // of answers: what is said of them
+	__proto__: null, // a state may come from a file
+	writing: { message: "This answer was not finished here.", advice: again },
+	cut: { message: "This answer was cut off.", advice: again },
+	stopped: { message: "Stopped.", quiet: true },
+	empty: { message: "The model ended its answer without a word.", quiet: true },
+};
+
 class AssistantView {
 	constructor(message) {
 		this.message = message;
@@ -103,12 +112,7 @@ class AssistantView {
 	}
 
 	drawNotice(writing) {
-		const m = this.message;
-		let error = m.error;
-		if (!error && m.state === "writing" && !writing) error = { message: "This answer was not finished here.", advice: "Regenerate asks for it again." };
-		if (!error && m.state === "stopped") error = { message: "Stopped.", quiet: true };
-		if (!error && m.state === "cut") error = { message: "This answer was cut off.", advice: "Regenerate asks for it again." };
-		if (!error && m.state === "done" && !m.content && !m.reasoning) error = { message: "The model ended its answer without a word.", quiet: true };
+		const m = this.message, empty = m.state === "done" && !m.content && !m.reasoning, error = m.error ?? ENDS[empty ? "empty" : m.state];
 		this.notice.hidden = !error || writing;
 		if (this.notice.hidden) return;
 		this.notice.classList.toggle("quiet", !!error.quiet);

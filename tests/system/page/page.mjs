@@ -470,6 +470,56 @@ async function clusterHostile() {
 	await page.context().close();
 }
 
+// A cluster whose coordinator c has the last layers, and one where it has none; five machines do not fit beside each other.
+const drawnLink = (node) => ({ node, up: true, round_trip_seconds: 0.001, rate: 1e6 });
+const drawnState = (names, o = {}) => ({
+	healthy: true, verdict: "3 nodes up", problems: [{ what: "a was busy", advice: "" }], nodes: ["a", "b", "c", "d", "e"].map((name) => ({ name, state: "up", memory_used: 1, memory_allowed: 2 })),
+	models: [{ name: "m", state: "serving", coordinator: "c", context: 1, parallel: 4, kv: "f16", link: drawnLink(names[0]), tokens: 9, tokens_per_second: 55, sequences: 0, queued: 0, steps: 9, ...o,
+		stages: names.map((node, i) => ({ node, first: i, last: i + 1, rows: 9, link: node === "c" ? null : drawnLink(names[i + 1] ?? "c") })) }],
+});
+
+async function clusterDrawn() {
+	const page = await open(beta, { viewport: { width: 1280, height: 800 } });
+	let state = null;
+	await page.route("**/v1/cluster/live", (route) => (state ? route.fulfill({ contentType: "text/event-stream", body: `event: cluster\ndata: ${JSON.stringify(state)}\n\n` }) : route.abort()));
+	const draw = async (to) => {
+		state = { ...to, verdict: `${Math.random()} nodes up` };
+		await page.evaluate(() => (location.hash = "cluster"));
+		await verdict(page, state.verdict);
+	};
+	const machines = () => page.$$eval("#of-m .picture title", (all) => all.map((t) => t.textContent).join());
+	await draw(drawnState(["a", "b", "c"]));
+	check("cluster: a machine is one card, also the coordinator that has not the first layers", (await machines()) === "a,b,c", await machines());
+	check("cluster: from it the way leads back to the first", (await text(page, "#of-m .picture")).includes("back to a · 1.0 ms · 8.0 Mbit/s"), await text(page, "#of-m .picture"));
+	check("cluster: nothing runs, so no tokens are made now", (await text(page, ".speed strong")) === "0.0" && (await page.$(".link.moves")) === null, await text(page, ".speed"));
+	check("cluster: of a model that has made steps it is not said that it has not", !(await text(page, ".picture")).includes("no step yet"), await text(page, ".picture"));
+	const edge = () => page.$eval("#cluster .notice", (e) => getComputedStyle(e).borderLeftColor);
+	const quiet = await edge();
+	await accessible(page, "a cluster with a remark");
+	await draw({ ...drawnState(["b", "c", "a"], { sequences: 1, steps: 0 }), healthy: false });
+	check("cluster: what leaves it healthy has not the colour of an error", quiet !== (await edge()), quiet);
+	check("cluster: the way back by a coordinator in the middle names it", (await text(page, "#of-m .picture")).includes("back to b by c · 1.0 ms · 1.0 ms"), await text(page, "#of-m .picture"));
+	check("cluster: what runs is seen", (await text(page, ".speed strong")) === "55.0" && (await page.$$(".link.moves")).length === 3 && (await text(page, ".picture")).includes("no step yet"), await text(page, ".speed"));
+	await draw(drawnState(["a", "b", "d", "e"]));
+	const wrapped = await page.evaluate(() => {
+		const at = (e) => e.getBoundingClientRect(), boxes = [...document.querySelectorAll("#of-m .box")].map(at), below = boxes.find((b) => b.top > boxes[0].bottom);
+		const middle = (r) => (r.left + r.right) / 2;
+		return below && [...document.querySelectorAll("#of-m .tip")].map(at).some((t) => Math.abs(middle(t) - middle(below)) < 3 && t.bottom <= below.top + 1 && t.top > boxes[0].bottom);
+	});
+	check("cluster: a coordinator without layers is a card of its own", (await machines()) === "c,a,b,d,e" && (await text(page, "#of-m")).includes("embedding and output"), await machines());
+	check("cluster: an arrow to the next row ends at the card there", wrapped === true, wrapped);
+	const curves = await page.evaluate(async () => {
+		const { sparkline } = await import("/web/cluster.js"), now = Date.now();
+		return [[9, 8, 7], [90, 89, 9, 8]].map((ages) => sparkline(ages.map((s) => [now - 1000 * s, 1])).querySelectorAll(".curve").length);
+	});
+	check("cluster: a curve has a gap where nothing was seen", curves.join() === "1,2", curves);
+	check("cluster: what is live is not dim", (await page.$eval(".card", (e) => getComputedStyle(e).opacity)) === "1");
+	state = null;
+	await verdict(page, "This node does not answer");
+	check("cluster: what was last seen of a node that does not answer is dim", (await page.$eval(".card", (e) => getComputedStyle(e).opacity)) === "0.5");
+	await page.context().close();
+}
+
 const MARKDOWN = "Some **bold** text.\n\n```python\ndef f(x):\n    return x\n```\n\n| a | b |\n|---|--:|\n| 1 | 2 |\n\nIt is $x_1 * y_1$ and \\(a_b\\).\n\n\\[\n\\sum_{i=1}^{n} i\n= \\frac{n(n+1)}{2}\n\\]\n\n[link](https://example.org/)";
 
 async function markdown(page) {
@@ -594,7 +644,7 @@ async function losses(page) {
 }
 
 const page = await open(alpha);
-for (const f of [begins, chats, limits, conversations, hostile, markdown, clusterBefore, streams, cluster, morphs, clusterLost, clusterHostile, resumes, waits, () => phone(beta), keys, losses])
+for (const f of [begins, chats, limits, conversations, hostile, markdown, clusterBefore, streams, cluster, morphs, clusterLost, clusterHostile, clusterDrawn, resumes, waits, () => phone(beta), keys, losses])
 	try {
 		await f(page);
 	} catch (e) {
