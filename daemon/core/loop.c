@@ -20,7 +20,7 @@ STAILQ_HEAD(posts, post);
 
 struct loop {
 	struct event_base *base;
-	pthread_t thread; /* the one that runs it, or created it */
+	_Atomic pthread_t thread; /* the one that runs it, or created it; others look whether it is theirs */
 	bool stopped;
 	LIST_HEAD(, loop_timer) timers;
 	int wake_fd;

@@ -34,7 +34,7 @@ require caravan run -m "$demo" --temp 0 -n 12 "Once upon a time"
 cp "$dir/out" "$dir/alone"
 check "which answered alike" cmp "$dir/alone" "$dir/private"
 check "it answers as from its file" sh -c 'caravan run --control "$0/a/control.sock" -m tale --temp 0 -n 12 "Once upon a time" >"$0/again" && cmp "$0/alone" "$0/again"' "$dir"
-check "a name that nobody has: what there is is said" sh -c '! caravan load saga --control "$0/a/control.sock" 2>"$0/err2" && grep -q "there are tale" "$0/err2"' "$dir"
+check "a name that nobody has: what there is is said" sh -c '! caravan load saga --control "$0/a/control.sock" 2>"$0/err2" && grep -q "that are up, which have tale" "$0/err2"' "$dir"
 require on b unload tale
 
 check "rm takes it off all disks, and says how much that was" sh -c 'caravan rm --yes tale --control "$0/a/control.sock" >"$0/removed" && grep -q "^a: .* freed$" "$0/removed" && grep -q "^b: .* freed$" "$0/removed" && grep -q "^Deleted tale: .* freed\.$" "$0/removed"' "$dir"
