@@ -271,6 +271,24 @@ static int load_read_template(Caravan__CtlLoad *cmd, char *named, char text[WIRE
 	return rc;
 }
 
+/* The model's name: the one given, or that of the file.  One that does not fit would have to be cut, which hides what tells files
+ * apart: their ends. */
+static int load_name(const Caravan__CtlLoad *cmd, char model[WIRE_NAME_MAX + 1]) {
+	char whole[2 * WIRE_NAME_MAX + 256];
+	if (!wire_line_ok(cmd->file, PATH_MAX))
+		return fail("the name of the file has characters that are no text: give it another one");
+	if (*cmd->name)
+		snprintf(whole, sizeof whole, "%s", cmd->name);
+	else
+		paths_model_name(whole, sizeof whole, cmd->file);
+	if (strlen(whole) > WIRE_NAME_MAX)
+		return fail(
+		        "%s is too long for a model's name, which has at most %d characters: give it one with --name",
+		        whole, WIRE_NAME_MAX);
+	snprintf(model, WIRE_NAME_MAX + 1, "%s", whole);
+	return 0;
+}
+
 static int load_run(int argc, char **argv) {
 	struct args a;
 	struct model_options o;
@@ -284,13 +302,11 @@ static int load_run(int argc, char **argv) {
 	args_operands(&a, 1, 1, "FILE");
 	cmd.file = argv[optind];
 	MODEL_OPTIONS_FILL(&cmd, &o);
-	if (*cmd.name)
-		snprintf(model, sizeof model, "%s", cmd.name);
-	else
-		paths_model_name(model, sizeof model, cmd.file);
 	static char source[WIRE_TEMPLATE_MAX + 1];
 	bool already;
-	int rc = o.template ? load_read_template(&cmd, o.template, source) : 0;
+	int rc = load_name(&cmd, model);
+	if (rc == 0 && o.template)
+		rc = load_read_template(&cmd, o.template, source);
 	if (rc != 0)
 		return rc;
 	rc = load_serves_already(&a, &cmd, model, o.draft, &already);

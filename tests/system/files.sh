@@ -135,6 +135,12 @@ printf 'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n' >"$d
 check "a pointer says how to get the file" fails "pointer.gguf: not a GGUF file: it is a Git LFS pointer.*git lfs pull" on alpha load "$dir/pointer.gguf"
 check "plan says so too" fails "git lfs pull" caravan plan --cluster "$dir/machines" "$dir/pointer.gguf"
 mkdir "$dir/one" "$dir/hf" "$dir/bare" && cp "$demo" "$dir/one/m.gguf" && : >"$dir/hf/model-00001-of-00002.safetensors"
+long=a-model-with-a-name-that-says-everything-about-it-and-more.Q4_K_M
+cp "$demo" "$dir/$long.gguf" && cp "$demo" "$dir/esc$(printf '\033')ape.gguf"
+check "a name that is too long is not cut" fails "$long is too long for a model's name.*--name" on alpha load "$dir/$long.gguf"
+check "but another one may be given" on alpha load --name short "$dir/$long.gguf"
+check "a file's name must be text" fails "no text: give it another one" on alpha load "$dir/esc$(printf '\033')ape.gguf"
+require on alpha unload short
 check "a folder names the model in it" fails "one is a folder: name the model in it, .*/one/m.gguf" on alpha load "$dir/one"
 check "or what it holds instead" fails "folder of safetensors: convert" on alpha plan "$dir/hf"
 check "or that there is none" fails "without a .gguf file" on alpha load "$dir/bare"
