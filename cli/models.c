@@ -52,7 +52,7 @@ static void models_print_row(struct table *t, const Caravan__CtlModel *m) {
 }
 
 static void models_print_table(const struct stored *s) {
-	static const char *const heads[] = {"model", "state", "size", "type", "copies", "last used", "on"};
+	static const char *const heads[] = {"model", "state", "size", "type", "copies", "last served", "on"};
 	struct table t;
 	table_begin(&t, sizeof heads / sizeof *heads, 0);
 	for (size_t i = 0; i < sizeof heads / sizeof *heads; i++)

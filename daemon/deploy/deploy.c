@@ -233,6 +233,8 @@ static void deploy_mark_lost(struct model *m, const struct member *who, double n
 /* The phase changes at once.  Hooks are called later, because the caller may be working on the model. */
 static void deploy_set_unavailable(struct model *m, uint64_t patience_ms, const char *reason) {
 	uint64_t now = loop_now_ns();
+	if (m->pub.phase == CARAVAN__MODEL_PHASE__SERVING)
+		catalog_note(m); /* it was served until now */
 	m->pub.phase = CARAVAN__MODEL_PHASE__UNAVAILABLE;
 	snprintf(m->reason, sizeof m->reason, "%s", reason);
 	snprintf(m->loss, sizeof m->loss, "%s", reason);

@@ -132,6 +132,8 @@ error:
 void model_set(struct model *m, Caravan__ModelPhase phase, const char *reason) {
 	if (m->pub.phase == phase && strcmp(m->reason, reason ? reason : "") == 0)
 		return;
+	if (m->pub.phase == CARAVAN__MODEL_PHASE__SERVING && phase != CARAVAN__MODEL_PHASE__SERVING)
+		catalog_note(m); /* it was served until now */
 	m->pub.phase = phase;
 	model_set_reason(m, reason);
 	if (m->listed)

@@ -1,4 +1,5 @@
 /* deploy: nodes that go and come back, and how what nodes believe of plans converges. */
+#include "daemon/deploy/catalog.h"
 #include "daemon/deploy/load.h"
 #include "daemon/plan/planner.h"
 #include "proto/plan.h"
@@ -13,6 +14,45 @@
 #include <unistd.h>
 
 static const struct deploy_load all = {.all_nodes = true};
+
+/* When the first node last served m, as its disk has it. */
+static uint64_t served_last(struct catalog_model *out) {
+	struct catalog c;
+	uint64_t used = 0;
+	ck_assert_int_eq(catalog_names(&c, nodes[0].store), 0);
+	for (size_t i = 0; i < c.models; i++)
+		if (strcmp(c.model[i].name, "m") == 0) {
+			used = c.model[i].used;
+			*out = c.model[i];
+			out->word = NULL;
+		}
+	catalog_clear(&c);
+	return used;
+}
+
+static bool served_after(void *used) {
+	struct catalog_model m;
+	return served_last(&m) > *(uint64_t *)used;
+}
+
+/* Of a model that is served for long, the disk has when that began: it must have when that ended too. */
+START_TEST(the_end_of_serving_is_recorded) {
+	const char *path = nodes_model("m.gguf", KERN_Q4_0, 6, 1);
+	struct deploys_outcome o;
+	struct catalog_model m = {.name = ""};
+	uint64_t used = 0;
+	deploys_patient_cluster(2);
+	ck_assert_str_eq(deploys_load(0, path, all, &o), "");
+	ck_assert(nodes_wait(served_after, &used, 10000));
+	served_last(&m);
+	m.used = used = 1;
+	ck_assert_int_eq(catalog_record(nodes[0].store, &m), 0);
+	nodes_stop(1);
+	struct deploys_phase p = {0, CARAVAN__MODEL_PHASE__UNAVAILABLE};
+	ck_assert(nodes_wait(deploys_has_phase, &p, 10000));
+	ck_assert(nodes_wait(served_after, &used, 10000));
+}
+END_TEST
 
 START_TEST(a_stage_goes_and_comes_back) {
 	const char *path = nodes_model("m.gguf", KERN_Q4_0, 6, 1);
@@ -543,6 +583,7 @@ static Suite *suite(void) {
 	nodes_loader_gone = deploys_stop;
 	TCase *t = nodes_group(s, "losses", 240);
 	tcase_add_test(t, a_stage_goes_and_comes_back);
+	tcase_add_test(t, the_end_of_serving_is_recorded);
 	tcase_add_test(t, a_coordinator_goes_and_comes_back);
 	tcase_add_test(t, a_node_that_comes_late_learns_what_there_is);
 	tcase_add_test(t, the_storey_above_finds_it_unavailable);
