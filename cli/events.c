@@ -45,6 +45,7 @@ static const char help[] = "Shows what happened in the cluster, the latest last:
 
 struct events {
 	bool json, colour;
+	bool any;      /* event came */
 	unsigned node; /* columns of the node's name */
 	char date[32]; /* of the last event */
 };
@@ -148,6 +149,7 @@ static int events_take(void *arg, struct client *c, const Caravan__Envelope *env
 	struct events *e = arg;
 	int rc = 0;
 	(void)c;
+	e->any = e->any || env->body_case == CARAVAN__ENVELOPE__BODY_CTL_EVENT;
 	if (env->body_case == CARAVAN__ENVELOPE__BODY_CTL_EVENT)
 		rc = e->json ? events_print_json(event_json(env->ctl_event))
 		             : events_print(e, env->ctl_event);
@@ -183,6 +185,12 @@ static int events_follow(const struct args *a, const Caravan__Envelope *ask, str
 	return interrupted ? EXIT_OK : rc;
 }
 
+/* A name that is not right would look like one of which nothing is known. */
+static void events_say_none(const Caravan__CtlEvents *cmd) {
+	fprintf(stderr, "caravan: no event is known%s%s%s%s%s\n", *cmd->node ? " of node " : "", cmd->node,
+	        *cmd->model ? " of model " : "", cmd->model, cmd->since > 0 ? " in that time" : "");
+}
+
 static int events_run(int argc, char **argv) {
 	struct args a;
 	Caravan__CtlEvents cmd = CARAVAN__CTL_EVENTS__INIT;
@@ -216,6 +224,8 @@ static int events_run(int argc, char **argv) {
 	if (!counted && cmd.since == 0)
 		cmd.last = LAST;
 	int rc = cmd.follow ? events_follow(&a, &ask, &e) : simple_ask(&a, &ask, events_take, &e);
+	if (rc == EXIT_OK && !cmd.follow && !e.any)
+		events_say_none(&cmd);
 	return rc == TEXT_GONE ? EXIT_OK : rc;
 }
 

@@ -105,24 +105,19 @@ static void status_print_nodes(const struct report *r) {
 	table_print(&t, stdout, table_width_most());
 }
 
-/* What nodes load and copy. */
+/* What nodes load and copy; with no model and nothing under way, how there comes to be one. */
 static void status_print_under_way(const struct report *r) {
+	struct waiting_text work;
 	bool any = false;
 	for (size_t i = 0; i < r->nodes; i++)
-		for (size_t k = 0; r->node[i]->node_state && k < r->node[i]->node_state->n_work; k++) {
-			const Caravan__WorkState *w = r->node[i]->node_state->work[k];
-			if (!r->node[i]->self && !status_is(r->node[i], "up"))
-				continue;
+		for (size_t k = 0; waiting_work(&work, r->node[i], k); k++) {
 			if (!any)
 				printf("\n");
 			any = true;
-			if (w->total)
-				table_say(2, "%s is %s %s: %.0f%% of %s", r->node[i]->name, w->what, w->model,
-				        100 * (double)w->done / (double)w->total,
-				        size_text((double)w->total).s);
-			else
-				table_say(2, "%s is %s %s", r->node[i]->name, w->what, w->model);
+			table_say(2, "%s", work.s);
 		}
+	if (!any && !r->models)
+		printf("\n  No model is loaded: caravan load FILE.\n");
 }
 
 /* ---- their machines ---- */
@@ -311,8 +306,8 @@ static int status_print(const struct report *r, bool json, bool brief) {
 	status_print_problems(r, brief);
 	for (size_t i = 0; i < r->models; i++)
 		status_print_model(r, r->model[i], brief);
-	status_print_nodes(r);
 	status_print_under_way(r);
+	status_print_nodes(r);
 	status_print_machines(r);
 	for (size_t i = 0; i < r->models; i++)
 		status_print_slices(r, r->model[i], brief);

@@ -26,6 +26,10 @@ void table_begin(struct table *t, unsigned columns, unsigned indent) {
 	*t = (struct table){.columns = columns, .indent = indent};
 }
 
+void table_keep(struct table *t, unsigned column) {
+	t->whole |= 1u << column;
+}
+
 static void table_no_memory(void) __attribute__((noreturn));
 static void table_no_memory(void) {
 	fprintf(stderr, "caravan: out of memory\n");
@@ -79,6 +83,21 @@ static void table_print_cell(FILE *to, const char *text, size_t width, bool last
 		fprintf(to, "%*s", GAP, "");
 }
 
+/* Makes the widest columns narrower but for those that are kept, until the sum fits if it can.  Returns the sum. */
+static size_t table_cut(const struct table *t, size_t *wide, size_t sum, size_t width, unsigned kept) {
+	while (sum > width) {
+		unsigned widest = t->columns;
+		for (unsigned c = 0; c < t->columns; c++)
+			if (!(kept & 1u << c) && (widest == t->columns || wide[c] > wide[widest]))
+				widest = c;
+		if (widest == t->columns || wide[widest] <= COLUMN_LEAST)
+			break;
+		wide[widest]--;
+		sum--;
+	}
+	return sum;
+}
+
 void table_print(struct table *t, FILE *to, unsigned width) {
 	size_t wide[TABLE_COLUMNS_MAX] = {0}, sum = t->indent;
 	for (size_t i = 0; i < t->cells; i++) {
@@ -88,16 +107,8 @@ void table_print(struct table *t, FILE *to, unsigned width) {
 	}
 	for (unsigned c = 0; c < t->columns; c++)
 		sum += wide[c] + (c + 1 < t->columns ? GAP : 0);
-	while (sum > width) {
-		unsigned widest = 0;
-		for (unsigned c = 1; c < t->columns; c++)
-			if (wide[c] > wide[widest])
-				widest = c;
-		if (wide[widest] <= COLUMN_LEAST)
-			break;
-		wide[widest]--;
-		sum--;
-	}
+	sum = table_cut(t, wide, sum, width, t->whole);
+	table_cut(t, wide, sum, width, 0);
 	for (size_t row = 0; row < t->cells; row += t->columns) {
 		size_t end = row + t->columns < t->cells ? row + t->columns : t->cells;
 		while (end > row && !*t->cell[end - 1]) /* no blanks at the end of a line */

@@ -12,6 +12,7 @@ struct table {
 	unsigned columns, indent;
 	char **cell; /* row after row */
 	size_t cells, capacity;
+	unsigned whole; /* bits of columns that are cut last */
 };
 
 /* The width of standard output in columns; 80 if it is not a terminal. */
@@ -23,6 +24,9 @@ void table_begin(struct table *t, unsigned columns, unsigned indent);
 
 /* Adds the next cell, row by row. */
 void table_cell(struct table *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* Cuts this column last: half of it says nothing. */
+void table_keep(struct table *t, unsigned column);
 
 /* Prints it, with two blanks between columns, and frees the cells.  If it is too wide, the widest columns are cut; a cut cell
  * ends with '~'. */

@@ -365,6 +365,7 @@ static void top_add_nodes(struct top_lines *l, const struct top *t) {
 	int selected = -1;
 	heads[sorted[t->sort].column] = sorted[t->sort].head;
 	table_begin(&tab, 8, 1);
+	table_keep(&tab, 2);
 	for (size_t i = 0; i < sizeof heads / sizeof *heads; i++)
 		table_cell(&tab, "%s", heads[i]);
 	for (size_t i = 0; i < n; i++) {
@@ -426,6 +427,7 @@ static void top_add_models(struct top_lines *l, const struct top *t) {
 	int selected = -1;
 	heads[sorted[t->sort_models].column] = sorted[t->sort_models].head;
 	table_begin(&tab, 7, 1);
+	table_keep(&tab, 5);
 	for (size_t i = 0; i < sizeof heads / sizeof *heads; i++)
 		table_cell(&tab, "%s", heads[i]);
 	for (size_t i = 0; m && i < t->report->models; i++) {
@@ -476,6 +478,17 @@ static void top_add_problems(struct top_lines *l, const struct top *t) {
 		        n - PROBLEMS_SHOWN);
 }
 
+/* What nodes load, before there is a model. */
+static void top_add_under_way(struct top_lines *l, const struct top *t) {
+	struct waiting_text work;
+	bool any = false;
+	for (size_t i = 0; i < t->report->nodes; i++)
+		for (size_t k = 0; waiting_work(&work, t->report->node[i], k); k++, any = true)
+			top_say(l, t->width, TOP_TEXT, 1, "%s.", work.s);
+	if (!any)
+		top_say(l, t->width, TOP_TEXT, 1, "No model is loaded: caravan load FILE.");
+}
+
 static void top_view_cluster(struct top_lines *l, const struct top *t) {
 	const struct report *r = t->report;
 	top_add_verdict(l, t);
@@ -486,7 +499,7 @@ static void top_view_cluster(struct top_lines *l, const struct top *t) {
 	if (r->models)
 		top_add_models(l, t);
 	else
-		top_say(l, t->width, TOP_TEXT, 1, "No model is loaded: caravan load FILE.");
+		top_add_under_way(l, t);
 	for (size_t i = 0; i < r->models; i++)
 		if (top_work(r->model[i])) {
 			top_add(l, TOP_TEXT, "", 0);

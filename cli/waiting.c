@@ -49,3 +49,15 @@ bool waiting_trouble(char *out, size_t size, const struct report *r, const char 
 	        *m->reason ? ": " : "", m->reason);
 	return true;
 }
+
+bool waiting_work(struct waiting_text *out, const Caravan__ReportNode *n, size_t i) {
+	const Caravan__NodeState *s = n->node_state;
+	if (!s || i >= s->n_work || (!n->self && strcmp(n->state, "up") != 0))
+		return false;
+	const Caravan__WorkState *w = s->work[i];
+	int len = snprintf(out->s, sizeof out->s, "%s is %s %s", n->name, w->what, w->model);
+	if (w->total && len > 0 && (size_t)len < sizeof out->s)
+		snprintf(out->s + len, sizeof out->s - (size_t)len, ": %.0f%% of %s",
+		        100 * (double)w->done / (double)w->total, size_text((double)w->total).s);
+	return true;
+}

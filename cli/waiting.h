@@ -14,4 +14,10 @@ bool waiting_trouble(char *out, size_t size, const struct report *r, const char 
 /* The state of a node: "up", "down"; "silent 5 s" before it is given up. */
 struct size_text waiting_state(const Caravan__ReportNode *n);
 
+/* What a node that is up loads or copies, one after the other from 0: "kitchen is fetching neu: 40% of 2.04 GiB".  false: nothing more. */
+struct waiting_text {
+	char s[256];
+};
+bool waiting_work(struct waiting_text *out, const Caravan__ReportNode *n, size_t i);
+
 #endif

@@ -84,7 +84,7 @@ check "people read it in lines" told
 check "one model's, one node's, the last, none before" sh -c '
 	c="caravan events --control $0/beta/control.sock"
 	test "$($c -n 2 2>&- | grep -c "^[0-9]")" = 2 && ! $c --model slow 2>&- | grep -q "gamma was lost" && $c --model slow 2>&- | grep -q "serves again" &&
-		$c --node gamma 2>&- | grep -q "gamma was lost" && ! $c --node gamma 2>&- | grep -q "is being loaded" && test -z "$($c --since 0s --json 2>&- | grep -v missing)"' "$dir"
+		$c --node nobody 2>&1 | grep -q "^caravan: no event is known of node nobody$" && $c --node gamma 2>&- | grep -q "gamma was lost" && ! $c --node gamma 2>&- | grep -q "is being loaded" && test -z "$($c --since 0s --json 2>&- | grep -v missing)"' "$dir"
 
 fewer() { # NODE WHY: that it runs on fewer nodes than it was loaded over, for programs and for people
 	on "$1" status --json | json "[p['what'] + ' ' + p['advice'] for p in j['problems'] if p['kind'] == 'fewer-nodes' and p['subject'] == 'slow' and

@@ -372,6 +372,37 @@ START_TEST(a_node_is_linked_for_a_time) {
 }
 END_TEST
 
+/* A bar is cut after names: half a bar says something else. */
+START_TEST(bars_are_cut_last) {
+	with_a_stage();
+	here.memory_allowed = 100;
+	here.memory_used = 100;
+	node.name = wire_string("a-node-with-a-name-that-takes-all-the-space-there-is-in-80");
+	has("~  up ");
+	has(" [||||||||||] ");
+}
+END_TEST
+
+/* A model that is being loaded is not none. */
+START_TEST(what_is_being_loaded) {
+	Caravan__WorkState work = CARAVAN__WORK_STATE__INIT, *list_of_work[] = {&work};
+	with_a_stage();
+	report.models = 0;
+	has("\n No model is loaded: caravan load FILE.\n");
+	work.what = wire_string("fetching");
+	work.model = wire_string("neu");
+	here.work = list_of_work;
+	here.n_work = 1;
+	has("\n alpha is fetching neu.\n");
+	work.total = 2048;
+	work.done = 512;
+	has("\n alpha is fetching neu: 25% of 2.00 KiB.\n");
+	ck_assert_ptr_null(strstr(shown(), "No model"));
+	node.state = wire_string("down");
+	has("\n No model is loaded: caravan load FILE.\n");
+}
+END_TEST
+
 /* In a terminal of 80 columns no label is cut, and it is said what the shares are of. */
 START_TEST(where_the_time_goes) {
 	with_a_stage();
@@ -396,6 +427,8 @@ static Suite *suite(void) {
 	tcase_add_test(t, problems_that_are_too_many);
 	tcase_add_test(t, a_node_is_linked_for_a_time);
 	tcase_add_test(t, a_node_falls_silent);
+	tcase_add_test(t, bars_are_cut_last);
+	tcase_add_test(t, what_is_being_loaded);
 	tcase_add_test(t, where_the_time_goes);
 	suite_add_tcase(s, t);
 	return s;
