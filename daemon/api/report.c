@@ -111,7 +111,9 @@ static void report_fill_node(const struct report_out *o, const struct member *m)
 	members_reason(o->members, m, reason, sizeof reason);
 	wire_line_cut(reason, 900); /* leave space for the sentence around it */
 	if (m->self && *reason)
-		report_problem(o, "this-node", m->name, "", "%s.", reason);
+		report_problem(o, "this-node", m->name,
+		        m->expelled ? "After that it can join again, by a new invitation." : "", "%s.",
+		        reason);
 	if (m->self || m->expelled || (m->up && !*reason))
 		return;
 	bool advised = strstr(reason, ": open the port") || strstr(reason, ": run caravan leave");
@@ -356,10 +358,16 @@ void report_collect(struct serve *s, report_emit_fn *emit, void *arg) {
 	for (size_t i = 0; (dm = deploy_at(d, i)); i++)
 		out.healthy = out.healthy && (dm->phase == CARAVAN__MODEL_PHASE__SERVING ||
 		                                     dm->phase == CARAVAN__MODEL_PHASE__LOADING);
+	bool expelled = members_self(o->members)->expelled;
+	out.healthy = out.healthy && !expelled;
 	for (size_t i = 0; (m = members_at(o->members, i)); i++)
 		report_send_node(o, m);
 	for (size_t i = 0; (dm = deploy_at(d, i)); i++)
 		report_send_model(o, dm);
+	if (expelled) { /* of the others it knows nothing any more */
+		report_fill_node(o, members_self(o->members));
+		return;
+	}
 	for (size_t i = 0; (m = members_at(o->members, i)); i++)
 		report_fill_node(o, m);
 	for (size_t i = 0; (m = members_at(o->members, i)); i++)

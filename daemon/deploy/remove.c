@@ -101,6 +101,20 @@ static int removing_submit(struct removing *k) {
 	return executor_submit(transfer_reader(k->d->transfer), removing_run, removing_done, k);
 }
 
+/* Nothing where the disk had nothing of it. */
+static void removing_say(const struct removing *k) {
+	char what[96];
+	if (k->sum.freed)
+		snprintf(what, sizeof what, "%s freed", size_text((double)k->sum.freed).s);
+	else
+		snprintf(what, sizeof what, "%s stays, since another model has it too",
+		        size_text((double)k->sum.shared).s);
+	if (k->sum.freed || k->sum.shared)
+		deploy_say(k->d, EVENT_MODEL_REMOVED, LOG_LINE_INFO, k->name,
+		        "model %s was removed from the disk of %s: %s", k->name,
+		        members_self(k->d->c.members)->name, what);
+}
+
 static void removing_finish(struct removing *k) {
 	Caravan__Removed msg = CARAVAN__REMOVED__INIT;
 	Caravan__Envelope env = WIRE_ENVELOPE(REMOVED, removed, &msg);
@@ -109,10 +123,8 @@ static void removing_finish(struct removing *k) {
 	msg.in_use = k->sum.in_use;
 	if (k->rc == 0 && !k->sum.in_use)
 		catalog_drop(k->d, k->name);
-	if (k->rc == 0)
-		deploy_say(k->d, EVENT_MODEL_REMOVED, LOG_LINE_INFO, k->name,
-		        "model %s was removed from the disk of %s: %s freed", k->name,
-		        members_self(k->d->c.members)->name, size_text((double)msg.freed).s);
+	if (k->rc == 0 && !k->sum.in_use)
+		removing_say(k);
 	if (k->ours && k->of)
 		removal_answered(k->of, k->index, k->rc ? NULL : &msg, k->rc ? strerror(-k->rc) : NULL);
 	else if (!k->ours && k->rc)

@@ -68,7 +68,12 @@ void report_verdict(const struct report *r, char out[REPORT_VERDICT]) {
 	char models[64] = "no models";
 	for (size_t i = 0; i < r->nodes; i++) {
 		up += strcmp(r->node[i]->state, "up") == 0;
-		members += strcmp(r->node[i]->state, "expelled") != 0;
+		bool expelled = strcmp(r->node[i]->state, "expelled") == 0;
+		members += !expelled;
+		if (expelled && r->node[i]->self) {
+			snprintf(out, REPORT_VERDICT, "This node is not in its cluster any more.");
+			return;
+		}
 	}
 	for (size_t i = 0; i < r->models; i++)
 		serving += r->model[i]->phase == CARAVAN__MODEL_PHASE__SERVING;

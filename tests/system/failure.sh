@@ -151,6 +151,8 @@ rejoin() { ! on delta join "$(on alpha invite)" 2>"$dir/back"; }
 check "it cannot come back" rejoin
 told_expelled() { asked delta 'problems[kind=this-node].what' | grep -q "^this node was expelled from its cluster: caravan leave gives it a new key[.]$" && on delta status | grep -q "this node was expelled from its cluster: caravan leave"; }
 check "its own status says why" told_expelled
+alone() { on delta status --json 2>&- | json "not j['healthy'] and 'not in its cluster' in j['verdict'] and [p['kind'] for p in j['problems']] == ['this-node'] and 'invitation' in j['problems'][0]['advice']" >"$dir/alone"; }
+check "and nothing else, since it knows nothing of the others" alone
 check "it is alive, and alone" sh -c 'kill -0 "$0"' "$(pid_of delta)"
 check "no link of its was admitted after that" sh -c '! caravan status --control "$0/alpha/control.sock" --json | grep -q "\"delta\".*up"' "$dir"
 check "the log says why a key is refused, without end" sh -c '

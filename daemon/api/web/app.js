@@ -117,7 +117,6 @@ function drawWelcome() {
 
 function drawSend() {
 	const writing = isRunning(conversation);
-	$("send").setAttribute("aria-label", writing ? "Stop" : "Send");
 	$("send").title = writing ? "Stop (Esc)" : "Send (Enter)";
 	$("send").classList.toggle("stop", writing);
 	$("send").disabled = !writing && !$("input").value.trim();

@@ -1,13 +1,14 @@
 // cluster: the cluster as it is now, drawn from server-sent events as long as it is looked at.
 
-import { request } from "./api.js";
+import { request, unreachable } from "./api.js";
 import { $, announce, element, morph, svg } from "./dom.js";
 import { events, pause } from "./stream.js";
 
 const PAUSES = [300, 1000, 2000, 4000, 8000]; // ms before each try to connect again
 const SILENT = 12000; // ms: a connection is dead
 const HISTORY = 300; // s of tokens a second
-const GAP = 5000; // ms between two values: something was not seen
+const FAULTS = /^(node-down|model-unav|this-node)/; // kinds of problems; others are remarks
+const GAP = 5000; // ms without a value
 const RECENT = 8; // s that times are shares of
 const PARTS = [["computed", "computing"], ["waited", "waiting"], ["held", "held"], ["wire", "on the wire"]];
 
@@ -31,7 +32,7 @@ const cut = (text, n) => (text.length > n ? text.slice(0, n - 1) + "…" : text)
 const list = (...words) => words.filter(Boolean).join(" · ");
 const trip = (l) => (l?.round_trip_seconds > 0 ? time(l.round_trip_seconds) : "");
 const speed = (l) => (l?.rate > 0 ? scaled(8 * l.rate, ["bit/s", "kbit/s", "Mbit/s", "Gbit/s"], 1000) : "");
-const rate = (m) => (m.sequences ? m.tokens_per_second : 0); // which falls only slowly after the last stream
+const rate = (m) => (m.sequences ? m.tokens_per_second : 0); // it falls slowly after the last one
 const perToken = (s) => (s.single_rows ? time(s.single_seconds / s.single_rows) : s.predicted_seconds ? "≈ " + time(s.predicted_seconds) : "");
 const memory = (n) => size(n.memory_used) + " of " + size(n.memory_allowed);
 
@@ -73,10 +74,10 @@ function bar(y, parts, h = 8) {
 function machine(x, y, h, [name, stage, i], model) {
 	const n = nodeOf(name), up = isUp(name), all = model?.stages.at(-1).last, s = up && model && shares(model, i), t = stage && perToken(stage);
 	const parts = [svg("title", {}, name), svg("rect", { width: W, height: h, rx: 16, class: "box" }), path("M16 17h22v15h-22zM22 37h10M27 32v5", "glyph"), svg("circle", { cx: W - 20, cy: 22, r: 5, class: "dot" }),
-		text(48, 27, "name", cut(name, 15)), small(48, 44, up ? list(model?.coordinator === name && "coordinator", n.self && "this node") : n.state)];
+		text(48, 27, name.length > 15 ? "label" : "name", cut(name, 20)), small(48, 44, up ? list(model?.coordinator === name && "coordinator", n.self && "this node") : n.state)];
 	if (stage) parts.push(bar(60, [[stage.first / all, "none"], [(stage.last - stage.first) / all, "holds"]]), text(16, 86, "label", layers(stage)), right(86, stage.weight_bytes ? size(stage.weight_bytes) : ""));
 	else if (model) parts.push(text(16, 76, "label", "embedding and output"));
-	if (!up) parts.push(small(16, h - 44, cut(n.reason ?? "", 30)));
+	if (!up) (n.reason ?? "").match(/\S{32,}|.{1,32}(?= |$)/g)?.slice(0, 3).forEach((line, k) => parts.push(small(16, h - 46 + 17 * k, cut(line.trim(), 32))));
 	else if (model) parts.push(bar(97, (s || []).map((v, k) => [v, PARTS[k][0]])), small(16, 123, s ? PARTS[s.indexOf(Math.max(...s))][1] + " " + percent(Math.max(...s)) : model.steps === 0 ? "no step yet" : ""), right(123, t ? t + " a token" : ""));
 	if (up && n.memory_allowed) parts.push(bar(h - 37, [[Math.min(1, n.memory_used / n.memory_allowed), "memory"]], 6), small(16, h - 14, "memory"), right(h - 14, memory(n)));
 	return svg("g", { transform: `translate(${x} ${y})`, class: up ? "" : "gone" }, ...parts);
@@ -93,7 +94,7 @@ function picture(boxes, model, label, room) {
 		if (!loop) return;
 		// the last goes on by way of the coordinator; within a machine there is no link
 		const first = boxes[0][0], links = [box[1] ? box[1].link : model.link, last && boxes[0][1] && model.link].filter(Boolean), [l] = links;
-		const line = "link" + (links.some((one) => !one.up) ? " broken" : rate(model) > 0 ? " moves" : "");
+		const line = "link" + (![box, boxes[k + 1] ?? boxes[0]].every(([name]) => isUp(name)) || links.some((one) => !one.up) ? " broken" : rate(model) > 0 ? " moves" : "");
 		const words = list(last && "back to " + cut(first, 18) + ([first, box[0]].includes(model.coordinator) ? "" : " by " + cut(model.coordinator, 9)), ...links.map(trip), !links[1] && speed(l));
 		const turn = (up) => p.append(path(`M${x + W / 2} ${y + h}v12q0 8-8 8H${W / 2 + 8}q-8 0-8 ${up ? "-8v-10" : "8v16"}`, line), path(`M${W / 2 - 5} ${up ? h + 9 : y + pitch - 9}l5${up ? "-6 5 6" : " 6 5-6"}`, "tip"), small(w / 2, y + h + 38, words, "middle"));
 		if (last && rows === 1 && columns > 1) turn(true);
@@ -153,9 +154,9 @@ function workCard() {
 function cards() {
 	const room = $("cluster-body").clientWidth - 44, used = new Set(report.models.flatMap((m) => [m.coordinator, ...m.stages.map((s) => s.node)]));
 	const others = report.nodes.filter((n) => !used.has(n.name) && n.state !== "expelled");
+	const notices = (cls) => report.problems.filter((p) => FAULTS.test(p.kind) === !cls).map((p) => element("div", { class: "notice " + cls }, element("p", p.what), p.advice && element("p", { class: "note" }, p.advice)));
 	return [
-		...report.problems.map((p) => element("div", { class: "notice" + (report.healthy ? " remark" : "") }, element("p", p.what), p.advice ? element("p", { class: "note" }, p.advice) : null)),
-		workCard(), ...report.models.map((m) => modelCard(m, room)),
+		...notices(""), workCard(), ...report.models.map((m) => modelCard(m, room)), ...notices("remark"),
 		others.length ? card("Nodes without layers", picture(others.map((n) => [n.name]), null, others.map((n) => n.name).join(", "), room)) : null,
 		happened.length ? card("Events", element("ul", { class: "events" }, ...happened.map((e) => element("li", { class: e.severity }, element("time", new Date(1000 * e.unix).toLocaleTimeString("en-GB")), `${e.text} `, element("span", { class: "note" }, e.node))))) : null,
 	];
@@ -215,7 +216,8 @@ async function watch(signal) {
 			if (signal.aborted) return;
 			if (!trouble) failures = 0;
 			wait = e.retry ? 1000 * e.retry : PAUSES[Math.min(failures, PAUSES.length - 1)];
-			trouble = e.kind ? e.message : "This node does not answer.";
+			const { message, advice } = e.kind ? e : unreachable();
+			trouble = [message, advice].join(" ");
 			if (!failures) announce(trouble);
 			if (!failures && e.kind === "key") onkey();
 			past = [];

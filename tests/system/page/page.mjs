@@ -473,7 +473,7 @@ async function clusterHostile() {
 // A cluster whose coordinator c has the last layers, and one where it has none; five machines do not fit beside each other.
 const drawnLink = (node) => ({ node, up: true, round_trip_seconds: 0.001, rate: 1e6 });
 const drawnState = (names, o = {}) => ({
-	healthy: true, verdict: "3 nodes up", problems: [{ what: "a was busy", advice: "" }], nodes: ["a", "b", "c", "d", "e"].map((name) => ({ name, state: "up", memory_used: 1, memory_allowed: 2 })),
+	healthy: true, verdict: "3 nodes up", problems: [{ kind: "measured-busy", what: "a was busy", advice: "" }], nodes: ["a", "b", "c", "d", "e"].map((name) => ({ name, state: "up", memory_used: 1, memory_allowed: 2 })),
 	models: [{ name: "m", state: "serving", coordinator: "c", context: 1, parallel: 4, kv: "f16", link: drawnLink(names[0]), tokens: 9, tokens_per_second: 55, sequences: 0, queued: 0, steps: 9, ...o,
 		stages: names.map((node, i) => ({ node, first: i, last: i + 1, rows: 9, link: node === "c" ? null : drawnLink(names[i + 1] ?? "c") })) }],
 });
@@ -495,11 +495,19 @@ async function clusterDrawn() {
 	check("cluster: of a model that has made steps it is not said that it has not", !(await text(page, ".picture")).includes("no step yet"), await text(page, ".picture"));
 	const edge = () => page.$eval("#cluster .notice", (e) => getComputedStyle(e).borderLeftColor);
 	const quiet = await edge();
+	check("cluster: the machines come before remarks", await page.evaluate(() => document.querySelector("#of-m").compareDocumentPosition(document.querySelector(".notice.remark")) === Node.DOCUMENT_POSITION_FOLLOWING));
 	await accessible(page, "a cluster with a remark");
-	await draw({ ...drawnState(["b", "c", "a"], { sequences: 1, steps: 0 }), healthy: false });
-	check("cluster: what leaves it healthy has not the colour of an error", quiet !== (await edge()), quiet);
+	const broken = drawnState(["b", "c", "a"], { sequences: 1, steps: 0 });
+	broken.problems.push({ kind: "node-down", what: "d is down", advice: "" });
+	await draw(broken);
+	check("cluster: what leaves it healthy has not the colour of an error, which comes first", quiet !== (await edge()) && (await text(page, "#cluster .notice")) === "d is down", quiet);
 	check("cluster: the way back by a coordinator in the middle names it", (await text(page, "#of-m .picture")).includes("back to b by c · 1.0 ms · 1.0 ms"), await text(page, "#of-m .picture"));
 	check("cluster: what runs is seen", (await text(page, ".speed strong")) === "55.0" && (await page.$$(".link.moves")).length === 3 && (await text(page, ".picture")).includes("no step yet"), await text(page, ".speed"));
+	const lost = drawnState(["c", "b", "a"]);
+	lost.nodes[1] = { name: "b", state: "down", reason: "cannot be reached at 127.0.0.1:29003 (nothing listens there)" };
+	await draw(lost);
+	check("cluster: no link of a node that is lost looks like one that works", (await page.$$(".link.broken")).length === 2, await page.$$eval(".link", (all) => all.map((l) => l.getAttribute("class"))));
+	check("cluster: its card says why in full", (await page.$$eval(".gone .small", (all) => all.map((t) => t.textContent).join(" "))).includes(lost.nodes[1].reason), await text(page, ".gone"));
 	await draw(drawnState(["a", "b", "d", "e"]));
 	const wrapped = await page.evaluate(() => {
 		const at = (e) => e.getBoundingClientRect(), boxes = [...document.querySelectorAll("#of-m .box")].map(at), below = boxes.find((b) => b.top > boxes[0].bottom);
@@ -516,6 +524,7 @@ async function clusterDrawn() {
 	check("cluster: what is live is not dim", (await page.$eval(".card", (e) => getComputedStyle(e).opacity)) === "1");
 	state = null;
 	await verdict(page, "This node does not answer");
+	check("cluster: and what to do is said", (await text(page, ".verdict")).includes("Is caravand running"), await text(page, ".verdict"));
 	check("cluster: what was last seen of a node that does not answer is dim", (await page.$eval(".card", (e) => getComputedStyle(e).opacity)) === "0.5");
 	await page.context().close();
 }
@@ -574,12 +583,15 @@ async function waits(page) {
 }
 
 async function phone(url) {
-	const page = await open(url, { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true, colorScheme: "dark" });
+	const page = await open(url, { viewport: { width: 360, height: 844 }, isMobile: true, hasTouch: true, colorScheme: "dark" });
 	await instead(page, MARKDOWN + "\n\n" + "long".repeat(200) + "\n\n|" + "wide column|".repeat(20) + "\n|" + "-|".repeat(20));
 	await say(page, "Show me");
 	await finished(page);
 	check("phone: nothing is wider than the screen", await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth && document.querySelector("#thread").scrollWidth <= innerWidth));
 	await accessible(page, "on a phone");
+	await page.click("#settings");
+	check("phone: nor are the settings wider than their dialog", await page.$eval("#settings-dialog", (e) => e.scrollWidth <= e.clientWidth));
+	await page.press("#system", "Escape");
 	await page.click("#show-sidebar");
 	await page.waitForFunction(() => document.activeElement.id === "hide-sidebar");
 	await accessible(page, "on a phone, with the conversations");

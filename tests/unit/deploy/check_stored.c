@@ -412,6 +412,15 @@ static void nothing_goes_that_an_unreadable_model_may_need(void) {
 	ck_assert_int_eq(rename(aside, blob), 0);
 }
 
+static const Caravan__Event *last_removal(int i) {
+	const Caravan__Event *e, *last = NULL;
+	for (size_t k = 0; (e = journal_at(nodes[i].journal, k)); k++)
+		if (strcmp(e->kind, "model-removed") == 0)
+			last = e;
+	ck_assert_ptr_nonnull(last);
+	return last;
+}
+
 START_TEST(a_model_is_removed_from_all_disks) {
 	char path[200];
 	int two = 2;
@@ -432,6 +441,7 @@ START_TEST(a_model_is_removed_from_all_disks) {
 	ck_assert_uint_eq(out.nodes, 2);
 	ck_assert_uint_eq(out.freed, 0);
 	ck_assert_uint_gt(out.shared, 0);
+	ck_assert_ptr_nonnull(strstr(last_removal(0)->text, " stays, since another model has it too"));
 	ck_assert(nodes_wait(records_are, &two, 10000));
 	ck_assert_uint_eq(count_files(0, "tensors") + count_files(1, "tensors"), tensors);
 	/* the last name: all of it goes, and nothing of a model that serves */

@@ -35,6 +35,28 @@ static void add_node(const char *name, const struct node_id *id, bool self, Cara
 	add(&message);
 }
 
+START_TEST(who_was_expelled_knows_nothing_of_the_cluster) {
+	Caravan__CtlReport message = CARAVAN__CTL_REPORT__INIT;
+	char verdict[REPORT_VERDICT];
+	add_node("beta", &beta, false, NULL);
+	report_verdict(&report, verdict);
+	ck_assert_str_eq(verdict, "The cluster is healthy: 1 of 1 nodes up, no models.");
+	Caravan__ReportNode node = CARAVAN__REPORT_NODE__INIT, *nodes[] = {&node};
+	node.name = wire_string("alpha");
+	node.node = wire_node(&alpha);
+	node.state = wire_string("expelled");
+	message.nodes = nodes;
+	message.n_nodes = 1;
+	add(&message); /* another one */
+	report_verdict(&report, verdict);
+	ck_assert_ptr_nonnull(strstr(verdict, "1 of 1 nodes up"));
+	node.self = true;
+	add(&message);
+	report_verdict(&report, verdict);
+	ck_assert_str_eq(verdict, "This node is not in its cluster any more.");
+}
+END_TEST
+
 static Caravan__PeerState peer_state(const struct node_id *id, double round_trip, double rate) {
 	Caravan__PeerState p = CARAVAN__PEER_STATE__INIT;
 	p.node = wire_node(id);
@@ -325,6 +347,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, how_fast_and_whom);
 	tcase_add_test(t, an_unknown_node);
 	tcase_add_test(t, what_counts_as_a_change);
+	tcase_add_test(t, who_was_expelled_knows_nothing_of_the_cluster);
 	tcase_add_test(t, what_several_nodes_have_is_told_once);
 	suite_add_tcase(s, t);
 	return s;
