@@ -377,7 +377,8 @@ START_TEST(bars_are_cut_last) {
 	with_a_stage();
 	here.memory_allowed = 100;
 	here.memory_used = 100;
-	node.name = wire_string("a-node-with-a-name-that-takes-all-the-space-there-is-in-80");
+	node.name = wire_string("kitchenette");
+	top.width = 66;
 	has("~  up ");
 	has(" [||||||||||] ");
 }
