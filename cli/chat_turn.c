@@ -357,6 +357,20 @@ static void turn_say_full(struct chat *c) {
 	        c->context, c->path ? "caravan chat --context" : "caravan load --context");
 }
 
+/* In lines that a terminal does not break, as the answers. */
+static void turn_say_refused(const char *error) {
+	if (!isatty(STDERR_FILENO)) {
+		fail("%s", error);
+		return;
+	}
+	char *text;
+	chat_before_failure();
+	if (asprintf(&text, "caravan: %s", error) < 0)
+		return;
+	table_text(stderr, table_width(), 0, 0, text);
+	free(text);
+}
+
 static void turn_finish(struct chat *c, const struct turn *t, const struct answer_end *end) {
 	switch (end->outcome) {
 	case ANSWER_ENDED:
@@ -369,7 +383,7 @@ static void turn_finish(struct chat *c, const struct turn *t, const struct answe
 			        c->limit);
 		return;
 	case ANSWER_REFUSED:
-		fail("%s", end->error);
+		turn_say_refused(end->error);
 		if (end->too_long) {
 			(void)conversation_undo(&c->conversation);
 			chat_note(c, "The question is not kept.");

@@ -190,6 +190,13 @@ def contexts():
     c.prompt()
     case("which is not kept", len(c.saved()) == 2, c.saved())
     c.leave()
+    c = Chat("-m", demo, "--context", "48", "--temp", "0", columns=60)
+    c.type("and then " * 20 + "\r")
+    said = c.until(rb"question\s+is\s+not").decode()
+    lines = said[said.rindex("caravan: ") :].splitlines()[:2]
+    case("in lines that the terminal does not break", len(" ".join(lines)) > 60 and max(map(len, lines)) <= 60, lines)
+    c.prompt()
+    c.leave()
 
 
 def daemon(name, *messages):
