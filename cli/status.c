@@ -316,12 +316,18 @@ static int status_print(const struct report *r, bool json, bool brief) {
 
 /* ---- again and again ---- */
 
+/* To the corner, and clear. */
+static void status_clear_screen(void) {
+	fputs("\033[H\033[J", stdout);
+	fflush(stdout);
+}
+
 /* Fills the screen with a text, from its top: lines that do not fit are counted instead. */
 static void status_fill_screen(const char *text, unsigned rows) {
 	unsigned lines = 0;
 	for (const char *c = text; *c; c++)
 		lines += *c == '\n';
-	fputs("\033[H\033[J", stdout); /* to the corner, and clear */
+	status_clear_screen();
 	for (unsigned line = 0; *text && (lines < rows || line + 2 < rows); line++) {
 		size_t len = strcspn(text, "\n");
 		len += text[len] == '\n';
@@ -338,6 +344,8 @@ static int status_watch_once(const struct args *a, bool json) {
 	struct winsize size;
 	bool screen = !json && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_row > 2;
 	struct report r;
+	if (screen)
+		fail_before(status_clear_screen); /* what is wrong is in place of what was right */
 	int rc = report_fetch(&r, a);
 	if (rc != 0)
 		return rc;

@@ -39,6 +39,7 @@ for frame in shown.split(b"\033[H\033[J")[1:3]:
     sys.exit(1) if sys.argv[4] and not 0 < frame.find(b"memory in use") < frame.find(sys.argv[4].encode()) else None
 END
 }
+check "without a model it says how there comes to be one" sh -c 'caravan status --control "$0" | grep -q "^  No model is loaded: caravan load FILE[.]$"' "$dir/kitchen/control.sock"
 check "a terminal shows the newest alone" screen 100
 check "a low one its beginning" screen 8
 
@@ -125,4 +126,26 @@ if "$dir/attic.sh" true 2>/dev/null; then
 else
 	skip "a machine that is hot and short of memory" "mounts need root"
 fi
+# ---- its daemon goes while it is watched ----------------------------------------------------------------------------
+gone() { # what the screen says then, twice, in place of what it said before
+	python3 - "$(pid_of cellar)" "$top_builddir/caravan" "$dir/cellar/control.sock" <<'END'
+import fcntl, os, pty, struct, sys, termios
+daemon, caravan, control = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+pid, terminal = pty.fork()
+if pid == 0:
+    fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    os.execv(caravan, [caravan, "status", "--watch", "--control", control])
+shown = b""
+while b"The cluster is" not in shown:
+    shown += os.read(terminal, 65536)
+os.kill(daemon, 15)
+while shown.count(b"no caravand answers") < 2:
+    shown += os.read(terminal, 65536)
+os.kill(pid, 9)
+print(shown)
+sys.exit(shown.count(b"\033[H\033[Jcaravan: no caravand answers") != 2)
+END
+}
+check "when its daemon goes a screen says so, once" gone
+
 finish
