@@ -176,8 +176,8 @@ static void announce_give_way(struct model *m, const Caravan__PlanAnnounce *msg)
 		struct node_id by;
 		node_id_from_bytes(&by, plan->coordinator);
 		deploy_say(m->d, EVENT_MODEL_TAKEN_OVER, LOG_LINE_WARN, plan->model,
-		        "model %s: %s has taken it over: this node was believed to be gone", plan->model,
-		        deploy_node_name(m->d, &by));
+		        "model %s: %s coordinates it now, since it believed %s to be gone", plan->model,
+		        deploy_node_name(m->d, &by), deploy_node_name(m->d, &m->d->self));
 		model_remove(m, CARAVAN__MODEL_PHASE__UNLOADED, "another node has taken it over");
 		return;
 	}

@@ -479,6 +479,12 @@ START_TEST(the_others_go_on_without_their_coordinator) {
 	nodes_start(0);
 	deploys_start(0);
 	ck_assert(nodes_wait(coordinated_by_another, &ada, 60000));
+	const Caravan__Event *e;
+	size_t told = 0;
+	for (size_t i = 0; (e = journal_at(nodes[0].journal, i)); i++)
+		told += strcmp(e->kind, "model-taken-over") == 0 &&
+		        strstr(e->text, " coordinates it now, since it believed ada to be gone") != NULL;
+	ck_assert_uint_eq(told, 1);
 	ck_assert_ptr_null(deploys[0].io);
 	ck_assert_ptr_null(deploys[0].stage);
 	ck_assert(nodes_wait(coordinated_by_another, &bob, 20000));
