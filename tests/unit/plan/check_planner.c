@@ -663,7 +663,8 @@ START_TEST(advice_says_why_a_node_is_left_out) {
 	node[3].excluded = true;
 	struct advice *a = advise(&p);
 	ck_assert_uint_eq(advice_message(a)->nodes[0]->last, 6);
-	ck_assert_ptr_nonnull(strstr(why(a, "bob"), "with it a token would take 100"));
+	ck_assert_msg(strstr(why(a, "bob"), "with it a token would take 1.00 s, without it 3.07 ms") != NULL,
+	        "%s", why(a, "bob"));
 	ck_assert_ptr_nonnull(strstr(why(a, "cleo"), "not even one layer fits there: 1.00 MiB is free"));
 	ck_assert_str_eq(why(a, "dan"), "it is not among the named nodes");
 	advice_destroy(a);
