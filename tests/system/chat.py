@@ -342,14 +342,25 @@ def lost():
     c.leave()
 
 
+def ended(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as f:
+            return f.read().rsplit(")", 1)[1].split()[0] in "ZX"
+    except FileNotFoundError:
+        return True
+
+
 def gone():
     """The node is killed; then it is started again by the script."""
     c = Chat("--control", control, "--temp", "0")
     c.type("Hello\r")
     c.until(rb"\x1b\[\?2004l\s*\S+")
-    os.kill(int(open(os.path.join(folder, "alone.pid")).read()), signal.SIGKILL)
+    pid = int(open(os.path.join(folder, "alone.pid")).read())
+    os.kill(pid, signal.SIGKILL)
     c.until(b"asks again\\.")
     c.prompt()
+    while not ended(pid):  # until then its socket takes connections
+        time.sleep(0.01)
     said = c.say("/regenerate")
     case("without a node the question is kept", "no caravand answers" in said and "The question is kept" in said.replace("\n", " "), said)
     open(os.path.join(folder, "killed"), "w").close()
