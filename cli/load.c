@@ -285,7 +285,7 @@ static int load_name(const Caravan__CtlLoad *cmd, char model[WIRE_NAME_MAX + 1])
 		return fail(
 		        "%s is too long for a model's name, which has at most %d characters: give it one with --name",
 		        whole, WIRE_NAME_MAX);
-	snprintf(model, WIRE_NAME_MAX + 1, "%s", whole);
+	memcpy(model, whole, strlen(whole) + 1);
 	return 0;
 }
 
