@@ -252,7 +252,7 @@ frames() { # CONDITION: of f, the frames of the bar that the terminal got
 	python3 - "$dir/screen" "$1" <<'END'
 import sys
 f = open(sys.argv[1], encoding="utf8", newline="").read().replace("\x1b[K", "").split("\r")
-f = [x for x in f if x.strip() and "waiting: " not in x]  # said on a machine that is very busy
+f = [x for x in f if x.strip() and "waiting " not in x]  # said on a machine that is very busy
 print(*f, sep="\n")
 sys.exit(0 if eval(sys.argv[2]) else 1)
 END
