@@ -72,16 +72,6 @@ const char *manifest_io_tensor_name(enum io_role r) {
 	return io_roles[r].name;
 }
 
-void manifest_layer_shape(const struct hparams *hp, enum layer_role r, uint64_t *n, uint64_t *rows) {
-	*n = manifest_extent(hp, layer_roles[r].n);
-	*rows = manifest_extent(hp, layer_roles[r].rows);
-}
-
-void manifest_io_shape(const struct hparams *hp, enum io_role r, uint64_t *n, uint64_t *rows) {
-	*n = manifest_extent(hp, io_roles[r].n);
-	*rows = manifest_extent(hp, io_roles[r].rows);
-}
-
 bool manifest_layer_is_vector(enum layer_role r) {
 	return layer_roles[r].rows == ONE;
 }

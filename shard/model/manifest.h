@@ -55,13 +55,11 @@ struct manifest {
 const char *manifest_layer_tensor_name(enum layer_role r); /* "attn_q.weight" */
 const char *manifest_io_tensor_name(enum io_role r);       /* "token_embd.weight" */
 
-/* The shape that a role's tensor has in a model, and whether it is a vector: a norm or a bias, of type F32, F16 or BF16. */
-void manifest_layer_shape(const struct hparams *hp, enum layer_role r, uint64_t *n, uint64_t *rows);
-void manifest_io_shape(const struct hparams *hp, enum io_role r, uint64_t *n, uint64_t *rows);
+/* Whether a role's tensor is a vector: a norm or a bias, of type F32, F16 or BF16. */
 bool manifest_layer_is_vector(enum layer_role r);
 bool manifest_io_is_vector(enum io_role r);
 
-/* A manifest for the layers of these hyperparameters, its tensors without content yet.  roles: [hp->layers], the set of roles
+/* A manifest for the layers of these hyperparameters, its tensors with their shapes, without type and content yet.  roles: [hp->layers], the set of roles
  * (LAYER_BIT) that each layer has; NULL: the required ones.  0 or -ENOMEM. */
 int manifest_create(struct manifest **out, const struct hparams *hp, const uint32_t *roles);
 

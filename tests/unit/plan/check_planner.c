@@ -315,13 +315,11 @@ static struct manifest *model(uint32_t layers, enum kern_type type, enum kern_ty
 	for (uint32_t l = 0; l < layers; l++)
 		for (int r = 0; r < LAYER_REQUIRED; r++) {
 			struct manifest_tensor *t = manifest_find(m, l, r);
-			manifest_layer_shape(&hp, r, &t->n, &t->rows);
 			t->type = manifest_layer_is_vector(r) ? KERN_F32 : r == LAYER_DOWN ? down : type;
 			t->bytes = t->rows * kern_row_bytes(t->type, t->n);
 		}
 	for (int r = 0; r < IO_ROLES; r++) {
 		struct manifest_tensor *t = &m->io[r];
-		manifest_io_shape(&hp, r, &t->n, &t->rows);
 		t->type = manifest_io_is_vector(r) ? KERN_F32 : type;
 		t->bytes = t->rows * kern_row_bytes(t->type, t->n);
 		t->id.b[0] = (uint8_t)(r + 1);
