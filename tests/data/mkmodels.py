@@ -79,11 +79,13 @@ def random_tensor(kind, shape, deviation, rng):
 
 def model(path, seed, kind, dim, ffn, heads=4, kv_heads=2, vocab=64, head=None, given=False, tied=False, factors=None,
           linear=None, base=10000.0, narrow=None, kinds=None, steep=1.0, version=3, align=32, split=False, family="llama",
-          layers=1, biases=(), head_norms=False, keys=(), context=64):
+          layers=1, biases=(), head_norms=False, keys=(), context=64, delta=None,
+          rope=None):
     """kind: the type of all matrices but attn_output, which is narrow, since its width is that of the heads.
     kinds: types of some matrices; given: the head size stands in the file; steep: makes attention sharper, so that
     positions matter more.
-    biases: of which products of a layer; keys: further (name without the family's, type, value)."""
+    delta: (key heads, heads, state size) of gated delta nets in three layers of four; attention then has a gate.
+    rope: elements of a head that it rotates, all unless given.  biases: of which products of a layer; keys: further (name without the family's, type, value)."""
     rng = np.random.default_rng(seed)
     head = head or dim // heads
     narrow = narrow or kind
@@ -97,11 +99,25 @@ def model(path, seed, kind, dim, ffn, heads=4, kv_heads=2, vocab=64, head=None, 
     for layer in range(layers):
         block = f"blk.{layer}."
         t.append((block + "attn_norm.weight", (dim,), gg.F32, norm(dim)))
-        matrix(block + "attn_q.weight", heads * head, dim, kind, steep * dim ** -0.5)
-        matrix(block + "attn_k.weight", kv_heads * head, dim, kind, dim ** -0.5)
-        matrix(block + "attn_v.weight", kv_heads * head, dim, kind, dim ** -0.5)
-        matrix(block + "attn_output.weight", dim, heads * head, narrow, 2 * (heads * head) ** -0.5)
-        t.append((block + "ffn_norm.weight", (dim,), gg.F32, norm(dim)))
+        if delta and layer % 4 < 3:
+            groups, states, size = delta
+            channels = size * (2 * groups + states)
+            matrix(block + "attn_qkv.weight", channels, dim, kind, dim ** -0.5)
+            matrix(block + "attn_gate.weight", states * size, dim, kind, dim ** -0.5)
+            t.append((block + "ssm_conv1d.weight", (channels, 4), gg.F32,
+                      (rng.standard_normal((channels, 4)) * 0.7).astype("<f4").tobytes()))
+            t.append((block + "ssm_dt.bias", (states,), gg.F32, rng.uniform(-4, 1, states).astype("<f4").tobytes()))
+            t.append((block + "ssm_a", (states,), gg.F32, (-rng.uniform(0.1, 4, states)).astype("<f4").tobytes()))
+            matrix(block + "ssm_beta.weight", states, dim, kind, dim ** -0.5)
+            matrix(block + "ssm_alpha.weight", states, dim, kind, dim ** -0.5)
+            t.append((block + "ssm_norm.weight", (size,), gg.F32, norm(size)))
+            matrix(block + "ssm_out.weight", dim, states * size, narrow, 2 * (states * size) ** -0.5)
+        else:
+            matrix(block + "attn_q.weight", heads * head * (2 if delta else 1), dim, kind, steep * dim ** -0.5)
+            matrix(block + "attn_k.weight", kv_heads * head, dim, kind, dim ** -0.5)
+            matrix(block + "attn_v.weight", kv_heads * head, dim, kind, dim ** -0.5)
+            matrix(block + "attn_output.weight", dim, heads * head, narrow, 2 * (heads * head) ** -0.5)
+        t.append((block + ("post_attention_norm" if delta else "ffn_norm") + ".weight", (dim,), gg.F32, norm(dim)))
         matrix(block + "ffn_gate.weight", ffn, dim, kind, dim ** -0.5)
         matrix(block + "ffn_up.weight", ffn, dim, kind, dim ** -0.5)
         matrix(block + "ffn_down.weight", dim, ffn, kind, 2 * ffn ** -0.5)
@@ -109,7 +125,7 @@ def model(path, seed, kind, dim, ffn, heads=4, kv_heads=2, vocab=64, head=None, 
         for name in biases:
             t.append((block + name + ".bias", (width[name],), gg.F32,
                       (rng.standard_normal(width[name]) * 0.7).astype("<f4").tobytes()))
-        for name in ("attn_q_norm", "attn_k_norm") if head_norms else ():
+        for name in ("attn_q_norm", "attn_k_norm") if head_norms and not (delta and layer % 4 < 3) else ():
             t.append((block + name + ".weight", (head,), gg.F32, (steep * rng.uniform(0.5, 1.5, head)).astype("<f4").tobytes()))
     t.append(("output_norm.weight", (dim,), gg.F32, norm(dim)))
     if not tied:
@@ -122,7 +138,7 @@ def model(path, seed, kind, dim, ffn, heads=4, kv_heads=2, vocab=64, head=None, 
             (family + ".context_length", gg.U32, context), (family + ".embedding_length", gg.U32, dim),
             (family + ".block_count", gg.U32, layers), (family + ".feed_forward_length", gg.U32, ffn),
             (family + ".attention.head_count", gg.U32, heads), (family + ".attention.head_count_kv", gg.U32, kv_heads),
-            (family + ".attention.layer_norm_rms_epsilon", gg.FLOAT, 1e-5), (family + ".rope.dimension_count", gg.U32, head),
+            (family + ".attention.layer_norm_rms_epsilon", gg.FLOAT, 1e-5), (family + ".rope.dimension_count", gg.U32, rope or head),
             (family + ".rope.freq_base", gg.FLOAT, base), (family + ".vocab_size", gg.U32, vocab),
             ("tokenizer.ggml.model", gg.STRING, "llama"),
             ("tokenizer.ggml.tokens", gg.ARRAY, gg.STRING, ["<unk>", "<s>", "</s>"] + letters),
@@ -134,7 +150,7 @@ def model(path, seed, kind, dim, ffn, heads=4, kv_heads=2, vocab=64, head=None, 
         meta += [(family + ".attention.key_length", gg.U32, head), (family + ".attention.value_length", gg.U32, head)]
     if linear:
         meta += [(family + ".rope.scaling.type", gg.STRING, "linear"), (family + ".rope.scaling.factor", gg.FLOAT, linear)]
-    meta += [(family + "." + name, kind, value) for name, kind, value in keys]
+    meta += [(family + "." + name, *rest) for name, *rest in keys]
     if align != 32:
         meta.append(("general.alignment", gg.U32, align))
     if not split:
@@ -194,6 +210,11 @@ FAMILIES = [
           keys=[("attention.scale", gg.FLOAT, 0.25), ("embedding_scale", gg.FLOAT, 6.0), ("residual_scale", gg.FLOAT, 0.22),
                 ("logit_scale", gg.FLOAT, 8.0)])),
     ("smollm3", "every fourth layer has no RoPE", dict(FAMILY, family="smollm3", layers=4, tied=True)),
+    ("qwen35", "gated delta nets; in every fourth layer attention with a gate, RoPE of a part of a head",
+     dict(FAMILY, family="qwen35", layers=4, head=16, given=True, head_norms=True, rope=8, delta=(2, 4, 16),
+          keys=[("rope.dimension_sections", gg.ARRAY, gg.I32, [2, 1, 1, 0]), ("ssm.conv_kernel", gg.U32, 4),
+                ("ssm.group_count", gg.U32, 2), ("ssm.time_step_rank", gg.U32, 4), ("ssm.state_size", gg.U32, 16),
+                ("ssm.inner_size", gg.U32, 64), ("full_attention_interval", gg.U32, 4)])),
 ]
 
 README = """# Test models

@@ -262,7 +262,7 @@ def yarn(freq, base, dims, factor, get):
     return freq * (1 - ramp) + freq / factor * ramp, magnitude
 
 
-HALVES = ("qwen2", "qwen3")  # RoPE pairs an element with the one half the rotated width further on
+HALVES = ("qwen2", "qwen3", "qwen35")  # RoPE pairs an element with the one half the rotated width further on
 
 
 class Llama:
@@ -275,7 +275,7 @@ class Llama:
     def __init__(self, gguf, kv_f16=True, q8=False):
         g = gguf.metadata
         self.family = g["general.architecture"]
-        if self.family not in ("llama", "qwen2", "qwen3", "mistral3", "granite", "smollm3"):
+        if self.family not in ("llama", "qwen2", "qwen3", "mistral3", "granite", "smollm3", "qwen35"):
             raise ValueError("architecture " + self.family)
         get = lambda key, default=None: g.get(self.family + "." + key, default)
         self.kv_f16 = kv_f16
@@ -301,9 +301,15 @@ class Llama:
         self.embedding_scale = get("embedding_scale", 0.0) or 1.0
         self.residual_scale = get("residual_scale", 0.0) or 1.0
         self.logit_scale = get("logit_scale", 0.0) or 1.0
+        self.key_groups, self.state_heads = get("ssm.group_count", 0), get("ssm.time_step_rank", 0)
+        self.state = get("ssm.state_size", 0)
         self.reset()
 
     def reset(self):
+        self.length = 0
+        width = self.state * (2 * self.key_groups + self.state_heads)
+        self.convolved = [np.zeros((3, width))] * self.layers
+        self.memory = [np.zeros((self.state_heads, self.state, self.state))] * self.layers
         self.k = [np.zeros((0, self.kv_heads, self.head))] * self.layers
         self.v = [np.zeros((0, self.kv_heads, self.head))] * self.layers
 
@@ -335,31 +341,71 @@ class Llama:
             x = (np.rint(np.divide(b, d, out=np.zeros_like(b), where=d > 0)) * d).reshape(x.shape)
         return x @ self.w[name].T
 
+    def attention(self, h, layer, product, positions, hidden):
+        n = len(h)
+        heads = lambda x, name: self.norm(x, name) if name in self.w else x
+        q = product(h, "attn_q").reshape(n, self.heads, -1)
+        q, gate = q[..., :self.head], q[..., self.head:]  # qwen35: a query and a gate for each head
+        q = heads(q, f"blk.{layer}.attn_q_norm.weight")
+        k = heads(product(h, "attn_k").reshape(n, self.kv_heads, self.head), f"blk.{layer}.attn_k_norm.weight")
+        q, k = self.rotate(q, positions, layer), self.rotate(k, positions, layer)
+        v = product(h, "attn_v").reshape(n, self.kv_heads, self.head)
+        self.k[layer] = np.concatenate([self.k[layer], self.store(k)])
+        self.v[layer] = np.concatenate([self.v[layer], self.store(v)])
+        out = np.empty((n, self.heads, self.head))
+        for i in range(self.heads):
+            j = i * self.kv_heads // self.heads
+            z = q[:, i] @ self.k[layer][:, j].T * self.attention_scale + hidden
+            e = np.exp(z - z.max(1, keepdims=True))
+            out[:, i] = e @ self.v[layer][:, j] / e.sum(1, keepdims=True)
+        if gate.size:
+            out = out / (1 + np.exp(-gate))
+        return product(out.reshape(n, -1), "attn_output")
+
+    def delta_net(self, h, layer, product):
+        """A gated delta net (Yang et al. 2024), as Qwen's: a convolution over the last four rows, then the delta rule."""
+        w = lambda name: self.w[f"blk.{layer}.{name}"]
+        n, size, groups, heads = len(h), self.state, self.key_groups, self.state_heads
+        silu = lambda x: x / (1 + np.exp(-x))
+        rows = np.concatenate([self.convolved[layer], product(h, "attn_qkv")])
+        self.convolved[layer] = rows[-3:]
+        rows = silu(sum(rows[t:t + n] * w("ssm_conv1d.weight")[:, t] for t in range(4)))
+        q, k, v = np.split(rows, [groups * size, 2 * groups * size], 1)
+        length_one = lambda x: x / np.sqrt((x * x).sum(-1, keepdims=True) + 1e-6)
+        q = length_one(q.reshape(n, groups, size)) / math.sqrt(size)
+        k = length_one(k.reshape(n, groups, size))
+        q, k = np.tile(q, (1, heads // groups, 1)), np.tile(k, (1, heads // groups, 1))
+        v = v.reshape(n, heads, size)
+        beta = 1 / (1 + np.exp(-product(h, "ssm_beta")))
+        decay = np.exp(w("ssm_a") * np.log1p(np.exp(product(h, "ssm_alpha") + w("ssm_dt.bias"))))
+        s, out = self.memory[layer], np.empty((n, heads, size))
+        for i in range(n):
+            s = s * decay[i][:, None, None]
+            delta = (v[i] - np.einsum("hkv,hk->hv", s, k[i])) * beta[i][:, None]
+            s = s + k[i][:, :, None] * delta[:, None, :]
+            out[i] = np.einsum("hkv,hk->hv", s, q[i])
+        self.memory[layer] = s
+        gate = product(h, "attn_gate").reshape(n, heads, size)
+        return product((self.norm(out, f"blk.{layer}.ssm_norm.weight") * silu(gate)).reshape(n, -1), "ssm_out")
+
     def step(self, ids):
         """The logits of these tokens, which follow those of earlier steps."""
-        n, old = len(ids), len(self.k[0])
+        n, old = len(ids), self.length
+        self.length += n
         positions = np.arange(old, old + n)
         hidden = np.where(np.arange(old + n)[None, :] > positions[:, None], -np.inf, 0.0)
         x = self.w["token_embd.weight"][ids] * self.embedding_scale
         for layer in range(self.layers):
-            product = lambda x, name: self.product(x, f"blk.{layer}.{name}.weight") + self.w.get(
-                f"blk.{layer}.{name}.bias", 0)
-            heads = lambda x, name: self.norm(x, name) if name in self.w else x
+            product = lambda x, name: self.product(x, f"blk.{layer}.{name}.weight") + (
+                self.w.get(f"blk.{layer}.{name}.bias", 0))
             h = self.norm(x, f"blk.{layer}.attn_norm.weight")
-            q = heads(product(h, "attn_q").reshape(n, self.heads, self.head), f"blk.{layer}.attn_q_norm.weight")
-            k = heads(product(h, "attn_k").reshape(n, self.kv_heads, self.head), f"blk.{layer}.attn_k_norm.weight")
-            q, k = self.rotate(q, positions, layer), self.rotate(k, positions, layer)
-            v = product(h, "attn_v").reshape(n, self.kv_heads, self.head)
-            self.k[layer] = np.concatenate([self.k[layer], self.store(k)])
-            self.v[layer] = np.concatenate([self.v[layer], self.store(v)])
-            out = np.empty((n, self.heads, self.head))
-            for i in range(self.heads):
-                j = i * self.kv_heads // self.heads
-                z = q[:, i] @ self.k[layer][:, j].T * self.attention_scale + hidden
-                e = np.exp(z - z.max(1, keepdims=True))
-                out[:, i] = e @ self.v[layer][:, j] / e.sum(1, keepdims=True)
-            x = x + product(out.reshape(n, -1), "attn_output") * self.residual_scale
-            h = self.norm(x, f"blk.{layer}.ffn_norm.weight")
+            if f"blk.{layer}.ssm_out.weight" in self.w:
+                half = self.delta_net(h, layer, product)
+            else:
+                half = self.attention(h, layer, product, positions, hidden)
+            x = x + half * self.residual_scale
+            norm = f"blk.{layer}.ffn_norm.weight"
+            h = self.norm(x, norm if norm in self.w else f"blk.{layer}.post_attention_norm.weight")
             g = product(h, "ffn_gate")
             x = x + product(g / (1 + np.exp(-g)) * product(h, "ffn_up"), "ffn_down") * self.residual_scale
         head = "output.weight" if "output.weight" in self.w else "token_embd.weight"
