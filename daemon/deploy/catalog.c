@@ -44,7 +44,7 @@ void catalog_message(Caravan__StoredModel *out, const struct catalog_model *m) {
 	out->vocab = wire_bytes(m->vocab.b, sizeof m->vocab.b);
 	out->type = wire_string(m->type);
 	out->layers = m->layers;
-	out->layer_tensors = m->tensors == m->layers * LAYER_REQUIRED ? 0 : m->tensors;
+	out->layer_tensors = m->tensors == m->layers * LAYER_PLAIN ? 0 : m->tensors;
 	out->bytes = m->bytes;
 	out->here = m->here;
 	out->tensors = wire_bytes(m->word, m->words * sizeof *m->word);
@@ -59,7 +59,7 @@ void catalog_message(Caravan__StoredModel *out, const struct catalog_model *m) {
 
 int catalog_from_message(struct catalog_model *out, const Caravan__StoredModel *m) {
 	*out = (struct catalog_model){.layers = m->layers,
-	        .tensors = m->layer_tensors ? m->layer_tensors : m->layers * LAYER_REQUIRED,
+	        .tensors = m->layer_tensors ? m->layer_tensors : m->layers * LAYER_PLAIN,
 	        .bytes = m->bytes,
 	        .here = m->here,
 	        .words = m->tensors.len / sizeof *out->word,

@@ -17,9 +17,8 @@
 #define REQUESTS_EACH 4 /* and per node */
 #define WORD_BITS 32
 
-_Static_assert(LAYER_REQUIRED == 9 && IO_ROLES == 3, "doc/protocol.md numbers the bits by them");
-_Static_assert(
-        HPARAMS_MAX_LAYERS *LAYER_ROLES <= WIRE_INVENTORY_MAX * WORD_BITS, "every model's answer fits");
+_Static_assert(LAYER_PLAIN == 9 && IO_ROLES == 3, "doc/protocol.md numbers the bits by them");
+_Static_assert(MANIFEST_MAX_TENSORS <= WIRE_INVENTORY_MAX * WORD_BITS, "every model's answer fits");
 
 /* ---- answering ---- */
 

@@ -242,7 +242,8 @@ int presets_manifest(struct manifest **out, const char *spec, char *err, size_t 
 		return presets_refuse_type(colon ? colon + 1 : "", err, errlen);
 	const char *name_of = s->family ? s->family : "llama";
 	const struct family *family = family_named(name_of, strlen(name_of));
-	uint32_t roles[HPARAMS_MAX_LAYERS], head = s->head ? s->head : s->dim / s->heads;
+	layer_roles roles[HPARAMS_MAX_LAYERS];
+	uint32_t head = s->head ? s->head : s->dim / s->heads;
 	struct hparams hp = {.layers = s->layers,
 	        .dim = s->dim,
 	        .heads = s->heads,
@@ -256,7 +257,7 @@ int presets_manifest(struct manifest **out, const char *spec, char *err, size_t 
 	        .plain_every = family->plain_every,
 	        .eps = 1e-5f};
 	for (uint32_t l = 0; l < hp.layers; l++)
-		roles[l] = LAYER_REQUIRED_BITS | family->needs;
+		roles[l] = LAYER_PLAIN_BITS | family->needs;
 	if (manifest_create(&m, &hp, roles))
 		return fail_with(-ENOMEM, err, errlen, "out of memory while planning");
 	for (uint32_t l = 0; l < hp.layers; l++)

@@ -96,8 +96,7 @@ static int import_check_names(struct import *im) {
 		for (int r = 0; !known && r < IO_ROLES; r++)
 			known = import_is(t->name, manifest_io_tensor_name((enum io_role)r));
 		for (int r = 0; !known && in_layer && layer < im->m->hp.layers && r < LAYER_ROLES; r++)
-			known = (LAYER_BIT(r) &
-			                (LAYER_REQUIRED_BITS | im->family->needs | im->family->may_have)) &&
+			known = (LAYER_BIT(r) & family_may_have(im->family)) &&
 			        import_is(rest, manifest_layer_tensor_name((enum layer_role)r));
 		/* early converters stored the rotation table, which everybody computes */
 		known = known || (in_layer && import_is(rest, "attn_rot_embd.weight"));
@@ -323,8 +322,10 @@ static int import_make_manifest(
 		if (i > 0 && import_compare_tensors(p[i].t, p[i - 1].t) != 0)
 			s++;
 		const struct gguf_tensor *t = p[i].t;
-		*p[i].slot = (struct manifest_tensor){
-		        im->source[s].record.id, t->type, t->n, t->rows, t->bytes, p[i].slot->role};
+		struct manifest_tensor *slot = p[i].slot;
+		slot->id = im->source[s].record.id;
+		slot->type = t->type;
+		slot->bytes = t->bytes;
 	}
 	im->m->vocab = (struct content_id){.b = {0}};
 	free(im->manifest_blob);
@@ -349,11 +350,8 @@ static void import_invent_names(const struct place *p, size_t count) {
 		if (i > 0 && import_compare_tensors(p[i].t, p[i - 1].t) != 0)
 			s++;
 		const struct gguf_tensor *t = p[i].t;
-		*p[i].slot = (struct manifest_tensor){.type = t->type,
-		        .n = t->n,
-		        .rows = t->rows,
-		        .bytes = t->bytes,
-		        .role = p[i].slot->role};
+		p[i].slot->type = t->type;
+		p[i].slot->bytes = t->bytes;
 		memcpy(p[i].slot->id.b, &s, sizeof s);
 	}
 }
@@ -473,7 +471,7 @@ static int import_begin(struct import **out, const int *fds, size_t nfds, const 
 	if (rc < 0)
 		return import_fail(im, rc, why);
 	im->family = family_of(im->g);
-	uint32_t *roles = malloc(hp.layers * sizeof *roles);
+	layer_roles *roles = malloc(hp.layers * sizeof *roles);
 	if (!roles)
 		return import_fail_no_memory(im);
 	family_roles(im->family, im->g, hp.layers, roles);

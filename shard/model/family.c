@@ -8,6 +8,10 @@
 #define QKV_BIAS (LAYER_BIT(LAYER_Q_BIAS) | LAYER_BIT(LAYER_K_BIAS) | LAYER_BIT(LAYER_V_BIAS))
 #define OUT_BIAS LAYER_BIT(LAYER_OUT_BIAS)
 #define QK_NORM (LAYER_BIT(LAYER_Q_NORM) | LAYER_BIT(LAYER_K_NORM))
+#define DENSE (LAYER_BIT(LAYER_GATE) | LAYER_BIT(LAYER_UP) | LAYER_BIT(LAYER_DOWN))
+#define MIXTURE \
+	(LAYER_BIT(LAYER_ROUTER) | LAYER_BIT(LAYER_EXPERT_GATE) | LAYER_BIT(LAYER_EXPERT_UP) | \
+	        LAYER_BIT(LAYER_EXPERT_DOWN))
 
 static const struct family families[] = {
         {.name = "llama", .may_have = QKV_BIAS | OUT_BIAS},
@@ -43,15 +47,23 @@ const char *family_names(char *out, size_t len) {
 	return out;
 }
 
-void family_roles(const struct family *f, const struct gguf *g, uint32_t layers, uint32_t *out) {
+static bool family_finds(const struct gguf *g, uint32_t layer, enum layer_role r) {
 	char name[64];
+	snprintf(name, sizeof name, "blk.%u.%s", (unsigned)layer, manifest_layer_tensor_name(r));
+	return gguf_find(g, name) != NULL;
+}
+
+void family_roles(const struct family *f, const struct gguf *g, uint32_t layers, layer_roles *out) {
 	for (uint32_t l = 0; l < layers; l++) {
-		out[l] = LAYER_REQUIRED_BITS | f->needs;
-		for (int r = LAYER_REQUIRED; r < LAYER_ROLES; r++) {
-			snprintf(name, sizeof name, "blk.%u.%s", (unsigned)l,
-			        manifest_layer_tensor_name((enum layer_role)r));
-			if (f->may_have & LAYER_BIT(r) && gguf_find(g, name))
+		out[l] = LAYER_PLAIN_BITS | f->needs;
+		if (f->mixture && family_finds(g, l, LAYER_ROUTER))
+			out[l] = (out[l] & ~DENSE) | MIXTURE;
+		for (int r = LAYER_PLAIN; r < LAYER_ROLES; r++)
+			if (f->may_have & LAYER_BIT(r) && family_finds(g, l, (enum layer_role)r))
 				out[l] |= LAYER_BIT(r);
-		}
 	}
+}
+
+layer_roles family_may_have(const struct family *f) {
+	return LAYER_PLAIN_BITS | f->needs | f->may_have | (f->mixture ? MIXTURE : 0);
 }

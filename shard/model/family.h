@@ -9,10 +9,12 @@
 #include "shard/model/manifest.h"
 
 struct family {
-	const char *name;  /* general.architecture, and with a '.' the prefix of its keys */
-	uint32_t needs;    /* roles (LAYER_BIT) that each layer has besides the required ones */
-	uint32_t may_have; /* and those that a layer may have */
-	bool halves;       /* as in struct hparams */
+	const char *name;     /* general.architecture, and with a '.' the prefix of its keys */
+	layer_roles needs;    /* roles that each layer has besides a Llama's */
+	layer_roles may_have; /* and those that a layer may have */
+	bool mixture;         /* a layer with a router has experts in place of gate, up and down */
+	bool sigmoid;         /* its router's, unless the file says otherwise */
+	bool halves;          /* as in struct hparams */
 	bool scaled; /* its keys attention.scale, embedding_scale, residual_scale, logit_scale count; the last divides */
 	uint32_t plain_every; /* as in struct hparams */
 };
@@ -24,6 +26,8 @@ const struct family *family_named(const char *name, size_t len);
 const char *family_names(char *out, size_t len);
 
 /* The roles that each layer of the file has: what its family needs, and what the file holds of the rest.  out: [layers]. */
-void family_roles(const struct family *f, const struct gguf *g, uint32_t layers, uint32_t *out);
+void family_roles(const struct family *f, const struct gguf *g, uint32_t layers, layer_roles *out);
+/* All roles that a layer of the family may have. */
+layer_roles family_may_have(const struct family *f);
 
 #endif

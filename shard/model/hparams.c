@@ -35,7 +35,15 @@ static const char *const known_keys[] = {
         "embedding_length",
         "embedding_scale",
         "expert_count",
+        "expert_feed_forward_length",
+        "expert_gating_func",
+        "expert_group_count",
+        "expert_group_used_count",
+        "expert_shared_count",
+        "expert_shared_feed_forward_length",
         "expert_used_count",
+        "expert_weights_norm",
+        "expert_weights_scale",
         "feed_forward_length",
         "logit_scale",
         "residual_scale",
@@ -106,6 +114,12 @@ static int hparams_read_u32(const struct reader *r, const char *name, uint32_t *
 	return 0;
 }
 
+/* -ENOENT is no error here, and leaves *out unchanged. */
+static int hparams_may_read_u32(const struct reader *r, const char *name, uint32_t *out) {
+	int rc = hparams_read_u32(r, name, out);
+	return rc == -ENOENT ? 0 : rc;
+}
+
 static int hparams_need_u32(const struct reader *r, const char *name, uint32_t *out) {
 	int rc = hparams_read_u32(r, name, out);
 	if (rc == -ENOENT) {
@@ -141,16 +155,13 @@ static int hparams_refuse_f32(const struct reader *r, const char *name, float ne
 	return 0;
 }
 
-static int hparams_refuse_u32(const struct reader *r, const char *name) {
+static int hparams_refuse_u32(const struct reader *r, const char *name, uint32_t most) {
 	uint32_t v = 0;
-	int rc = hparams_read_u32(r, name, &v);
-	if (rc < 0 && rc != -ENOENT)
-		return rc;
-	if (v != 0)
+	int rc = hparams_may_read_u32(r, name, &v);
+	if (rc == 0 && v > most)
 		return fail_with(-ENOTSUP, r->err, r->errlen,
-		        "%s is %" PRIu32 ": Caravan does not run mixtures of experts", hparams_key(r, name).s,
-		        v);
-	return 0;
+		        "%s is %" PRIu32 ", which Caravan does not know", hparams_key(r, name).s, v);
+	return rc;
 }
 
 static int hparams_refuse_bool(const struct reader *r, const char *name, bool neutral) {
@@ -225,9 +236,7 @@ static int hparams_check_keys(const struct reader *r) {
 			return fail_with(-ENOTSUP, r->err, r->errlen, "Caravan does not know the key %s",
 			        gguf_printable(key, shown, sizeof shown));
 	}
-	if ((rc = hparams_refuse_u32(r, "expert_count")) < 0 ||
-	        (rc = hparams_refuse_u32(r, "expert_used_count")) < 0 ||
-	        (rc = hparams_refuse_bool(r, "attention.causal", true)) < 0 ||
+	if ((rc = hparams_refuse_bool(r, "attention.causal", true)) < 0 ||
 	        (rc = hparams_refuse_bool(r, "use_parallel_residual", false)) < 0 ||
 	        (rc = hparams_refuse_f32(r, "attention.clamp_kqv", 0, 0)) < 0 ||
 	        (rc = hparams_refuse_f32(r, "attention.max_alibi_bias", 0, 0)) < 0 ||
@@ -266,6 +275,49 @@ static int hparams_read_scales(const struct reader *r, struct hparams *hp) {
 	if (hp->logit_scale != 0)
 		hp->logit_scale = 1 / hp->logit_scale;
 	return rc;
+}
+
+static int hparams_read_router(const struct reader *r, struct hparams *hp) {
+	uint32_t function = 0;
+	bool norm = !r->family->sigmoid;
+	float scale = 0;
+	int rc = hparams_may_read_u32(r, "expert_gating_func", &function);
+	if (rc == 0 && function > 3)
+		rc = hparams_refuse_u32(r, "expert_gating_func", 3);
+	if (rc == 0)
+		rc = hparams_may_read_f32(r, "expert_weights_scale", &scale);
+	if (rc < 0)
+		return rc;
+	rc = gguf_bool(r->g, hparams_key(r, "expert_weights_norm").s, &norm);
+	if (rc < 0 && rc != -ENOENT)
+		return hparams_fail_key(r, "expert_weights_norm", "is not a boolean");
+	bool sigmoid = function ? function == 2 : r->family->sigmoid;
+	hp->expert_scale = scale == 1 ? 0 : scale;
+	hp->router = sigmoid ? (norm ? ROUTER_SIGMOID : ROUTER_SIGMOID_ONLY)
+	                     : (norm || function == 3 ? ROUTER_CHOSEN : ROUTER_ALL);
+	return 0;
+}
+
+/* Files of families without mixtures may only say that there are no experts. */
+static int hparams_read_experts(const struct reader *r, struct hparams *hp) {
+	uint32_t shared = 0;
+	int rc;
+	if (!r->family->mixture)
+		return hparams_refuse_u32(r, "expert_count", 0);
+	if ((rc = hparams_may_read_u32(r, "expert_count", &hp->experts)) < 0 || !hp->experts)
+		return rc;
+	hp->expert_ffn = hp->ffn;
+	if ((rc = hparams_need_u32(r, "expert_used_count", &hp->experts_used)) < 0 ||
+	        (rc = hparams_may_read_u32(r, "expert_feed_forward_length", &hp->expert_ffn)) < 0 ||
+	        (rc = hparams_may_read_u32(r, "expert_shared_count", &shared)) < 0 ||
+	        (rc = hparams_refuse_u32(r, "expert_group_count", 1)) < 0 ||
+	        (rc = hparams_refuse_u32(r, "expert_group_used_count", 1)) < 0)
+		return rc;
+	if (shared > HPARAMS_MAX_EXPERTS || (uint64_t)shared * hp->expert_ffn > HPARAMS_MAX_WIDTH)
+		return hparams_fail_key(r, "expert_shared_count", "is too large");
+	hp->shared_ffn = shared * hp->expert_ffn;
+	rc = hparams_may_read_u32(r, "expert_shared_feed_forward_length", &hp->shared_ffn);
+	return rc < 0 ? rc : hparams_read_router(r, hp);
 }
 
 /* How RoPE's table is stretched. */
@@ -494,6 +546,8 @@ int hparams_from_gguf(struct hparams *hp, const struct gguf *g, char *err, size_
 		rc = hparams_read_vocab(&r, hp);
 	if (rc == 0)
 		rc = hparams_read_scales(&r, hp);
+	if (rc == 0)
+		rc = hparams_read_experts(&r, hp);
 	if (rc < 0)
 		return rc;
 	rc = hparams_read_f32(&r, eps, &hp->eps);
@@ -519,6 +573,12 @@ static const struct {
         {"scale of the embedding", offsetof(struct hparams, embed_scale), 0},
         {"scale of residuals", offsetof(struct hparams, residual_scale), 0},
         {"scale of logits", offsetof(struct hparams, logit_scale), 0},
+        {"number of experts", offsetof(struct hparams, experts), HPARAMS_MAX_EXPERTS},
+        {"number of experts used", offsetof(struct hparams, experts_used), HPARAMS_MAX_EXPERTS_USED},
+        {"width of an expert", offsetof(struct hparams, expert_ffn), HPARAMS_MAX_WIDTH},
+        {"width of the shared expert", offsetof(struct hparams, shared_ffn), HPARAMS_MAX_WIDTH},
+        {"router", offsetof(struct hparams, router), ROUTERS - 1},
+        {"scale of experts", offsetof(struct hparams, expert_scale), 0},
 };
 #define TRAITS (sizeof traits / sizeof *traits)
 _Static_assert(TRAITS <= HPARAMS_TRAITS, "room for all traits");
@@ -554,6 +614,11 @@ static int hparams_check_traits(const struct hparams *hp, char *err, size_t errl
 		                   : number && !(real > SCALE_LEAST && real < SCALE_MOST))
 			return fail_with(-EINVAL, err, errlen, "the model's %s is not valid", traits[i].what);
 	}
+	bool mixture = hp->experts != 0;
+	if (mixture ? !hp->experts_used || hp->experts_used > hp->experts || !hp->expert_ffn
+	            : hp->experts_used || hp->expert_ffn || hp->shared_ffn || hp->router ||
+	                        hp->expert_scale != 0)
+		return fail_with(-EINVAL, err, errlen, "the model's numbers of experts are not valid");
 	return 0;
 }
 

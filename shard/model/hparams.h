@@ -13,7 +13,18 @@ struct gguf;
 #define HPARAMS_MAX_WIDTH (1u << 20) /* of dim, ffn, heads * head_size */
 #define HPARAMS_MAX_VOCAB (1u << 22)
 #define HPARAMS_MAX_CONTEXT (1u << 24)
-#define HPARAMS_TRAITS 8 /* at most in a model */
+#define HPARAMS_MAX_EXPERTS 1024
+#define HPARAMS_MAX_EXPERTS_USED 64
+#define HPARAMS_TRAITS 32 /* at most in a model */
+
+/* How a router's scores become the chosen experts' weights (doc/numerics.md). */
+enum hparams_router {
+	ROUTER_CHOSEN,       /* softmax over the chosen */
+	ROUTER_ALL,          /* softmax over all */
+	ROUTER_SIGMOID,      /* sigmoids, divided by their sum */
+	ROUTER_SIGMOID_ONLY, /* sigmoids */
+	ROUTERS
+};
 
 struct hparams {
 	uint32_t layers, dim, heads, kv_heads, head_size, ffn, vocab;
@@ -30,6 +41,12 @@ struct hparams {
 	float embed_scale;     /* of embedding rows; 0: 1 */
 	float residual_scale;  /* of what a layer's halves add to the row; 0: 1 */
 	float logit_scale;     /* of logits; 0: 1 */
+	uint32_t experts;      /* of a layer that is a mixture; 0: none is */
+	uint32_t experts_used; /* by a row */
+	uint32_t expert_ffn;   /* feed-forward width of an expert */
+	uint32_t shared_ffn;   /* and of the one that every row uses; 0: there is none */
+	uint32_t router;       /* enum hparams_router */
+	float expert_scale;    /* of the chosen experts' weights; 0: 1 */
 };
 
 /* A trait as a manifest lists it: its number (doc/protocol.md) and its 32 bits, not 0. */

@@ -15,12 +15,13 @@
 #define MANIFEST_TENSOR 36u /* name, type */
 
 /* The meaning of a tensor's dimension in the model. */
-enum extent { ONE, DIM, FFN, Q, KV, HEAD, VOCAB };
+enum extent { ONE, DIM, FFN, Q, KV, HEAD, VOCAB, EXPERTS, EXPERT_FFN, SHARED_FFN };
 
 static const struct role {
 	const char *name;
 	enum extent n, rows;
-} layer_roles[LAYER_ROLES] =
+	bool each; /* every expert has one: they are one below the other */
+} roles_of_layers[LAYER_ROLES] =
         {
                 [LAYER_ATTN_NORM] = {"attn_norm.weight", DIM, ONE},
                 [LAYER_Q] = {"attn_q.weight", DIM, Q},
@@ -37,8 +38,20 @@ static const struct role {
                 [LAYER_OUT_BIAS] = {"attn_output.bias", DIM, ONE},
                 [LAYER_Q_NORM] = {"attn_q_norm.weight", HEAD, ONE},
                 [LAYER_K_NORM] = {"attn_k_norm.weight", HEAD, ONE},
+                [LAYER_ROUTER] = {"ffn_gate_inp.weight", DIM, EXPERTS},
+                [LAYER_ROUTER_BIAS] = {"ffn_gate_inp.bias", EXPERTS, ONE},
+                [LAYER_CHOICE_BIAS] = {"exp_probs_b.bias", EXPERTS, ONE},
+                [LAYER_EXPERT_GATE] = {"ffn_gate_exps.weight", DIM, EXPERT_FFN, true},
+                [LAYER_EXPERT_UP] = {"ffn_up_exps.weight", DIM, EXPERT_FFN, true},
+                [LAYER_EXPERT_DOWN] = {"ffn_down_exps.weight", EXPERT_FFN, DIM, true},
+                [LAYER_EXPERT_GATE_BIAS] = {"ffn_gate_exps.bias", EXPERT_FFN, ONE, true},
+                [LAYER_EXPERT_UP_BIAS] = {"ffn_up_exps.bias", EXPERT_FFN, ONE, true},
+                [LAYER_EXPERT_DOWN_BIAS] = {"ffn_down_exps.bias", DIM, ONE, true},
+                [LAYER_SHARED_GATE] = {"ffn_gate_shexp.weight", DIM, SHARED_FFN},
+                [LAYER_SHARED_UP] = {"ffn_up_shexp.weight", DIM, SHARED_FFN},
+                [LAYER_SHARED_DOWN] = {"ffn_down_shexp.weight", SHARED_FFN, DIM},
 },
-  io_roles[IO_ROLES] = {
+  roles_of_io[IO_ROLES] = {
           [IO_EMBED] = {"token_embd.weight", DIM, VOCAB},
           [IO_NORM] = {"output_norm.weight", DIM, ONE},
           [IO_HEAD] = {"output.weight", DIM, VOCAB},
@@ -60,35 +73,75 @@ static uint64_t manifest_extent(const struct hparams *hp, enum extent e) {
 		return hp->head_size;
 	case VOCAB:
 		return hp->vocab;
+	case EXPERTS:
+		return hp->experts;
+	case EXPERT_FFN:
+		return hp->expert_ffn;
+	case SHARED_FFN:
+		return hp->shared_ffn;
 	}
 	return 0;
 }
 
 const char *manifest_layer_tensor_name(enum layer_role r) {
-	return layer_roles[r].name;
+	return roles_of_layers[r].name;
 }
 
 const char *manifest_io_tensor_name(enum io_role r) {
-	return io_roles[r].name;
+	return roles_of_io[r].name;
 }
 
 bool manifest_layer_is_vector(enum layer_role r) {
-	return layer_roles[r].rows == ONE;
+	return roles_of_layers[r].rows == ONE;
 }
 
 bool manifest_io_is_vector(enum io_role r) {
-	return io_roles[r].rows == ONE;
+	return roles_of_io[r].rows == ONE;
 }
 
 /* The shape of a role's tensor. */
-static void manifest_place(
-        struct manifest_tensor *t, const struct hparams *hp, const struct role *role, uint8_t r) {
-	t->role = r;
-	t->n = manifest_extent(hp, role->n);
-	t->rows = manifest_extent(hp, role->rows);
+static struct manifest_tensor manifest_shape(const struct hparams *hp, const struct role *role, uint8_t r) {
+	uint32_t each = role->each ? hp->experts : 1;
+	return (struct manifest_tensor){.role = r,
+	        .n = manifest_extent(hp, role->n),
+	        .rows = each * manifest_extent(hp, role->rows),
+	        .parts = role->rows == ONE ? 1 : each};
 }
 
-int manifest_create(struct manifest **out, const struct hparams *hp, const uint32_t *roles) {
+#define ATTENTION (LAYER_BIT(LAYER_Q) | LAYER_BIT(LAYER_K) | LAYER_BIT(LAYER_V) | LAYER_BIT(LAYER_OUT))
+#define DENSE (LAYER_BIT(LAYER_GATE) | LAYER_BIT(LAYER_UP) | LAYER_BIT(LAYER_DOWN))
+#define MIXTURE \
+	(LAYER_BIT(LAYER_ROUTER) | LAYER_BIT(LAYER_EXPERT_GATE) | LAYER_BIT(LAYER_EXPERT_UP) | \
+	        LAYER_BIT(LAYER_EXPERT_DOWN))
+#define MIXTURE_BIASES \
+	(LAYER_BIT(LAYER_ROUTER_BIAS) | LAYER_BIT(LAYER_CHOICE_BIAS) | LAYER_BIT(LAYER_EXPERT_GATE_BIAS) | \
+	        LAYER_BIT(LAYER_EXPERT_UP_BIAS) | LAYER_BIT(LAYER_EXPERT_DOWN_BIAS))
+#define SHARED (LAYER_BIT(LAYER_SHARED_GATE) | LAYER_BIT(LAYER_SHARED_UP) | LAYER_BIT(LAYER_SHARED_DOWN))
+
+int manifest_check_roles(const struct hparams *hp, layer_roles roles, char *err, size_t errlen) {
+	/* a layer that has one of `any` has all of `needs` */
+	static const struct {
+		layer_roles any, needs;
+	} rule[] = {
+	        {LAYER_BIT(LAYER_ROLES) - 1,
+	                ATTENTION | LAYER_BIT(LAYER_ATTN_NORM) | LAYER_BIT(LAYER_FFN_NORM)},
+	        {DENSE, DENSE},
+	        {MIXTURE | MIXTURE_BIASES, MIXTURE},
+	        {SHARED, SHARED | MIXTURE},
+	};
+	bool whole = roles && roles >> LAYER_ROLES == 0 && !(roles & DENSE) != !(roles & MIXTURE);
+	for (size_t i = 0; i < sizeof rule / sizeof *rule; i++)
+		whole = whole && (!(roles & rule[i].any) || (roles & rule[i].needs) == rule[i].needs);
+	if (!whole)
+		return fail_with(-EINVAL, err, errlen,
+		        "a layer does not have the tensors of one that Caravan computes");
+	if ((roles & MIXTURE && !hp->experts) || (roles & SHARED && !hp->shared_ffn))
+		return fail_with(-EINVAL, err, errlen,
+		        "a layer has experts, and the model's numbers do not say how many");
+	return 0;
+}
+
+int manifest_create(struct manifest **out, const struct hparams *hp, const layer_roles *roles) {
 	struct manifest *m = calloc(1, sizeof *m);
 	if (!m)
 		return -ENOMEM;
@@ -100,13 +153,14 @@ int manifest_create(struct manifest **out, const struct hparams *hp, const uint3
 		return -ENOMEM;
 	}
 	for (int r = 0; r < IO_ROLES; r++)
-		manifest_place(&m->io[r], hp, &io_roles[r], (uint8_t)r);
+		m->io[r] = manifest_shape(hp, &roles_of_io[r], (uint8_t)r);
 	for (uint32_t l = 0; l < hp->layers; l++) {
-		uint32_t has = roles ? roles[l] : LAYER_REQUIRED_BITS;
+		layer_roles has = roles ? roles[l] : LAYER_PLAIN_BITS;
 		m->at[l + 1] = m->at[l];
 		for (int r = 0; r < LAYER_ROLES; r++)
 			if (has & LAYER_BIT(r))
-				manifest_place(&m->tensor[m->at[l + 1]++], hp, &layer_roles[r], (uint8_t)r);
+				m->tensor[m->at[l + 1]++] =
+				        manifest_shape(hp, &roles_of_layers[r], (uint8_t)r);
 	}
 	*out = m;
 	return 0;
@@ -185,25 +239,43 @@ static int manifest_check_tensor(const struct hparams *hp, const struct role *ro
 		        "the manifest's %s has type %s; norms and biases are F32, F16 or BF16", role->name,
 		        traits->name);
 	}
-	uint64_t n = manifest_extent(hp, role->n), rows = manifest_extent(hp, role->rows);
+	struct manifest_tensor want = manifest_shape(hp, role, t->role);
+	uint64_t n = want.n, rows = want.rows;
 	if (n % traits->block)
 		return fail_with(-EINVAL, err, errlen,
 		        "the manifest's %s has rows of %" PRIu64 " elements, not a multiple of %s's %u",
 		        role->name, n, traits->name, (unsigned)traits->block);
-	if (t->n != n || t->rows != rows || t->bytes != rows * kern_row_bytes(t->type, n)) {
+	if (want.parts > 1 && rows / want.parts % KERN_STRIP)
+		return fail_with(-EINVAL, err, errlen,
+		        "the manifest's %s has experts of %" PRIu64 " rows, not a multiple of %d", role->name,
+		        rows / want.parts, KERN_STRIP);
+	if (t->n != n || t->rows != rows || t->parts != want.parts ||
+	        t->bytes != rows * kern_row_bytes(t->type, n)) {
 		return fail_with(-EINVAL, err, errlen,
 		        "the manifest's %s does not have the shape that the model needs", role->name);
 	}
 	return 0;
 }
 
+static layer_roles manifest_roles_of(const struct manifest *m, uint32_t layer) {
+	layer_roles roles = 0;
+	for (uint32_t i = m->at[layer]; i < m->at[layer + 1]; i++)
+		roles |= LAYER_BIT(m->tensor[i].role);
+	return roles;
+}
+
 static int manifest_check(const struct manifest *m, char *err, size_t errlen) {
 	int rc = hparams_check(&m->hp, err, errlen);
 	for (int r = 0; rc == 0 && r < IO_ROLES; r++)
-		rc = manifest_check_tensor(&m->hp, &io_roles[r], &m->io[r], err, errlen);
+		rc = manifest_check_tensor(&m->hp, &roles_of_io[r], &m->io[r], err, errlen);
+	for (uint32_t l = 0; rc == 0 && l < m->hp.layers; l++)
+		rc = manifest_check_roles(&m->hp, manifest_roles_of(m, l), err, errlen);
+	if (rc == 0 && manifest_layer_tensors(m) > MANIFEST_MAX_TENSORS)
+		rc = fail_with(-EINVAL, err, errlen, "the model has %zu tensors (%d are allowed)",
+		        manifest_layer_tensors(m), MANIFEST_MAX_TENSORS);
 	for (size_t i = 0; rc == 0 && i < manifest_layer_tensors(m); i++)
 		rc = manifest_check_tensor(
-		        &m->hp, &layer_roles[m->tensor[i].role], &m->tensor[i], err, errlen);
+		        &m->hp, &roles_of_layers[m->tensor[i].role], &m->tensor[i], err, errlen);
 	return rc;
 }
 
@@ -212,18 +284,11 @@ static void manifest_put_tensor(struct bytes_out *o, const struct manifest_tenso
 	bytes_put_u32(o, (uint32_t)t->type);
 }
 
-static uint32_t manifest_roles_of(const struct manifest *m, uint32_t layer) {
-	uint32_t roles = 0;
-	for (uint32_t i = m->at[layer]; i < m->at[layer + 1]; i++)
-		roles |= LAYER_BIT(m->tensor[i].role);
-	return roles;
-}
-
 /* Whether it can be written as older versions read it. */
 static bool manifest_is_plain(const struct manifest *m) {
 	bool plain = hparams_traits(&m->hp, NULL) == 0;
 	for (uint32_t l = 0; plain && l < m->hp.layers; l++)
-		plain = manifest_roles_of(m, l) == LAYER_REQUIRED_BITS;
+		plain = manifest_roles_of(m, l) == LAYER_PLAIN_BITS;
 	return plain;
 }
 
@@ -238,7 +303,7 @@ int manifest_encode(struct manifest *m, uint8_t **out, size_t *len) {
 	size_t traits = hparams_traits(hp, trait);
 	size_t size = MANIFEST_HEAD + 4 * (size_t)hp->pairs + MANIFEST_TENSOR * manifest_tensors(m);
 	if (!plain)
-		size += 4 + 8 * traits + 4 * (size_t)hp->layers;
+		size += 4 + 8 * traits + 8 * (size_t)hp->layers;
 	uint8_t *data = malloc(size);
 	if (!data)
 		return -ENOMEM;
@@ -264,7 +329,7 @@ int manifest_encode(struct manifest *m, uint8_t **out, size_t *len) {
 			bytes_put_u32(&o, trait[i].bits);
 		}
 		for (uint32_t l = 0; l < hp->layers; l++)
-			bytes_put_u32(&o, manifest_roles_of(m, l));
+			bytes_put_u64(&o, manifest_roles_of(m, l));
 	}
 	for (int r = 0; r < IO_ROLES; r++)
 		manifest_put_tensor(&o, &m->io[r]);
@@ -287,7 +352,7 @@ static void manifest_get_tensor(struct bytes_in *in, struct manifest_tensor *t) 
 
 /* The traits and the roles of each layer: *roles is malloc'd.  0, -EBADMSG, -ENOMEM, or -EINVAL with a sentence. */
 static int manifest_get_family(
-        struct bytes_in *in, struct hparams *hp, uint32_t **roles, char *err, size_t errlen) {
+        struct bytes_in *in, struct hparams *hp, layer_roles **roles, char *err, size_t errlen) {
 	uint32_t traits = bytes_get_u32(in);
 	if (in->short_of || traits > HPARAMS_TRAITS)
 		return -EBADMSG;
@@ -303,16 +368,18 @@ static int manifest_get_family(
 			        " of its manifest is unknown",
 			        t.id);
 	}
-	if (in->left / 4 < hp->layers)
+	if (in->left / 8 < hp->layers)
 		return -EBADMSG;
-	*roles = malloc(4 * (size_t)hp->layers);
+	*roles = malloc(hp->layers * sizeof **roles);
 	if (!*roles)
 		return -ENOMEM;
 	for (uint32_t l = 0; l < hp->layers; l++) {
-		uint32_t has = (*roles)[l] = bytes_get_u32(in);
-		if ((has & LAYER_REQUIRED_BITS) != LAYER_REQUIRED_BITS || has >> LAYER_ROLES)
+		(*roles)[l] = bytes_get_u64(in);
+		if ((*roles)[l] >> LAYER_ROLES)
 			return fail_with(-EINVAL, err, errlen,
-			        "the manifest's layer %" PRIu32 " has tensors that Caravan does not know", l);
+			        "the model needs a newer version of Caravan: layer %" PRIu32
+			        " of its manifest has tensors that are unknown",
+			        l);
 	}
 	return 0;
 }
@@ -322,7 +389,7 @@ int manifest_decode(struct manifest **out, const uint8_t *data, size_t len, char
 	struct hparams hp = {0};
 	struct content_id vocab;
 	struct manifest *m = NULL;
-	uint32_t *roles = NULL;
+	layer_roles *roles = NULL;
 	const uint8_t *magic = bytes_get(&in, 4);
 	uint32_t version = bytes_get_u32(&in);
 	if (in.short_of || memcmp(magic, MANIFEST_MAGIC, 4) != 0 || version < MANIFEST_PLAIN ||

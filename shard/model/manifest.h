@@ -7,7 +7,8 @@
 #include "shard/model/content.h"
 #include "shard/model/hparams.h"
 
-#define MANIFEST_MAGIC "CVMF" /* its bytes begin so */
+#define MANIFEST_MAGIC "CVMF"      /* its bytes begin so */
+#define MANIFEST_MAX_TENSORS 16384 /* in all layers */
 
 /* Tensors of a layer, in the order in which a manifest lists them. */
 enum layer_role {
@@ -20,17 +21,30 @@ enum layer_role {
 	LAYER_GATE,
 	LAYER_UP,
 	LAYER_DOWN,
-	LAYER_REQUIRED, /* every layer has those before; a layer has these if its family and its file do: */
-	LAYER_Q_BIAS = LAYER_REQUIRED,
+	LAYER_PLAIN, /* Llama's layers have all of those before, and none of these: */
+	LAYER_Q_BIAS = LAYER_PLAIN,
 	LAYER_K_BIAS,
 	LAYER_V_BIAS,
 	LAYER_OUT_BIAS,
 	LAYER_Q_NORM,
 	LAYER_K_NORM,
+	LAYER_ROUTER, /* a mixture of experts in place of gate, up and down */
+	LAYER_ROUTER_BIAS,
+	LAYER_CHOICE_BIAS, /* counts only for which experts are chosen */
+	LAYER_EXPERT_GATE, /* the experts' matrices, one below the other */
+	LAYER_EXPERT_UP,
+	LAYER_EXPERT_DOWN,
+	LAYER_EXPERT_GATE_BIAS,
+	LAYER_EXPERT_UP_BIAS,
+	LAYER_EXPERT_DOWN_BIAS,
+	LAYER_SHARED_GATE, /* the expert of every row */
+	LAYER_SHARED_UP,
+	LAYER_SHARED_DOWN,
 	LAYER_ROLES
 };
-#define LAYER_BIT(role) (1u << (role))
-#define LAYER_REQUIRED_BITS (LAYER_BIT(LAYER_REQUIRED) - 1)
+typedef uint64_t layer_roles; /* a set of them, LAYER_BIT each */
+#define LAYER_BIT(role) ((layer_roles)1 << (role))
+#define LAYER_PLAIN_BITS (LAYER_BIT(LAYER_PLAIN) - 1)
 /* Tensors of embedding and output. */
 enum io_role { IO_EMBED, IO_NORM, IO_HEAD, IO_ROLES }; /* a tied head names the embedding's tensor */
 
@@ -39,7 +53,9 @@ struct manifest_tensor {
 	enum kern_type type;
 	uint64_t n, rows;
 	uint64_t bytes; /* canonical */
-	uint8_t role;   /* of a layer (enum layer_role) or of embedding and output (enum io_role) */
+	uint32_t
+	        parts; /* equal parts of its rows that are content each for itself: the experts; 1: the whole */
+	uint8_t role; /* of a layer (enum layer_role) or of embedding and output (enum io_role) */
 };
 
 struct manifest {
@@ -59,9 +75,12 @@ const char *manifest_io_tensor_name(enum io_role r);       /* "token_embd.weight
 bool manifest_layer_is_vector(enum layer_role r);
 bool manifest_io_is_vector(enum io_role r);
 
-/* A manifest for the layers of these hyperparameters, its tensors with their shapes, without type and content yet.  roles: [hp->layers], the set of roles
- * (LAYER_BIT) that each layer has; NULL: the required ones.  0 or -ENOMEM. */
-int manifest_create(struct manifest **out, const struct hparams *hp, const uint32_t *roles);
+/* 0, or -EINVAL with a sentence: a layer with these roles cannot be computed, or the hyperparameters say nothing of them. */
+int manifest_check_roles(const struct hparams *hp, layer_roles roles, char *err, size_t errlen);
+
+/* A manifest for the layers of these hyperparameters, its tensors with their shapes, without type and content yet.
+ * roles: [hp->layers], those that each layer has; NULL: a Llama's.  0 or -ENOMEM. */
+int manifest_create(struct manifest **out, const struct hparams *hp, const layer_roles *roles);
 
 /* A manifest of its own with the same contents.  0 or -ENOMEM. */
 int manifest_copy(struct manifest **out, const struct manifest *m);

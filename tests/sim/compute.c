@@ -127,7 +127,7 @@ struct slice *compute_slice(const struct manifest *m, uint32_t first, uint32_t l
 	s->first = first;
 	s->last = last;
 	for (uint32_t l = 0; l < last - first; l++)
-		for (int r = 0; r < LAYER_REQUIRED; r++)
+		for (int r = 0; r < LAYER_PLAIN; r++)
 			s->layer[l][r] = &none;
 	return s;
 }

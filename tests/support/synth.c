@@ -137,9 +137,9 @@ struct synth *synth_create(const struct synth_spec *c) {
 		hp.freq[i] = (float)pow(10000, -2.0 * i / c->head_size);
 	for (size_t i = hparams_traits(&c->traits, trait); i-- > 0;)
 		check(hparams_set_trait(&hp, &trait[i]), "hparams_set_trait");
-	uint32_t *roles = must(malloc(c->layers * sizeof *roles));
+	layer_roles *roles = must(malloc(c->layers * sizeof *roles));
 	for (uint32_t l = 0; l < c->layers; l++)
-		roles[l] = LAYER_REQUIRED_BITS | c->roles;
+		roles[l] = LAYER_PLAIN_BITS | c->roles;
 	check(manifest_create(&s->m, &hp, roles), "manifest_create");
 	free(roles);
 	s->layer = must(calloc(c->layers, sizeof *s->layer));

@@ -8,7 +8,7 @@ struct synth_spec {
 	uint32_t layers, dim, heads, kv_heads, head_size, ffn, vocab, context;
 	enum kern_type layer[LAYER_ROLES]; /* types of a layer's tensors; its norms' as well */
 	enum kern_type embed, head;
-	uint32_t roles;        /* of each layer, besides the required ones */
+	layer_roles roles;     /* of each layer, besides a Llama's */
 	struct hparams traits; /* only its traits count */
 	uint64_t seed;
 };

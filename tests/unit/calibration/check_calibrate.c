@@ -483,7 +483,7 @@ static struct manifest *large_model(void) {
 	struct hparams hp = {.layers = LAYERS};
 	ck_assert_int_eq(manifest_create(&m, &hp, NULL), 0);
 	for (uint32_t l = 0; l < LAYERS; l++)
-		for (int r = 0; r < LAYER_REQUIRED; r++) {
+		for (int r = 0; r < LAYER_PLAIN; r++) {
 			bool norm = manifest_layer_is_vector((enum layer_role)r);
 			manifest_find(m, l, r)->type = norm ? KERN_F32 : KERN_Q4_0;
 			manifest_find(m, l, r)->bytes = norm ? 4096 : (64u << 20) / 7;

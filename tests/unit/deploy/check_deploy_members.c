@@ -426,7 +426,7 @@ START_TEST(nodes_say_what_they_have) {
 	for (int i = 0; i < 3; i++) {
 		const struct slice *s = deploys[i].stage;
 		ck_assert_str_eq(tell(2, i, &env), "");
-		ck_assert_uint_eq(held_bits, s ? (s->last - s->first) * LAYER_REQUIRED : 0);
+		ck_assert_uint_eq(held_bits, s ? (s->last - s->first) * LAYER_PLAIN : 0);
 		ck_assert_uint_eq(held_free, nodes[i].memory - deploy_memory_used(deploys[i].deploy));
 	}
 	/* of a model that nobody knows it has nothing; nor does a vocabulary have layers */

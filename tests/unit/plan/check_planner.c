@@ -313,7 +313,7 @@ static struct manifest *model(uint32_t layers, enum kern_type type, enum kern_ty
 	struct manifest *m;
 	ck_assert_int_eq(manifest_create(&m, &hp, NULL), 0);
 	for (uint32_t l = 0; l < layers; l++)
-		for (int r = 0; r < LAYER_REQUIRED; r++) {
+		for (int r = 0; r < LAYER_PLAIN; r++) {
 			struct manifest_tensor *t = manifest_find(m, l, r);
 			t->type = manifest_layer_is_vector(r) ? KERN_F32 : r == LAYER_DOWN ? down : type;
 			t->bytes = t->rows * kern_row_bytes(t->type, t->n);
@@ -407,13 +407,13 @@ START_TEST(what_is_held_does_not_move) {
 	struct planner_input p = input(m, 2);
 	struct planner_plan plan;
 	char err[300];
-	uint32_t half[8 * LAYER_REQUIRED / 32 + 1] = {0};
+	uint32_t half[8 * LAYER_PLAIN / 32 + 1] = {0};
 	node[0].excluded = true;
 	ck_assert_int_eq(planner_plan(&plan, &p, err, sizeof err), 0);
 	ck_assert_uint_eq(plan.stages, 1);
 	ck_assert_uint_eq(plan.stage[0].moves, manifest_layer_bytes(m, 0, 8));
 	planner_clear(&plan);
-	for (size_t bit = 2 * LAYER_REQUIRED; bit < 6 * LAYER_REQUIRED; bit++)
+	for (size_t bit = 2 * LAYER_PLAIN; bit < 6 * LAYER_PLAIN; bit++)
 		half[bit / 32] |= 1u << bit % 32;
 	node[1].held = half;
 	node[1].held_words = sizeof half / sizeof *half;
@@ -512,7 +512,7 @@ START_TEST(a_prompt_takes_what_many_columns_take) {
 		const struct planner_stage *s = &plan.stage[i];
 		double bytes = 0;
 		for (uint32_t l = s->first; l < s->last; l++)
-			for (int r = 0; r < LAYER_REQUIRED; r++)
+			for (int r = 0; r < LAYER_PLAIN; r++)
 				bytes += manifest_layer_is_vector((enum layer_role)r)
 				                 ? 0
 				                 : (double)manifest_find(m, l, r)->bytes;
@@ -777,7 +777,7 @@ START_TEST(nodes_get_no_layers_that_their_disks_have_no_room_for) {
 		ck_assert_uint_eq(p.stage[i].last - p.stage[i].first, p.stage[i].node == 2 ? 10 : 22);
 	planner_clear(&p);
 	/* what it already has needs no space */
-	uint32_t held[32 * LAYER_REQUIRED / 32];
+	uint32_t held[32 * LAYER_PLAIN / 32];
 	memset(held, 0xff, sizeof held);
 	three[2].held = held;
 	three[2].held_words = sizeof held / sizeof *held;

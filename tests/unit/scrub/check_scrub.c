@@ -74,7 +74,7 @@ static void prepare(int count) {
 		        transfer_create(&t, loop, nodes[i].members, nodes[i].executor, nodes[i].store), 0);
 		nodes[i].more = t;
 		for (uint32_t l = 0; l < m->hp.layers; l++)
-			for (int r = 0; r < LAYER_REQUIRED; r++)
+			for (int r = 0; r < LAYER_PLAIN; r++)
 				put(i, &manifest_find(m, l, r)->id);
 	}
 }
@@ -289,7 +289,7 @@ START_TEST(what_no_model_needs_goes_first) {
 	ck_assert_int_eq(import_open(&other, &fd, 1, file, NULL, NULL, NULL, NULL, err, sizeof err), 0);
 	close(fd);
 	model = other;
-	for (int r = 0; r < LAYER_REQUIRED; r++)
+	for (int r = 0; r < LAYER_PLAIN; r++)
 		put(0, tensor(0, r));
 	model = known_model;
 	ck_assert_uint_gt(store_bytes(nodes[0].store), needed);
@@ -298,7 +298,7 @@ START_TEST(what_no_model_needs_goes_first) {
 		nodes_run(50);
 	ck_assert_uint_le(store_bytes(nodes[0].store), needed);
 	for (uint32_t l = 0; l < 3; l++)
-		for (int r = 0; r < LAYER_REQUIRED; r++)
+		for (int r = 0; r < LAYER_PLAIN; r++)
 			ck_assert(store_has_tensor(nodes[0].store, tensor(l, r)));
 	import_close(other);
 }

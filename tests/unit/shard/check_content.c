@@ -130,7 +130,7 @@ START_TEST(records_of_other_lengths) {
 END_TEST
 
 /* A manifest with invented names. */
-static struct manifest *make_manifest_with(const uint32_t *roles, const struct hparams *traits) {
+static struct manifest *make_manifest_with(const layer_roles *roles, const struct hparams *traits) {
 	struct hparams_trait trait[HPARAMS_TRAITS];
 	struct hparams hp = {.layers = 3,
 	        .dim = 64,
@@ -211,8 +211,8 @@ START_TEST(manifest_bytes) {
 END_TEST
 
 /* Layers that differ in their tensors, and traits: version 2. */
-static const uint32_t odd_roles[3] = {LAYER_REQUIRED_BITS | LAYER_BIT(LAYER_Q_BIAS) | LAYER_BIT(LAYER_K_NORM),
-        LAYER_REQUIRED_BITS, LAYER_REQUIRED_BITS | LAYER_BIT(LAYER_OUT_BIAS)};
+static const layer_roles odd_roles[3] = {LAYER_PLAIN_BITS | LAYER_BIT(LAYER_Q_BIAS) | LAYER_BIT(LAYER_K_NORM),
+        LAYER_PLAIN_BITS, LAYER_PLAIN_BITS | LAYER_BIT(LAYER_OUT_BIAS)};
 static const struct hparams odd_traits = {.halves = 1, .logit_scale = 0.5f};
 
 START_TEST(manifests_of_families) {
@@ -220,12 +220,12 @@ START_TEST(manifests_of_families) {
 	uint8_t *data, *again;
 	size_t len, n;
 	ck_assert_int_eq(manifest_encode(m, &data, &len), 0);
-	ck_assert_uint_eq(len, 80 + 2 * 4 + 4 + 2 * 8 + 3 * 4 + 36 * (3 + 3 * 9 + 3));
+	ck_assert_uint_eq(len, 80 + 2 * 4 + 4 + 2 * 8 + 3 * 8 + 36 * (3 + 3 * 9 + 3));
 	ck_assert_mem_eq(data + 4, "\2\0\0\0", 4);
 	ck_assert_mem_eq(data + 88,
 	        "\2\0\0\0\1\0\0\0\1\0\0\0\7\0\0\0\0\0\0\x3f"
-	        "\xff\x43\0\0\xff\1\0\0\xff\x11\0\0",
-	        32);
+	        "\xff\x43\0\0\0\0\0\0\xff\1\0\0\0\0\0\0\xff\x11\0\0\0\0\0\0",
+	        44);
 	ck_assert_int_eq(manifest_decode(&d, data, len, err, sizeof err), 0);
 	ck_assert(content_equal(&d->id, &m->id) && memcmp(&d->hp, &m->hp, sizeof d->hp) == 0);
 	ck_assert_uint_eq(manifest_layer_tensors(d), 30);
@@ -260,18 +260,20 @@ static const struct {
 	uint32_t value;
 	const char *says;
 } spoilt_family[] = {
-        {88, 9, "is not in the form"},                            /* more traits than there are */
+        {88, 33, "is not in the form"},                           /* more traits than there may be */
         {88, 3, "needs a newer version of Caravan: trait 17407"}, /* what follows is no trait */
         {92, 7, "is not in the form"},                            /* a number twice */
         {92, 0, "is not in the form"},                            /* or none */
         {96, 0, "is not in the form"},                            /* a trait that is not there */
         {96, 2, "the model's RoPE's order is not valid"},
-        {100, 8, "needs a newer version of Caravan: trait 8"},
+        {100, 99, "needs a newer version of Caravan: trait 99"},
         {104, 0x7f800000, "the model's scale of logits is not valid"},
         {104, 0xbf000000, "the model's scale of logits is not valid"},
-        {108, 0x43fe, "the manifest's layer 0 has tensors that Caravan does not know"},
-        {112, 0x81ff, "the manifest's layer 1 has tensors that Caravan does not know"},
-        {112, 0x3ff, "is not in the form"}, /* a tensor more than there is */
+        {108, 0x43fe, "is not in the form"}, /* a tensor less than there is */
+        {116, 0x3ff, "is not in the form"},  /* and one more */
+        {112, 0x80000000, "needs a newer version of Caravan: layer 0 of its manifest"},
+        {116, 0x3fe, "a layer does not have the tensors of one that Caravan computes"},
+        {116, 0x8001ff, "is not in the form"},
         {4, 3, "is not in the form"},
         {4, 1, "is not in the form"},
 };
@@ -289,19 +291,93 @@ START_TEST(manifests_of_families_are_refused) {
 }
 END_TEST
 
+/* Which roles make a layer. */
+#define BITS(role) LAYER_BIT(LAYER_##role)
+#define DENSE (BITS(GATE) | BITS(UP) | BITS(DOWN))
+#define EXPERTS (BITS(ROUTER) | BITS(EXPERT_GATE) | BITS(EXPERT_UP) | BITS(EXPERT_DOWN))
+#define SHARED (BITS(SHARED_GATE) | BITS(SHARED_UP) | BITS(SHARED_DOWN))
+static const struct {
+	layer_roles roles;
+	uint32_t experts, shared_ffn;
+	bool fine;
+} layers[] = {
+        {LAYER_PLAIN_BITS, 0, 0, true},
+        {LAYER_PLAIN_BITS | BITS(K_NORM) | BITS(OUT_BIAS), 0, 0, true},
+        {(LAYER_PLAIN_BITS & ~DENSE) | EXPERTS, 8, 0, true},
+        {(LAYER_PLAIN_BITS & ~DENSE) | EXPERTS, 0, 0, false},
+        {(LAYER_PLAIN_BITS & ~DENSE) | EXPERTS | SHARED, 8, 64, true},
+        {(LAYER_PLAIN_BITS & ~DENSE) | EXPERTS | SHARED, 8, 0, false},
+        {(LAYER_PLAIN_BITS & ~DENSE) | EXPERTS | BITS(ROUTER_BIAS) | BITS(EXPERT_UP_BIAS), 8, 0, true},
+        {(LAYER_PLAIN_BITS & ~DENSE) | EXPERTS | BITS(SHARED_UP), 8, 64, false},
+        {(LAYER_PLAIN_BITS & ~DENSE) | (EXPERTS & ~BITS(EXPERT_UP)), 8, 0, false},
+        {(LAYER_PLAIN_BITS & ~DENSE) | (EXPERTS & ~BITS(ROUTER)), 8, 0, false},
+        {LAYER_PLAIN_BITS | EXPERTS, 8, 0, false},
+        {LAYER_PLAIN_BITS | BITS(CHOICE_BIAS), 8, 0, false},
+        {LAYER_PLAIN_BITS | SHARED, 8, 64, false},
+        {LAYER_PLAIN_BITS & ~DENSE, 0, 0, false},
+        {LAYER_PLAIN_BITS & ~BITS(UP), 0, 0, false},
+        {LAYER_PLAIN_BITS & ~BITS(ATTN_NORM), 0, 0, false},
+        {LAYER_PLAIN_BITS & ~BITS(K), 0, 0, false},
+        {LAYER_PLAIN_BITS | LAYER_BIT(LAYER_ROLES), 0, 0, false},
+        {0, 0, 0, false},
+};
+
+START_TEST(roles_of_a_layer) {
+	const struct hparams hp = {.experts = layers[_i].experts, .shared_ffn = layers[_i].shared_ffn};
+	int rc = manifest_check_roles(&hp, layers[_i].roles, err, sizeof err);
+	ck_assert_int_eq(rc, layers[_i].fine ? 0 : -EINVAL);
+}
+END_TEST
+
+/* Experts: their matrices are parts of one tensor. */
+START_TEST(manifests_of_mixtures) {
+	static const struct hparams traits = {
+	        .experts = 4, .experts_used = 2, .expert_ffn = 32, .shared_ffn = 64, .expert_scale = 2};
+	static const layer_roles roles[3] = {LAYER_PLAIN_BITS, (LAYER_PLAIN_BITS & ~DENSE) | EXPERTS,
+	        (LAYER_PLAIN_BITS & ~DENSE) | EXPERTS | SHARED | BITS(EXPERT_DOWN_BIAS) | BITS(ROUTER_BIAS)};
+	struct manifest *m = make_manifest_with(roles, &traits), *d = NULL;
+	uint8_t *data, *again;
+	size_t len, n;
+	ck_assert_int_eq(manifest_encode(m, &data, &len), 0);
+	ck_assert_msg(manifest_decode(&d, data, len, err, sizeof err) == 0, "%s", err);
+	ck_assert_int_eq(manifest_encode(d, &again, &n), 0);
+	ck_assert(n == len && memcmp(data, again, n) == 0);
+	const struct {
+		enum layer_role role;
+		uint64_t n, rows;
+		uint32_t parts;
+	} shape[] = {{LAYER_ROUTER, 64, 4, 1}, {LAYER_ROUTER_BIAS, 4, 1, 1},
+	        {LAYER_EXPERT_GATE, 64, 4 * 32, 4}, {LAYER_EXPERT_UP, 64, 4 * 32, 4},
+	        {LAYER_EXPERT_DOWN, 32, 4 * 64, 4}, {LAYER_EXPERT_DOWN_BIAS, 64, 4, 1},
+	        {LAYER_SHARED_DOWN, 64, 64, 1}, {LAYER_Q, 64, 64, 1}};
+	for (size_t i = 0; i < sizeof shape / sizeof *shape; i++) {
+		const struct manifest_tensor *t = manifest_find(d, 2, shape[i].role);
+		ck_assert(t && t->n == shape[i].n && t->rows == shape[i].rows && t->parts == shape[i].parts);
+	}
+	ck_assert_ptr_null(manifest_find(d, 1, LAYER_DOWN));
+	ck_assert_ptr_null(manifest_find(d, 0, LAYER_ROUTER));
+	manifest_destroy(d);
+	m->hp.experts_used = 5;
+	ck_assert_int_eq(manifest_encode(m, &data, &len), -EINVAL);
+	manifest_destroy(m);
+	free(data);
+	free(again);
+}
+END_TEST
+
 /* A plain model has one form: version 1. */
 START_TEST(plain_manifests_have_one_form) {
-	static const uint32_t roles[3] = {LAYER_REQUIRED_BITS, LAYER_REQUIRED_BITS, LAYER_REQUIRED_BITS};
+	static const layer_roles roles[3] = {LAYER_PLAIN_BITS, LAYER_PLAIN_BITS, LAYER_PLAIN_BITS};
 	struct manifest *m = make_manifest_with(roles, NULL), *d = NULL;
 	uint8_t *data, *other;
-	size_t len, head = 80 + 2 * 4, more = 4 + 3 * 4;
+	size_t len, head = 80 + 2 * 4, more = 4 + 3 * 8;
 	ck_assert_int_eq(manifest_encode(m, &data, &len), 0);
 	ck_assert_uint_eq(data[4], 1);
 	other = calloc(1, len + more);
 	memcpy(other, data, head);
 	other[4] = 2;
 	for (int l = 0; l < 3; l++)
-		memcpy(other + head + 4 + 4 * l, "\xff\1", 2);
+		memcpy(other + head + 4 + 8 * l, "\xff\1", 2);
 	memcpy(other + head + more, data + head, len - head);
 	ck_assert_int_lt(manifest_decode(&d, other, len + more, err, sizeof err), 0);
 	free(data);
@@ -610,6 +686,8 @@ static Suite *suite(void) {
 	tcase_add_loop_test(
 	        t, manifests_of_families_are_refused, 0, (int)(sizeof spoilt_family / sizeof *spoilt_family));
 	tcase_add_test(t, plain_manifests_have_one_form);
+	tcase_add_loop_test(t, roles_of_a_layer, 0, (int)(sizeof layers / sizeof *layers));
+	tcase_add_test(t, manifests_of_mixtures);
 	tcase_add_test(t, manifests_of_nonsense_are_not_written);
 	suite_add_tcase(s, t);
 	t = tcase_create("vocabulary");

@@ -45,7 +45,7 @@ static const struct synth_spec lengthy = {.layers = 2,
 
 /* What families have that Llama has not: one by one, then together. */
 static const struct {
-	uint32_t roles;
+	layer_roles roles;
 	struct hparams traits;
 } unlike[] = {
         {0, {0}},

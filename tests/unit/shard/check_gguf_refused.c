@@ -295,7 +295,7 @@ static const struct {
         {add_old_adapter, "this is a LoRA adapter, which Caravan does not apply"},
         {add_projector, "this is the projector of a model"},
         {add_other_kind, "general.type is recipe; Caravan runs models"},
-        {add_experts, "llama.expert_count is 8: Caravan does not run mixtures of experts"},
+        {add_experts, "llama.expert_count is 8, which Caravan does not know"},
         {add_yarn, "llama.rope.scaling.original_context_length is missing"},
         {add_longrope, "llama.rope.scaling.type is longrope"},
         {add_not_causal, "llama.attention.causal is false"},

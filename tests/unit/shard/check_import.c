@@ -108,9 +108,9 @@ START_TEST(a_model_goes_into_the_store) {
 	for (int r = 0; r < IO_ROLES; r++)
 		move_tensor(im, &m->io[r].id);
 	for (uint32_t l = 0; l < 4; l++)
-		for (int r = 0; r < LAYER_REQUIRED; r++)
+		for (int r = 0; r < LAYER_PLAIN; r++)
 			move_tensor(im, &manifest_find(m, l, r)->id);
-	ck_assert_int_eq(count_files("tensors"), IO_ROLES + 2 * LAYER_REQUIRED);
+	ck_assert_int_eq(count_files("tensors"), IO_ROLES + 2 * LAYER_PLAIN);
 	import_close(im);
 	close(fd);
 }
@@ -228,7 +228,7 @@ START_TEST(a_file_that_changes_later_gives_no_chunk) {
 		meddle(NULL, 1, 1);
 		unsigned good = 0, stale = 0;
 		for (uint32_t l = 0; l < m->hp.layers; l++)
-			for (int r = 0; r < LAYER_REQUIRED; r++) {
+			for (int r = 0; r < LAYER_PLAIN; r++) {
 				const struct content_tensor *t =
 				        import_tensor(im, &manifest_find(m, l, r)->id);
 				int rc = import_chunk(im, &t->id, 0, &data, &len, err, sizeof err);

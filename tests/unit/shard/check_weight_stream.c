@@ -111,8 +111,8 @@ START_TEST(what_stays_is_as_much_as_can) {
 			ck_assert(p.step < all + 2 * p.buffer - memory_limit + p.buffer);
 		uint64_t step = 0;
 		for (uint32_t l = 0; l < m->hp.layers && p.streamed; l++)
-			for (int r = LAYER_Q; r < LAYER_REQUIRED; r++) {
-				static const int group[LAYER_REQUIRED] = {[LAYER_OUT] = WEIGHTS_OUT,
+			for (int r = LAYER_Q; r < LAYER_PLAIN; r++) {
+				static const int group[LAYER_PLAIN] = {[LAYER_OUT] = WEIGHTS_OUT,
 				        [LAYER_GATE] = WEIGHTS_UP,
 				        [LAYER_UP] = WEIGHTS_UP,
 				        [LAYER_DOWN] = WEIGHTS_DOWN};
@@ -249,7 +249,7 @@ static int one_step(struct line *l, uint32_t position, float *logits) {
 /* The file of a tensor that is read from disk, the last one of the slice. */
 static const struct store_tensor *a_fed_tensor(const struct slice *s) {
 	for (uint32_t l = s->last - s->first; l-- > 0;)
-		for (int r = LAYER_REQUIRED; r-- > 0;)
+		for (int r = LAYER_PLAIN; r-- > 0;)
 			if (s->layer[l][r] && !s->layer[l][r]->packed)
 				return s->layer[l][r];
 	ck_abort_msg("nothing is read from disk");
@@ -456,7 +456,7 @@ START_TEST(no_more_is_resident_than_it_may) {
 #endif
 	uint64_t cached = 0, streamed = 0;
 	for (uint32_t l = 0; l < m->hp.layers; l++)
-		for (int r = 0; r < LAYER_REQUIRED; r++)
+		for (int r = 0; r < LAYER_PLAIN; r++)
 			if (!s->layer[l][r]->packed) {
 				cached += cached_bytes(s->layer[l][r]);
 				streamed += s->layer[l][r]->packed_bytes;

@@ -140,7 +140,7 @@ static struct fetch *begin(int i, const struct manifest *m, uint32_t first, uint
 	        .blob = blobs,
 	        .blobs = 2,
 	        .tensor = m->tensor + m->at[first],
-	        .tensors = (size_t)(last - first) * LAYER_REQUIRED,
+	        .tensors = (size_t)(last - first) * LAYER_PLAIN,
 	        .source = source,
 	        .sources = n,
 	        .silent_ms = patience,
@@ -161,7 +161,7 @@ static void fetch(int i, const struct manifest *m, uint32_t first, uint32_t last
 static void check_layers(int i, const struct manifest *m, struct import *im, uint32_t first, uint32_t last) {
 	char err[200];
 	for (uint32_t l = first; l < last; l++)
-		for (int r = 0; r < LAYER_REQUIRED; r++) {
+		for (int r = 0; r < LAYER_PLAIN; r++) {
 			struct store_tensor *t;
 			const struct content_id *id = &manifest_find(m, l, r)->id;
 			ck_assert_msg(
@@ -238,7 +238,7 @@ END_TEST
 /* Turns a byte of every packed tensor of a node's store. */
 static void corrupt(int i, const struct manifest *m, uint32_t layers) {
 	for (uint32_t l = 0; l < layers; l++)
-		for (int r = 0; r < LAYER_REQUIRED; r++) {
+		for (int r = 0; r < LAYER_PLAIN; r++) {
 			char path[400], hex[CONTENT_HEX];
 			uint8_t b;
 			snprintf(path, sizeof path, "%s/store/tensors/%s", nodes[i].dir,
@@ -712,7 +712,7 @@ static void write_wide_parts(void) {
 		if (no == 0) {
 			ggufgen_model_keys(g, &wide);
 			ggufgen_vocab_keys(g, wide.vocab);
-			ggufgen_u32(g, "split.tensors.count", LAYER_REQUIRED + IO_ROLES);
+			ggufgen_u32(g, "split.tensors.count", LAYER_PLAIN + IO_ROLES);
 		} else {
 			ggufgen_model_tensors(g, &wide);
 		}
@@ -927,7 +927,7 @@ START_TEST(what_can_wait_yields) {
 		transfer_yields(nodes[side ? 0 : 1].more, busy, NULL);
 		struct transfer_request r = {.subject = "a copy",
 		        .tensor = m->tensor,
-		        .tensors = LAYER_REQUIRED,
+		        .tensors = LAYER_PLAIN,
 		        .source = &source,
 		        .sources = 1,
 		        .spare = true,
