@@ -3,7 +3,9 @@
 # refused with a time to come back; and when their clients have gone the queue is empty.
 . "$(dirname "$0")/lib.sh"
 
-WAITING=171 # of two nodes that ask in turn, of SCHEDULER_QUEUE_MAX (scheduler.h): the rest is for others
+# of two nodes, of SCHEDULER_QUEUE_MAX (scheduler.h): the rest is for others.  The least when they ask in turn, the most when one
+# comes only after the other
+LEAST=171 MOST=192
 is() { asked alpha --in 'models[0]' "$@"; } # NAME OP VALUE...
 becomes() { wait_for 20 is "$@"; }
 # ask NODE NAME ARG...: in the background; $dir/done.NAME appears in its end
@@ -77,7 +79,13 @@ while [ $i -lt 200 ]; do
 	i=$((i + 1))
 	ask $([ $((i % 2)) = 0 ] && echo alpha || echo beta) "wait$i" --temp 0 -n 1 "abc"
 done
-check "as many wait as may" wait_for 60 is sequences = 2 queued = "$WAITING"
+as_many() { # all who asked wait or were refused
+	on alpha status --json | json "j['models'][0]['queued']" >"$dir/waiting" || return 1
+	WAITING=$(cat "$dir/waiting")
+	is sequences = 2 && [ "$WAITING" -ge $LEAST ] && [ "$WAITING" -le $MOST ] &&
+		[ "$(find "$dir" -name 'done.wait*' -size +0 | wc -l)" = $((200 - WAITING)) ]
+}
+check "as many wait as may" wait_for 60 as_many
 on beta run --temp 0 -n 1 "abc" 2>"$dir/err.busy" >"$dir/out.busy"
 check "one more is refused, with what there is" grep -q "slow is busy: 2 prompts run and $WAITING wait; try again in [0-9]* s" "$dir/err.busy"
 check "and has had no text" test ! -s "$dir/out.busy"
