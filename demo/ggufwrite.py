@@ -1,15 +1,14 @@
-"""Writes GGUF files and quantises rows of weights, in numpy alone.
+"""Quantises rows of weights for GGUF files, in numpy alone; gguffile.py writes the files.
 
 The quantisers choose scales by trying a few and keeping the least squared error; each returns the bytes
 of whole rows.  The layouts of blocks are GGUF's; tests/data/reference.py reads them back.
 """
-import struct
-
 import numpy as np
+
+from gguffile import *  # noqa: F401,F403
 
 F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 = 0, 1, 2, 3, 6, 7, 8
 Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, BF16 = 10, 11, 12, 13, 14, 20, 30
-U16, U32, I32, FLOAT, BOOL, STRING, ARRAY = 2, 4, 5, 6, 7, 8, 9
 
 
 def f16(x):
@@ -109,36 +108,3 @@ def f32(w):
 
 
 QUANTISERS = {F32: f32, Q8_0: q8_0, Q4_K: q4_k, Q6_K: q6_k}
-
-
-def _string(s):
-    b = s.encode()
-    return struct.pack("<Q", len(b)) + b
-
-
-def _value(kind, v):
-    if kind == STRING:
-        return _string(v)
-    return struct.pack({U16: "<H", U32: "<I", I32: "<i", FLOAT: "<f", BOOL: "<?"}[kind], v)
-
-
-def write(path, metadata, tensors, version=3, align=32):
-    """metadata: (key, kind, value) or (key, ARRAY, kind, values); tensors: (name, shape, type, bytes),
-    the shape rows first as numpy has it."""
-    out = [b"GGUF", struct.pack("<IQQ", version, len(tensors), len(metadata))]
-    for key, kind, *v in metadata:
-        out += [_string(key), struct.pack("<I", kind)]
-        if kind == ARRAY:
-            out += [struct.pack("<IQ", v[0], len(v[1]))] + [_value(v[0], x) for x in v[1]]
-        else:
-            out.append(_value(kind, v[0]))
-    offset = 0
-    for name, shape, kind, data in tensors:
-        out += [_string(name), struct.pack("<I", len(shape)), struct.pack("<%dQ" % len(shape), *reversed(shape)),
-                struct.pack("<IQ", kind, offset)]
-        offset += -(-len(data) // align) * align
-    head = b"".join(out)
-    with open(path, "wb") as f:
-        f.write(head + bytes(-len(head) % align))
-        for _, _, _, data in tensors:
-            f.write(data + bytes(-len(data) % align))
