@@ -790,8 +790,8 @@ def reported(d):
 
 
 def readme():
-    """Rows of README's table: a line for each publisher's file."""
-    return ["| %s | [%s](https://huggingface.co/%s) | `%s` |" % (d.title, d.repo, d.repo, d.file) for d in DOWNLOADS if d.expected == WORKS]
+    """Rows of README's table."""
+    return ["| %s | `%s` | %s |" % (d.title, d.file, d.repo) for d in DOWNLOADS if d.expected == WORKS]
 
 
 def main(argument):

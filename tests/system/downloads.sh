@@ -18,4 +18,7 @@ while read -r line; do
 done <"$dir/cases"
 check "all were tried" test $status = 0
 [ $status = 0 ] || sed 's/^/# /' "$dir/cases.err" | tail -n 20
+readme() { sed -n '/^## Models that people download/,/^## /s/^| .*gguf` |.*/&/p' "$top_srcdir/README.md"; }
+readme >"$dir/listed"
+check "README lists what works, and nothing else" sh -c 'python3 "$1" --readme | diff - "$0"' "$dir/listed" "$top_srcdir/tests/data/replicas.py"
 finish
