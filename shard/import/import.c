@@ -1,7 +1,8 @@
 /* import: hashes a model file and serves it as content; see import.h.
  *
- * A "source" is the part of the file that holds a tensor.  Tensors that share the same bytes have one source, which is hashed
- * once.  The scales of all weights are checked on the way, in blocks that fit the processor's cache. */
+ * A "source" is the part of the file that holds a tensor of the model: a tensor of the file, or some rows of one that the file
+ * has fused of several.  Tensors that share the same bytes have one source, which is hashed once.  The scales of all weights
+ * are checked on the way, in blocks that fit the processor's cache. */
 #include "shard/import/import.h"
 #include "common/fail.h"
 #include "shard/gguf/gguf.h"
@@ -19,6 +20,7 @@
 
 struct source {
 	const struct gguf_tensor *t;
+	uint64_t at; /* the bytes of t that come before */
 	struct content_tensor record;
 	uint8_t *blob; /* the record's bytes */
 	size_t len;
@@ -27,6 +29,7 @@ struct source {
 /* A tensor's place in the manifest, and where its bytes come from. */
 struct place {
 	const struct gguf_tensor *t;
+	uint64_t at; /* as in struct source */
 	struct manifest_tensor *slot;
 };
 
@@ -81,6 +84,33 @@ static bool import_name_ends_with(struct gguf_string s, const char *tail) {
 	return s.len >= len && memcmp(s.s + s.len - len, tail, len) == 0;
 }
 
+/* A tensor's name. */
+struct name {
+	char s[64];
+};
+static struct name import_name_in_layer(uint32_t layer, const char *rest) {
+	struct name name;
+	snprintf(name.s, sizeof name.s, "blk.%" PRIu32 ".%s", layer, rest);
+	return name;
+}
+
+/* The row of the fused tensor in which the file has a role of a layer; NULL: it has a tensor of its own, or none. */
+static const struct family_fused *import_find_fused(
+        const struct import *im, uint32_t layer, enum layer_role r) {
+	const struct family_fused *f = family_fused(r);
+	if (!f || !manifest_find(im->m, layer, f->first) ||
+	        gguf_find(im->g, import_name_in_layer(layer, manifest_layer_tensor_name(f->first)).s) ||
+	        !gguf_find(im->g, import_name_in_layer(layer, f->name).s))
+		return NULL;
+	return f;
+}
+
+/* The name of the tensor of the file that has a role of a layer. */
+static struct name import_name_of(const struct import *im, uint32_t layer, enum layer_role r) {
+	const struct family_fused *f = import_find_fused(im, layer, r);
+	return import_name_in_layer(layer, f ? f->name : manifest_layer_tensor_name(r));
+}
+
 /* Every tensor must be one that the model uses, or one that has no effect. */
 static int import_check_names(struct import *im) {
 	char shown[80], why[160];
@@ -97,7 +127,7 @@ static int import_check_names(struct import *im) {
 			known = import_is(t->name, manifest_io_tensor_name((enum io_role)r));
 		for (int r = 0; !known && in_layer && layer < im->m->hp.layers && r < LAYER_ROLES; r++)
 			known = (LAYER_BIT(r) & family_may_have(im->family)) &&
-			        import_is(rest, manifest_layer_tensor_name((enum layer_role)r));
+			        import_is(t->name, import_name_of(im, layer, (enum layer_role)r).s);
 		/* early converters stored the rotation table, which everybody computes */
 		known = known || (in_layer && import_is(rest, "attn_rot_embd.weight"));
 		if (known)
@@ -144,14 +174,34 @@ static int import_find_tensor(struct import *im, const char *name, uint64_t n, u
 	return 0;
 }
 
+/* Finds the tensor of a layer's place, or its part of one that the file has fused. */
+static int import_find_layer_place(struct import *im, uint32_t layer, struct place *p) {
+	enum layer_role r = (enum layer_role)p->slot->role;
+	const struct family_fused *f = import_find_fused(im, layer, r);
+	bool vector = manifest_layer_is_vector(r);
+	uint64_t n = p->slot->n, rows = p->slot->rows, before = 0;
+	for (int i = 0; f && i < f->roles; i++) {
+		const struct manifest_tensor *part =
+		        manifest_find(im->m, layer, (enum layer_role)((int)f->first + i));
+		if (!part || part == p->slot)
+			continue;
+		uint64_t size = vector ? part->n : part->rows;
+		*(vector ? &n : &rows) += size;
+		before += part->role < r ? size : 0;
+	}
+	int rc = import_find_tensor(im, import_name_of(im, layer, r).s, n, rows, vector, false, &p->t);
+	if (rc == 0)
+		p->at = vector ? kern_row_bytes(p->t->type, before) : before * kern_row_bytes(p->t->type, n);
+	return rc;
+}
+
 static int import_find_places(struct import *im, struct place *p, size_t *count) {
 	const struct hparams *hp = &im->m->hp;
-	char name[64];
 	size_t k = 0;
 	for (int r = 0; r < IO_ROLES; r++) {
 		struct manifest_tensor *t = &im->m->io[r];
 		/* without an output tensor the embedding is the head */
-		p[k] = (struct place){p[IO_EMBED].t, t};
+		p[k] = (struct place){p[IO_EMBED].t, 0, t};
 		int rc = import_find_tensor(im, manifest_io_tensor_name((enum io_role)r), t->n, t->rows,
 		        manifest_io_is_vector((enum io_role)r), r == IO_HEAD, &p[k].t);
 		if (rc < 0)
@@ -160,34 +210,27 @@ static int import_find_places(struct import *im, struct place *p, size_t *count)
 	}
 	for (uint32_t l = 0; l < hp->layers; l++)
 		for (uint32_t i = im->m->at[l]; i < im->m->at[l + 1]; i++) {
-			struct manifest_tensor *t = &im->m->tensor[i];
-			enum layer_role r = (enum layer_role)t->role;
-			snprintf(name, sizeof name, "blk.%" PRIu32 ".%s", l, manifest_layer_tensor_name(r));
-			p[k].slot = t;
-			int rc = import_find_tensor(
-			        im, name, t->n, t->rows, manifest_layer_is_vector(r), false, &p[k].t);
+			p[k].slot = &im->m->tensor[i];
+			int rc = import_find_layer_place(im, l, &p[k++]);
 			if (rc < 0)
 				return rc;
-			k++;
 		}
 	*count = k;
 	return 0;
 }
 
-static int import_compare_tensors(const struct gguf_tensor *a, const struct gguf_tensor *b) {
-	if (a->fd != b->fd)
-		return a->fd < b->fd ? -1 : 1;
-	if (a->at != b->at)
-		return a->at < b->at ? -1 : 1;
-	if (a->type != b->type)
-		return a->type < b->type ? -1 : 1;
-	if (a->n != b->n)
-		return a->n < b->n ? -1 : 1;
-	return (a->rows > b->rows) - (a->rows < b->rows);
-}
-
 static int import_compare_places(const void *a, const void *b) {
-	return import_compare_tensors(((const struct place *)a)->t, ((const struct place *)b)->t);
+	const struct place *p = a, *q = b;
+	uint64_t at = p->t->at + p->at, at_too = q->t->at + q->at;
+	if (p->t->fd != q->t->fd)
+		return p->t->fd < q->t->fd ? -1 : 1;
+	if (at != at_too)
+		return at < at_too ? -1 : 1;
+	if (p->t->type != q->t->type)
+		return p->t->type < q->t->type ? -1 : 1;
+	if (p->slot->n != q->slot->n)
+		return p->slot->n < q->slot->n ? -1 : 1;
+	return (p->slot->rows > q->slot->rows) - (p->slot->rows < q->slot->rows);
 }
 
 /* One source for all places with the same bytes; both ascend. */
@@ -197,11 +240,12 @@ static int import_make_sources(struct import *im, struct place *p, size_t count)
 	if (!im->source)
 		return import_fail_no_memory(im);
 	for (size_t i = 0; i < count; i++) {
-		if (i > 0 && import_compare_tensors(p[i].t, p[i - 1].t) == 0)
+		if (i > 0 && import_compare_places(&p[i], &p[i - 1]) == 0)
 			continue;
 		struct source *s = &im->source[im->sources++];
 		s->t = p[i].t;
-		int rc = content_tensor_init(&s->record, s->t->type, s->t->n, s->t->rows);
+		s->at = p[i].at;
+		int rc = content_tensor_init(&s->record, s->t->type, p[i].slot->n, p[i].slot->rows);
 		if (rc == -ENOMEM)
 			return import_fail_no_memory(im);
 		if (rc < 0)
@@ -210,11 +254,11 @@ static int import_make_sources(struct import *im, struct place *p, size_t count)
 	return 0;
 }
 
-/* Where a chunk begins within its tensor, and how long it is. */
+/* Where a chunk begins within the tensor of the file, and how long it is. */
 static uint64_t import_chunk_at(const struct source *s, uint32_t i, uint64_t *bytes) {
 	uint64_t first, rows;
 	content_chunk_extent(&s->record, i, &first, &rows, bytes);
-	return first * kern_row_bytes(s->t->type, s->t->n);
+	return s->at + first * kern_row_bytes(s->record.type, s->record.n);
 }
 
 /* Asks for a chunk ahead of its use, so that the disk works while we hash. */
@@ -237,20 +281,20 @@ static int import_fail_read(struct import *im, int rc) {
 static int import_hash_chunk(
         struct import *im, struct content_hasher *h, struct source *s, uint32_t i, uint8_t *block) {
 	char shown[80], why[192];
-	size_t row = kern_row_bytes(s->t->type, s->t->n);
-	uint64_t first, rows, bytes, step = BLOCK_BYTES / row ? BLOCK_BYTES / row : 1;
-	content_chunk_extent(&s->record, i, &first, &rows, &bytes);
+	size_t row = kern_row_bytes(s->record.type, s->record.n);
+	uint64_t bytes, at = import_chunk_at(s, i, &bytes), rows = bytes / row,
+	                step = BLOCK_BYTES / row ? BLOCK_BYTES / row : 1;
 	for (uint64_t r = 0; r < rows; r += step) {
 		uint64_t count = rows - r < step ? rows - r : step;
-		int rc = gguf_read(s->t, (first + r) * row, block, count * row);
+		int rc = gguf_read(s->t, at + r * row, block, count * row);
 		if (rc < 0)
 			return import_fail_read(im, rc);
-		if (!kern_finite(s->t->type, block, count, s->t->n)) {
+		if (!kern_finite(s->record.type, block, count, s->record.n)) {
+			uint64_t first = s->t->rows == 1 ? 0 : at / row + r;
 			snprintf(why, sizeof why,
 			        "tensor %s has a scale that is not finite between rows %" PRIu64
 			        " and %" PRIu64,
-			        gguf_printable(s->t->name, shown, sizeof shown), first + r,
-			        first + r + count - 1);
+			        gguf_printable(s->t->name, shown, sizeof shown), first, first + count - 1);
 			return import_fail_tensor(im, s->t, -EINVAL, why);
 		}
 		content_hasher_add(h, block, count * row);
@@ -263,7 +307,7 @@ static int import_hash_chunk(
 static size_t import_block_bytes(const struct import *im) {
 	size_t most = BLOCK_BYTES;
 	for (size_t i = 0; i < im->sources; i++) {
-		size_t row = kern_row_bytes(im->source[i].t->type, im->source[i].t->n);
+		size_t row = kern_row_bytes(im->source[i].record.type, im->source[i].record.n);
 		most = row > most ? row : most;
 	}
 	return (most + KERN_ALIGN - 1) / KERN_ALIGN * KERN_ALIGN;
@@ -279,7 +323,7 @@ static int import_hash_sources(struct import *im, import_progress_fn *progress, 
 		return import_fail_no_memory(im);
 	}
 	for (size_t i = 0; i < im->sources; i++)
-		total += im->source[i].t->bytes;
+		total += content_tensor_bytes(&im->source[i].record);
 	if (progress && progress(arg, 0, total))
 		goto cancelled;
 	for (size_t i = 0; i < im->sources; i++) {
@@ -319,13 +363,13 @@ static int import_make_manifest(
         struct import *im, const struct place *p, size_t count, struct content_id *weights) {
 	size_t s = 0;
 	for (size_t i = 0; i < count; i++) {
-		if (i > 0 && import_compare_tensors(p[i].t, p[i - 1].t) != 0)
+		if (i > 0 && import_compare_places(&p[i], &p[i - 1]) != 0)
 			s++;
-		const struct gguf_tensor *t = p[i].t;
+		const struct content_tensor *t = &im->source[s].record;
 		struct manifest_tensor *slot = p[i].slot;
-		slot->id = im->source[s].record.id;
+		slot->id = t->id;
 		slot->type = t->type;
-		slot->bytes = t->bytes;
+		slot->bytes = content_tensor_bytes(t);
 	}
 	im->m->vocab = (struct content_id){.b = {0}};
 	free(im->manifest_blob);
@@ -347,12 +391,12 @@ static int import_make_manifest(
 static void import_invent_names(const struct place *p, size_t count) {
 	uint64_t s = 1;
 	for (size_t i = 0; i < count; i++) {
-		if (i > 0 && import_compare_tensors(p[i].t, p[i - 1].t) != 0)
+		if (i > 0 && import_compare_places(&p[i], &p[i - 1]) != 0)
 			s++;
-		const struct gguf_tensor *t = p[i].t;
-		p[i].slot->type = t->type;
-		p[i].slot->bytes = t->bytes;
-		memcpy(p[i].slot->id.b, &s, sizeof s);
+		struct manifest_tensor *slot = p[i].slot;
+		slot->type = p[i].t->type;
+		slot->bytes = slot->rows * kern_row_bytes(slot->type, slot->n);
+		memcpy(slot->id.b, &s, sizeof s);
 	}
 }
 
@@ -370,7 +414,7 @@ static int import_recall_names(
 		rc = content_tensor_decode(&t, names.record[i].data, names.record[i].len);
 		if (rc < 0)
 			break;
-		if (t.type != s->t->type || t.n != s->t->n || t.rows != s->t->rows) {
+		if (t.type != s->record.type || t.n != s->record.n || t.rows != s->record.rows) {
 			content_tensor_clear(&t);
 			rc = -EBADMSG;
 			break;

@@ -23,6 +23,19 @@ static const struct family families[] = {
 };
 #define FAMILIES (sizeof families / sizeof *families)
 
+static const struct family_fused fused[] = {
+        {"attn_qkv.weight", LAYER_Q, 3},
+        {"attn_qkv.bias", LAYER_Q_BIAS, 3},
+        {"ffn_up.weight", LAYER_GATE, 2},
+};
+
+const struct family_fused *family_fused(enum layer_role r) {
+	for (size_t i = 0; i < sizeof fused / sizeof *fused; i++)
+		if (r >= fused[i].first && (int)r < (int)fused[i].first + fused[i].roles)
+			return &fused[i];
+	return NULL;
+}
+
 const struct family *family_named(const char *name, size_t len) {
 	for (size_t i = 0; i < FAMILIES; i++)
 		if (len == strlen(families[i].name) && memcmp(name, families[i].name, len) == 0)
@@ -47,10 +60,15 @@ const char *family_names(char *out, size_t len) {
 	return out;
 }
 
+/* Whether the file has a tensor for the role, its own or a fused one. */
 static bool family_finds(const struct gguf *g, uint32_t layer, enum layer_role r) {
+	const struct family_fused *f = family_fused(r);
 	char name[64];
 	snprintf(name, sizeof name, "blk.%u.%s", (unsigned)layer, manifest_layer_tensor_name(r));
-	return gguf_find(g, name) != NULL;
+	if (gguf_find(g, name))
+		return true;
+	snprintf(name, sizeof name, "blk.%u.%s", (unsigned)layer, f ? f->name : "");
+	return f && gguf_find(g, name);
 }
 
 void family_roles(const struct family *f, const struct gguf *g, uint32_t layers, layer_roles *out) {

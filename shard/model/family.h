@@ -19,6 +19,16 @@ struct family {
 	uint32_t plain_every; /* as in struct hparams */
 };
 
+/* A tensor of a file that is several of the model's, one after the other: rows of matrices, elements of vectors. */
+struct family_fused {
+	const char *name; /* as manifest_layer_tensor_name */
+	enum layer_role first;
+	int roles; /* so many, in their order */
+};
+/* The one that a role may be in, in a file of any family; NULL: none.  It is in it if the first of its roles has no tensor of
+ * its own. */
+const struct family_fused *family_fused(enum layer_role r);
+
 /* The family of a file; NULL: Caravan does not run its architecture, or it names none. */
 const struct family *family_of(const struct gguf *g);
 const struct family *family_named(const char *name, size_t len);

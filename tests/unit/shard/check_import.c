@@ -426,6 +426,144 @@ START_TEST(a_vocabulary_is_checked_first) {
 }
 END_TEST
 
+/* A model of one layer, some of whose tensors are fused; a gate of two chunks. */
+enum { FUSED_DIM = 64, FUSED_Q = 64, FUSED_KV = 32, FUSED_FFN = 61696 };
+static struct ggufgen *fused_model(void) {
+	const struct ggufgen_model m = {.dim = FUSED_DIM,
+	        .layers = 1,
+	        .heads = 4,
+	        .kv_heads = 2,
+	        .ffn = FUSED_FFN,
+	        .vocab = 300,
+	        .context = 128};
+	struct ggufgen *g = ggufgen_create();
+	ggufgen_model_keys(g, &m);
+	ggufgen_vocab_keys(g, m.vocab);
+	ggufgen_tensor(g, "token_embd.weight", KERN_Q8_0, FUSED_DIM, m.vocab, GGUFGEN_WEIGHTS);
+	ggufgen_tensor(g, "output_norm.weight", KERN_F32, FUSED_DIM, 0, GGUFGEN_NORM);
+	ggufgen_tensor(g, "blk.0.attn_norm.weight", KERN_F32, FUSED_DIM, 0, GGUFGEN_NORM);
+	ggufgen_tensor(g, "blk.0.attn_output.weight", KERN_Q8_0, FUSED_Q, FUSED_DIM, GGUFGEN_WEIGHTS);
+	ggufgen_tensor(g, "blk.0.ffn_norm.weight", KERN_F32, FUSED_DIM, 0, GGUFGEN_NORM);
+	ggufgen_tensor(g, "blk.0.ffn_down.weight", KERN_Q8_0, FUSED_FFN, FUSED_DIM, GGUFGEN_WEIGHTS);
+	ggufgen_tensor(g, "blk.0.ffn_up.weight", KERN_Q8_0, FUSED_DIM, 2 * FUSED_FFN, GGUFGEN_WEIGHTS);
+	ggufgen_tensor(g, "blk.0.attn_qkv.bias", KERN_F16, FUSED_Q + 2 * FUSED_KV, 0, GGUFGEN_WEIGHTS);
+	return g;
+}
+
+static int fused_fd(struct ggufgen *g) {
+	size_t len;
+	uint8_t *data = ggufgen_bytes(g, &len);
+	int fd = ggufgen_fd(data, len);
+	free(data);
+	ggufgen_destroy(g);
+	return fd;
+}
+
+/* The layer's tensor of a role is the `size` rows, or elements of a vector, from `first` on of a tensor of the file. */
+static void ck_part(const struct import *im, const struct gguf *g, enum layer_role r, const char *of,
+        uint64_t first, uint64_t size) {
+	const struct manifest_tensor *mt = manifest_find(import_manifest(im), 0, r);
+	const struct content_tensor *t = import_tensor(im, &mt->id);
+	const struct gguf_tensor *whole = gguf_find(g, of);
+	bool vector = whole->rows == 1;
+	ck_assert_uint_eq(t->n, vector ? size : FUSED_DIM);
+	ck_assert_uint_eq(t->rows, vector ? 1 : size);
+	ck_assert(t->type == whole->type && mt->bytes == content_tensor_bytes(t));
+	uint64_t at = vector ? kern_row_bytes(t->type, first) : first * kern_row_bytes(t->type, t->n);
+	for (uint32_t i = 0; i < t->chunks; i++) {
+		uint8_t *have, *want;
+		size_t len;
+		ck_assert_int_eq(import_chunk(im, &mt->id, i, &have, &len, err, sizeof err), 0);
+		want = malloc(len);
+		ck_assert_int_eq(gguf_read(whole, at, want, len), 0);
+		ck_assert_int_eq(memcmp(have, want, len), 0);
+		struct content_id name = content_hash(want, len);
+		ck_assert(content_equal(&name, &t->chunk[i]));
+		at += len;
+		free(have);
+		free(want);
+	}
+	move_tensor(im, &mt->id);
+}
+
+START_TEST(fused_tensors_are_imported_apart) {
+	struct ggufgen *gen = fused_model();
+	struct progress p;
+	struct gguf *g;
+	uint64_t kv = FUSED_Q, end = FUSED_Q + FUSED_KV;
+	ggufgen_tensor(
+	        gen, "blk.0.attn_qkv.weight", KERN_Q4_0, FUSED_DIM, FUSED_Q + 2 * FUSED_KV, GGUFGEN_WEIGHTS);
+	int fd = fused_fd(gen);
+	ck_assert_int_eq(gguf_open(&g, &fd, 1, "model", err, sizeof err), 0);
+	struct import *im = import_fd(fd, &p);
+	const struct manifest *m = import_manifest(im);
+	ck_assert_uint_eq(p.done, manifest_layer_bytes(m, 0, 1) + manifest_io_bytes(m));
+	ck_part(im, g, LAYER_Q, "blk.0.attn_qkv.weight", 0, FUSED_Q);
+	ck_part(im, g, LAYER_K, "blk.0.attn_qkv.weight", kv, FUSED_KV);
+	ck_part(im, g, LAYER_V, "blk.0.attn_qkv.weight", end, FUSED_KV);
+	ck_part(im, g, LAYER_GATE, "blk.0.ffn_up.weight", 0, FUSED_FFN);
+	ck_part(im, g, LAYER_UP, "blk.0.ffn_up.weight", FUSED_FFN, FUSED_FFN);
+	ck_part(im, g, LAYER_Q_BIAS, "blk.0.attn_qkv.bias", 0, FUSED_Q);
+	ck_part(im, g, LAYER_K_BIAS, "blk.0.attn_qkv.bias", kv, FUSED_KV);
+	ck_part(im, g, LAYER_V_BIAS, "blk.0.attn_qkv.bias", end, FUSED_KV);
+	ck_assert_uint_eq(import_tensor(im, &manifest_find(m, 0, LAYER_UP)->id)->chunks, 2);
+	/* from the header, the same; from names that are remembered, too */
+	struct manifest *meta = NULL;
+	ck_assert_int_eq(import_metadata(&meta, &fd, 1, "model", NULL, NULL, err, sizeof err), 0);
+	ck_assert_uint_eq(manifest_layer_bytes(meta, 0, 1), manifest_layer_bytes(m, 0, 1));
+	manifest_destroy(meta);
+	struct content_id id = m->id;
+	import_close(im);
+	im = import_fd(fd, &p);
+	ck_assert_int_eq(p.calls, 0);
+	ck_assert(content_equal(&import_manifest(im)->id, &id));
+	import_close(im);
+	/* a scale that is not finite is found in its row of the file: the ninth of the values */
+	uint16_t infinity = 0x7c00;
+	const struct gguf_tensor *qkv = gguf_find(g, "blk.0.attn_qkv.weight");
+	ck_assert_int_eq(
+	        pwrite(fd, &infinity, 2, (off_t)(qkv->at + (end + 8) * kern_row_bytes(KERN_Q4_0, FUSED_DIM))),
+	        2);
+	ck_assert_int_eq(import_open(&im, &fd, 1, "model", NULL, NULL, NULL, NULL, err, sizeof err), -EINVAL);
+	ck_assert_str_eq(err,
+	        "model: tensor blk.0.attn_qkv.weight has a scale that is not finite between rows 96 and 127");
+	gguf_close(g);
+	close(fd);
+}
+END_TEST
+
+/* Fused tensors of another shape, and some that the file has apart as well. */
+START_TEST(fused_tensors_must_fit) {
+	static const struct {
+		const char *name;
+		uint64_t rows;
+		const char *too, *says;
+	} wrong[] = {
+	        {"blk.0.attn_qkv.weight", 127, NULL,
+	                "model: tensor blk.0.attn_qkv.weight has 127 rows of 64 elements where the model needs 128 rows of 64"},
+	        {"blk.0.attn_qkv.weight", 128, "blk.0.attn_k.weight",
+	                "model: Caravan does not know tensor blk.0.attn_k.weight"},
+	        {"blk.0.attn_qkv.weight", 128, "blk.0.attn_q.weight",
+	                "model: Caravan does not know tensor blk.0.attn_qkv.weight"},
+	        {"blk.0.attn_v.weight", 32, NULL, "model: tensor blk.0.attn_q.weight is missing"},
+	        {"blk.0.attn_qkv.weight", 128, "blk.0.ffn_gate.weight",
+	                "model: tensor blk.0.ffn_gate.weight has 32 rows of 64 elements where the model needs 61696 rows of 64"},
+	};
+	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+		struct ggufgen *gen = fused_model();
+		struct import *im = NULL;
+		ggufgen_tensor(gen, wrong[i].name, KERN_Q4_0, FUSED_DIM, wrong[i].rows, GGUFGEN_WEIGHTS);
+		if (wrong[i].too)
+			ggufgen_tensor(gen, wrong[i].too, KERN_Q4_0, FUSED_DIM, 32, GGUFGEN_WEIGHTS);
+		int fd = fused_fd(gen);
+		ck_assert_int_lt(
+		        import_open(&im, &fd, 1, "model", NULL, NULL, NULL, NULL, err, sizeof err), 0);
+		ck_assert_str_eq(err, wrong[i].says);
+		close(fd);
+	}
+}
+END_TEST
+
 static Suite *suite(void) {
 	Suite *s = suite_create("import");
 	TCase *t = tcase_create("import");
@@ -441,6 +579,8 @@ static Suite *suite(void) {
 	tcase_add_test(t, a_tied_head_is_the_embedding);
 	tcase_add_test(t, the_same_content_has_the_same_names);
 	tcase_add_test(t, scales_must_be_finite);
+	tcase_add_test(t, fused_tensors_are_imported_apart);
+	tcase_add_test(t, fused_tensors_must_fit);
 	suite_add_tcase(s, t);
 	return s;
 }
