@@ -174,7 +174,8 @@ static int plan_described(struct answer *out, const struct asked *q, const struc
 static int plan_without_daemon(struct answer *out, const struct asked *q) {
 	char err[1024];
 	struct manifest *m = NULL;
-	struct import_options o = {.text.pre = q->cmd.pre, .check = tokenizer_check};
+	struct import_options o = {
+	        .text.pre = q->cmd.pre, .context = q->cmd.context, .check = tokenizer_check};
 	int rc = *q->cmd.shape ? presets_manifest(&m, q->cmd.shape, err, sizeof err)
 	                       : import_metadata(&m, q->fds, q->nfds, q->cmd.file, &o, NULL, err, sizeof err);
 	if (rc < 0)

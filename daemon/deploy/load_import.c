@@ -274,6 +274,7 @@ static int load_copy_request(struct load *l, const struct deploy_load *r) {
 	l->pre = strdup(r->pre ? r->pre : "");
 	l->chat_template = strdup(r->chat_template ? r->chat_template : "");
 	l->how = (struct import_options){.text = {.pre = l->pre, .chat_template = l->chat_template},
+	        .context = r->context,
 	        .check = l->d->c.hooks.check_vocab};
 	l->fds = calloc(r->nfds + 1, sizeof *l->fds);
 	l->names = calloc(r->nnodes + 2, sizeof *l->names);

@@ -110,8 +110,11 @@ void load_settle(struct load *l) {
 	if (l->drafts && l->context > m->hp.context)
 		l->context = m->hp.context;
 	if (l->context > m->hp.context) {
-		load_fail(l, "a context of %u is more than the model was trained for: %u", l->context,
-		        m->hp.context);
+		load_fail(l,
+		        *l->stored
+		                ? "a context of %u is more than the model was loaded for: %u (its file may have more)"
+		                : "a context of %u is more than the model was trained for: %u",
+		        l->context, m->hp.context);
 		return;
 	}
 	char why[WIRE_TEXT_MAX];

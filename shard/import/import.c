@@ -37,6 +37,8 @@ struct import {
 	char *name;
 	struct gguf *g;
 	const struct family *family;
+	struct hparams
+	        longest; /* of the manifest, if it is to serve all the tokens that it was trained for */
 	struct manifest *m;
 	struct vocab *v;
 	uint8_t *manifest_blob, *vocab_blob;
@@ -121,7 +123,9 @@ static int import_check_names(struct import *im) {
 		const struct gguf_tensor *t = gguf_tensor(im->g, i);
 		struct gguf_string rest = {0};
 		uint32_t layer = 0;
-		bool known = import_is(t->name, "rope_freqs.weight"); /* already in hparams.freq */
+		bool known = import_is(t->name, "rope_freqs.weight") || /* already in hparams.freq */
+		             import_is(t->name, "rope_factors_long.weight") ||
+		             import_is(t->name, "rope_factors_short.weight");
 		bool in_layer = import_layer_name(t->name, &layer, &rest);
 		for (int r = 0; !known && r < IO_ROLES; r++)
 			known = import_is(t->name, manifest_io_tensor_name((enum io_role)r));
@@ -357,8 +361,8 @@ done:
 	return rc;
 }
 
-/* Fills in the manifest from the sources' records.  weights: the manifest's name without a vocabulary, to
- * which cached hashes refer: with another pre-tokenizer, the same weights have another manifest. */
+/* Fills in the manifest from the sources' records.  weights: the manifest's name without a vocabulary and for the longest
+ * context, to which cached hashes refer: with another pre-tokenizer, the same weights have another manifest. */
 static int import_make_manifest(
         struct import *im, const struct place *p, size_t count, struct content_id *weights) {
 	size_t s = 0;
@@ -371,10 +375,13 @@ static int import_make_manifest(
 		slot->type = t->type;
 		slot->bytes = content_tensor_bytes(t);
 	}
+	struct hparams hp = im->m->hp;
+	im->m->hp = im->longest;
 	im->m->vocab = (struct content_id){.b = {0}};
 	free(im->manifest_blob);
 	im->manifest_blob = NULL;
 	int rc = manifest_encode(im->m, &im->manifest_blob, &im->manifest_len);
+	im->m->hp = hp;
 	if (rc == 0) {
 		*weights = im->m->id;
 		free(im->manifest_blob);
@@ -507,7 +514,9 @@ static int import_begin(struct import **out, const int *fds, size_t nfds, const 
 	int rc = gguf_open(&im->g, fds, nfds, name, err, errlen);
 	if (rc < 0)
 		return rc;
-	rc = hparams_from_gguf(&hp, im->g, why, sizeof why);
+	rc = hparams_from_gguf(&im->longest, im->g, 0, why, sizeof why);
+	if (rc == 0)
+		rc = hparams_from_gguf(&hp, im->g, o ? o->context : 0, why, sizeof why);
 	if (rc == 0)
 		rc = vocab_from_gguf(&im->v, im->g, o ? &o->text : NULL, why, sizeof why);
 	if (rc == 0 && o && o->check)

@@ -19,7 +19,8 @@ typedef int import_progress_fn(void *arg, uint64_t done, uint64_t total);
 /* How a file is imported. */
 struct import_options {
 	struct vocab_reading
-	        text; /* in: its pre-tokenizer and chat template; out: what differs from the file */
+	        text;     /* in: its pre-tokenizer and chat template; out: what differs from the file */
+	uint32_t context; /* as in hparams_from_gguf */
 	/* Refuses a vocabulary that its users cannot handle, before a weight is read; NULL: accepts all. */
 	int (*check)(const struct vocab *v, char *err, size_t errlen);
 };

@@ -69,6 +69,7 @@ static const char *const known_keys[] = {
 struct reader {
 	const struct gguf *g;
 	const struct family *family;
+	uint32_t context; /* as in hparams_from_gguf */
 	char *err;
 	size_t errlen;
 };
@@ -322,10 +323,11 @@ static int hparams_read_experts(const struct reader *r, struct hparams *hp) {
 
 /* How RoPE's table is stretched. */
 struct stretch {
-	double factor;    /* by which frequencies are divided; 1: none */
-	bool yarn;        /* quick ones less: */
-	double low, high; /* the pairs between which the way changes */
-	float magnitude;  /* of sine and cosine */
+	double factor;                     /* by which frequencies are divided; 1: none */
+	bool yarn;                         /* quick ones less: */
+	double low, high;                  /* the pairs between which the way changes */
+	float magnitude;                   /* of sine and cosine */
+	const struct gguf_tensor *factors; /* by which each pair's frequency is divided; NULL: none */
 };
 
 /* YaRN's pair that turns `turns` times within the original context. */
@@ -336,7 +338,7 @@ static double hparams_yarn_pair(double turns, uint32_t original, uint32_t d, dou
 /* YaRN (Peng et al. 2023): pairs that turn often within the original context keep their frequency, slow ones are divided by
  * the factor, and those between get some of both; scores grow with the logarithm of the factor. */
 static int hparams_read_yarn(const struct reader *r, uint32_t d, float base, struct stretch *s) {
-	float fast = 32, slow = 1, magnitude = 1, multiplier = 0;
+	float fast = 32, slow = 1, multiplier = 0;
 	uint32_t original = 0;
 	int rc = hparams_need_u32(r, "rope.scaling.original_context_length", &original);
 	if (rc == 0)
@@ -344,35 +346,66 @@ static int hparams_read_yarn(const struct reader *r, uint32_t d, float base, str
 	if (rc == 0)
 		rc = hparams_may_read_f32(r, "rope.scaling.yarn_beta_slow", &slow);
 	if (rc == 0)
-		rc = hparams_may_read_f32(r, "rope.scaling.attn_factor", &magnitude);
-	if (rc == 0)
 		rc = hparams_may_read_f32(r, "rope.scaling.yarn_log_multiplier", &multiplier);
 	if (rc < 0)
 		return rc;
-	if (!original || !(fast > slow) || !(slow > 0) || !(s->factor >= 1) || !(base > 1) ||
-	        !(magnitude > 0) || multiplier < 0)
+	if (!original || !(fast > slow) || !(slow > 0) || !(s->factor >= 1) || !(base > 1) || multiplier < 0)
 		return hparams_fail_key(
 		        r, "rope.scaling.type", "is yarn, but the numbers of its scaling are not valid");
 	double ln = kern_log(s->factor);
-	s->yarn = true;
 	s->low = fmax(floor(hparams_yarn_pair((double)fast, original, d, (double)base)), 0);
 	s->high = fmin(ceil(hparams_yarn_pair((double)slow, original, d, (double)base)), d - 1);
-	s->magnitude = (float)((double)magnitude * (0.1 * ln + 1) /
+	s->magnitude = (float)((double)s->magnitude * (0.1 * ln + 1) /
 	                       (multiplier > 0 ? 0.1 * (double)multiplier * ln + 1 : 1));
 	return 0;
 }
 
-static int hparams_read_stretch(const struct reader *r, uint32_t d, float base, struct stretch *s) {
+static const char short_factors[] = "rope_factors_short.weight", long_factors[] = "rope_factors_long.weight";
+
+/* LongRoPE (Ding et al. 2024): a table for texts as long as the original context, and one for longer ones.  Keys that were
+ * rotated by one mean nothing to queries rotated by the other, and bits must not depend on how long a text will become: so a
+ * model has the table that its longest text needs, as in engines with a KV cache.  The magnitude is the same for both. */
+static int hparams_read_longrope(
+        const struct reader *r, struct hparams *hp, struct stretch *s, bool magnitude) {
+	const struct gguf_tensor *brief = gguf_find(r->g, short_factors),
+	                         *lengthy = gguf_find(r->g, long_factors);
+	uint32_t trained = 0, original = 0;
+	if (!brief || !lengthy)
+		return fail_with(-EINVAL, r->err, r->errlen, "tensor %s is missing, which LongRoPE needs",
+		        brief ? long_factors : short_factors);
+	if (s->yarn || s->factor != 1 || s->factors)
+		return fail_with(-ENOTSUP, r->err, r->errlen,
+		        "tensor %s is there, and RoPE is scaled otherwise as well, which Caravan does not know",
+		        long_factors);
+	int rc = hparams_need_u32(r, "context_length", &trained);
+	if (rc == 0)
+		rc = hparams_need_u32(r, "rope.scaling.original_context_length", &original);
+	if (rc < 0)
+		return rc;
+	if (original < 2)
+		return hparams_fail_key(r, "rope.scaling.original_context_length", "is not valid");
+	if (!magnitude && trained > original)
+		s->magnitude =
+		        (float)sqrt(1 + kern_log((double)trained / original) / kern_log((double)original));
+	s->factors = (r->context ? r->context : hp->context) > original ? lengthy : brief;
+	if (s->factors == brief && original < hp->context)
+		hp->context = original;
+	return 0;
+}
+
+static int hparams_read_stretch(
+        const struct reader *r, struct hparams *hp, uint32_t d, float base, struct stretch *s) {
 	struct gguf_string type = {"linear", 6};
 	char shown[80];
 	float f = 0;
-	*s = (struct stretch){.factor = 1, .magnitude = 1};
+	*s = (struct stretch){.factor = 1, .magnitude = 1, .factors = gguf_find(r->g, "rope_freqs.weight")};
 	int rc = gguf_string(r->g, hparams_key(r, "rope.scaling.type").s, &type);
 	if (rc == -EINVAL)
 		return hparams_fail_key(r, "rope.scaling.type", "is not a string");
-	bool yarn = hparams_is(type, "yarn");
-	if (!yarn && !hparams_is(type, "linear") && !hparams_is(type, "none"))
-		return fail_with(-ENOTSUP, r->err, r->errlen, "%s is %s; Caravan knows linear, yarn and none",
+	bool yarn = hparams_is(type, "yarn"), longrope = hparams_is(type, "longrope");
+	if (!yarn && !longrope && !hparams_is(type, "linear") && !hparams_is(type, "none"))
+		return fail_with(-ENOTSUP, r->err, r->errlen,
+		        "%s is %s; Caravan knows linear, yarn, longrope and none",
 		        hparams_key(r, "rope.scaling.type").s, gguf_printable(type, shown, sizeof shown));
 	rc = hparams_read_f32(r, "rope.scaling.factor", &f);
 	if (rc == -ENOENT)
@@ -382,8 +415,34 @@ static int hparams_read_stretch(const struct reader *r, uint32_t d, float base, 
 	if (f < 0)
 		return hparams_fail_key(r, "rope.scaling.factor", "is negative");
 	s->factor = f == 0 || hparams_is(type, "none") ? 1 : (double)f;
-	return yarn ? hparams_read_yarn(r, d, base, s)
-	            : hparams_refuse_f32(r, "rope.scaling.attn_factor", 1, 1);
+	rc = hparams_read_f32(r, "rope.scaling.attn_factor", &s->magnitude);
+	if (rc < 0 && rc != -ENOENT)
+		return rc;
+	if (!(s->magnitude > 0))
+		return hparams_fail_key(r, "rope.scaling.attn_factor", "is not positive");
+	s->yarn = yarn;
+	/* Phi-3's files have the tensors, and do not say the type */
+	if (longrope || gguf_find(r->g, long_factors) || gguf_find(r->g, short_factors))
+		return hparams_read_longrope(r, hp, s, rc == 0);
+	return yarn ? hparams_read_yarn(r, d, base, s) : 0;
+}
+
+/* The factors of all pairs. */
+static int hparams_read_factors(
+        const struct reader *r, const struct gguf_tensor *t, uint32_t pairs, float *out) {
+	char shown[80];
+	gguf_printable(t->name, shown, sizeof shown);
+	if (t->type != KERN_F32 || t->n != pairs || t->rows != 1)
+		return fail_with(-EINVAL, r->err, r->errlen,
+		        "tensor %s is not %" PRIu32 " factors of type F32", shown, pairs);
+	int rc = gguf_read(t, 0, out, pairs * sizeof *out);
+	if (rc < 0)
+		return fail_with(rc, r->err, r->errlen, "tensor %s cannot be read: %s", shown, strerror(-rc));
+	for (uint32_t i = 0; i < pairs; i++)
+		if (!isfinite(out[i]) || !(out[i] > 0))
+			return fail_with(-EINVAL, r->err, r->errlen,
+			        "tensor %s holds a factor that is not positive", shown);
+	return 0;
 }
 
 /* The frequency of pair i; factor: the file's for it. */
@@ -397,9 +456,8 @@ static double hparams_frequency(const struct stretch *s, uint32_t i, uint32_t d,
 }
 
 static int hparams_read_rope(const struct reader *r, struct hparams *hp) {
-	const struct gguf_tensor *factors = gguf_find(r->g, "rope_freqs.weight");
 	uint32_t d = hp->head_size;
-	float base = 10000.0f;
+	float base = 10000.0f, factor[HPARAMS_MAX_PAIRS];
 	struct stretch stretch;
 	int rc = hparams_read_u32(r, "rope.dimension_count", &d);
 	if (rc < 0 && rc != -ENOENT)
@@ -416,25 +474,15 @@ static int hparams_read_rope(const struct reader *r, struct hparams *hp) {
 		return rc;
 	if (!(base > 0))
 		return hparams_fail_key(r, "rope.freq_base", "is not positive");
-	rc = hparams_read_stretch(r, d, base, &stretch);
+	rc = hparams_read_stretch(r, hp, d, base, &stretch);
 	if (rc < 0)
 		return rc;
 	hp->rope_magnitude = stretch.magnitude == 1 ? 0 : stretch.magnitude;
-	if (factors && (factors->type != KERN_F32 || factors->n != hp->pairs || factors->rows != 1))
-		return fail_with(-EINVAL, r->err, r->errlen,
-		        "tensor rope_freqs.weight is not %" PRIu32 " factors of type F32", hp->pairs);
-	float read[HPARAMS_MAX_PAIRS];
-	rc = factors ? gguf_read(factors, 0, read, hp->pairs * sizeof *read) : 0;
-	if (rc < 0)
-		return fail_with(
-		        rc, r->err, r->errlen, "tensor rope_freqs.weight cannot be read: %s", strerror(-rc));
-	for (uint32_t i = 0; i < hp->pairs; i++) {
-		float factor = factors ? read[i] : 1;
-		if (!isfinite(factor) || !(factor > 0))
-			return fail_with(-EINVAL, r->err, r->errlen,
-			        "tensor rope_freqs.weight holds a factor that is not positive");
-		hp->freq[i] = (float)hparams_frequency(&stretch, i, d, (double)base, (double)factor);
-	}
+	if (stretch.factors && (rc = hparams_read_factors(r, stretch.factors, hp->pairs, factor)) < 0)
+		return rc;
+	for (uint32_t i = 0; i < hp->pairs; i++)
+		hp->freq[i] = (float)hparams_frequency(
+		        &stretch, i, d, (double)base, stretch.factors ? (double)factor[i] : 1);
 	return 0;
 }
 
@@ -531,8 +579,8 @@ static int hparams_read_shape(const struct reader *r, struct hparams *hp) {
 	return hparams_limit_temperature(r, hp);
 }
 
-int hparams_from_gguf(struct hparams *hp, const struct gguf *g, char *err, size_t errlen) {
-	struct reader r = {.g = g, .err = err, .errlen = errlen};
+int hparams_from_gguf(struct hparams *hp, const struct gguf *g, uint32_t context, char *err, size_t errlen) {
+	struct reader r = {.g = g, .context = context, .err = err, .errlen = errlen};
 	static const char eps[] = "attention.layer_norm_rms_epsilon";
 	memset(hp, 0, sizeof *hp);
 	int rc = hparams_check_kind(&r);

@@ -58,8 +58,10 @@ size_t hparams_traits(const struct hparams *hp, struct hparams_trait *out);
 int hparams_set_trait(struct hparams *hp, const struct hparams_trait *t); /* -ENOTSUP: unknown number */
 
 /* Reads and checks a file of a family that Caravan runs (family.h); whatever is not understood is refused by name.
+ * context: how many tokens it is to serve at most, 0: all that it was trained for.  With a context that needs no stretched
+ * positions, a file that has two RoPE tables gives the one for those, and hp->context ends where they do.
  * 0, or a negative errno with a sentence in err. */
-int hparams_from_gguf(struct hparams *hp, const struct gguf *g, char *err, size_t errlen);
+int hparams_from_gguf(struct hparams *hp, const struct gguf *g, uint32_t context, char *err, size_t errlen);
 
 /* Whether these numbers describe a model that Caravan runs (each in its limits, products without overflow):
  * for what came from a peer.  0 or -EINVAL with a sentence in err. */

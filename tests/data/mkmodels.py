@@ -77,15 +77,27 @@ def random_tensor(kind, shape, deviation, rng):
     return w.tobytes() if kind == ref.F32 else (w.view("<u4") >> 16).astype("<u2").tobytes()
 
 
+def fuse(tensors, gate):
+    """Queries, keys and values in one tensor, and if `gate` gate and up, as Phi 3's files have them."""
+    out = {}
+    for name, shape, kind, data in tensors:
+        for part in ("attn_q.", "attn_k.", "attn_v."):
+            name = name.replace(part, "attn_qkv.")
+        name = name.replace("ffn_gate.", "ffn_up.") if gate else name
+        old, _, before = out.get(name, ((0,), kind, b""))
+        out[name] = ((old[0] + shape[0], *shape[1:]), kind, before + data)
+    return [(name, *rest) for name, rest in out.items()]
+
+
 def model(path, seed, kind, dim, ffn, heads=4, kv_heads=2, vocab=64, head=None, given=False, tied=False, factors=None,
           linear=None, base=10000.0, narrow=None, kinds=None, steep=1.0, version=3, align=32, split=False, family="llama",
-          layers=1, biases=(), head_norms=False, keys=(), context=64, delta=None,
-          rope=None):
+          layers=1, biases=(), head_norms=False, keys=(), context=64, delta=None, rope=None, fused=False, factors_for=None):
     """kind: the type of all matrices but attn_output, which is narrow, since its width is that of the heads.
     kinds: types of some matrices; given: the head size stands in the file; steep: makes attention sharper, so that
     positions matter more.
     delta: (key heads, heads, state size) of gated delta nets in three layers of four; attention then has a gate.
-    rope: elements of a head that it rotates, all unless given.  biases: of which products of a layer; keys: further (name without the family's, type, value)."""
+    rope: elements of a head that it rotates, all unless given.  biases: of which products of a layer; keys: further (name
+    without the family's, type, value).  fused: tensors as Phi 3 has them; factors_for: LongRoPE's short and long factors."""
     rng = np.random.default_rng(seed)
     head = head or dim // heads
     narrow = narrow or kind
@@ -132,9 +144,14 @@ def model(path, seed, kind, dim, ffn, heads=4, kv_heads=2, vocab=64, head=None, 
         matrix("output.weight", vocab, dim, kind, dim ** -0.5)
     if factors:
         t.append(("rope_freqs.weight", (len(factors),), gg.F32, np.array(factors, "<f4").tobytes()))
+    for name, values in zip(("short", "long"), factors_for or ()):
+        t.append((f"rope_factors_{name}.weight", (len(values),), gg.F32, np.array(values, "<f4").tobytes()))
+    if fused:
+        t = fuse(t, family == "phi3")
     name = os.path.basename(path)
     letters = ["\u2581" + chr(ord("a") + i % 26) + chr(ord("a") + i // 26) for i in range(vocab - 3)]
-    meta = [("general.architecture", gg.STRING, family), ("general.name", gg.STRING, "test " + name),
+    title = "test " + name.replace("phi3", "phi 3")  # llama.cpp looks for tokens of Phi 3 in what is called phi3
+    meta = [("general.architecture", gg.STRING, family), ("general.name", gg.STRING, title),
             (family + ".context_length", gg.U32, context), (family + ".embedding_length", gg.U32, dim),
             (family + ".block_count", gg.U32, layers), (family + ".feed_forward_length", gg.U32, ffn),
             (family + ".attention.head_count", gg.U32, heads), (family + ".attention.head_count_kv", gg.U32, kv_heads),
@@ -215,6 +232,10 @@ FAMILIES = [
           keys=[("rope.dimension_sections", gg.ARRAY, gg.I32, [2, 1, 1, 0]), ("ssm.conv_kernel", gg.U32, 4),
                 ("ssm.group_count", gg.U32, 2), ("ssm.time_step_rank", gg.U32, 4), ("ssm.state_size", gg.U32, 16),
                 ("ssm.inner_size", gg.U32, 64), ("full_attention_interval", gg.U32, 4)])),
+    ("llama-longrope", "LongRoPE's factors for short texts, and its magnitude; fused queries, keys and values with biases",
+     dict(FAMILY, context=256, biases=QKV, fused=True, factors_for=([1.0, 1.25, 1.5, 2.0], [1.0, 3.0, 8.0, 20.0]),
+          keys=[("rope.scaling.type", gg.STRING, "longrope"), ("rope.scaling.original_context_length", gg.U32, 256),
+                ("rope.scaling.attn_factor", gg.FLOAT, 1.25)])),
 ]
 
 README = """# Test models
@@ -248,12 +269,13 @@ def main(folder):
         logits = ref.Llama(g).step(ids)
         rounded = error(ref.Llama(g, q8=True).step(ids), logits)
         allow = 1e-3 if rounded == 0 else 0.03
-        g.tensor("blk.0.ffn_gate.weight")[:ROWS].astype("<f4").tofile(path + ".dequant.f32")
+        gate = "blk.0.ffn_gate.weight" if "blk.0.ffn_gate.weight" in g.tensors else "blk.0.ffn_up.weight"  # fused: it is first
+        g.tensor(gate)[:ROWS].astype("<f4").tofile(path + ".dequant.f32")
         logits.astype("<f4").tofile(path + ".logits.f32")
         if shape.get("split"):
             os.remove(path + ".gguf")
         size = sum(os.path.getsize(os.path.join(folder, f)) for f in os.listdir(folder)
-                   if f.startswith(name) and f.endswith(".gguf"))
+                   if f.endswith(".gguf") and f.split(".")[0].split("-00")[0] == name)
         table += f"| `{name}` | {about} | {size} | {'none' if rounded == 0 else '%.4f' % rounded} | {allow} |\n"
     with open(os.path.join(folder, "README.md"), "w", encoding="utf-8") as f:
         f.write(table)

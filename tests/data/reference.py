@@ -258,11 +258,19 @@ def yarn(freq, base, dims, factor, get):
     ramp = np.clip((np.arange(dims // 2) - low) / max(high - low, 0.001), 0, 1)
     size = lambda m: 0.1 * m * log(factor) + 1
     whole = get("rope.scaling.yarn_log_multiplier", 0.0)
-    magnitude = get("rope.scaling.attn_factor", 1.0) * size(1.0) / (size(whole) if whole else 1.0)
+    magnitude = size(1.0) / (size(whole) if whole else 1.0)
     return freq * (1 - ramp) + freq / factor * ramp, magnitude
 
 
-HALVES = ("qwen2", "qwen3", "qwen35")  # RoPE pairs an element with the one half the rotated width further on
+def longrope(freq, tensors, get):
+    """LongRoPE (Ding et al. 2024) for the longest text that the model was trained for, as Phi 3's code has it."""
+    context, original = get("context_length"), get("rope.scaling.original_context_length")
+    length = "long" if context > original else "short"
+    magnitude = math.sqrt(1 + math.log(max(context / original, 1)) / math.log(original))
+    return freq / tensors[f"rope_factors_{length}.weight"], magnitude
+
+
+HALVES = ("qwen2", "qwen3", "qwen35", "phi3")  # RoPE pairs an element with the one half the rotated width further on
 
 
 class Llama:
@@ -275,7 +283,7 @@ class Llama:
     def __init__(self, gguf, kv_f16=True, q8=False):
         g = gguf.metadata
         self.family = g["general.architecture"]
-        if self.family not in ("llama", "qwen2", "qwen3", "mistral3", "granite", "smollm3", "qwen35"):
+        if self.family not in ("llama", "qwen2", "qwen3", "mistral3", "granite", "smollm3", "qwen35", "phi3"):
             raise ValueError("architecture " + self.family)
         get = lambda key, default=None: g.get(self.family + "." + key, default)
         self.kv_f16 = kv_f16
@@ -285,6 +293,10 @@ class Llama:
         self.eps = get("attention.layer_norm_rms_epsilon")
         self.head = get("attention.key_length", get("embedding_length") // self.heads)
         self.w = {name: gguf.tensor(name).astype(np.float64) for name in gguf.tensors}
+        for layer in range(self.layers):
+            self.part(layer, "attn_qkv", {"attn_q": self.heads, "attn_k": self.kv_heads, "attn_v": self.kv_heads})
+            if f"blk.{layer}.ffn_gate.weight" not in self.w:
+                self.part(layer, "ffn_up", {"ffn_gate": 1, "ffn_up": 1})
         rope = get("rope.dimension_count", self.head)
         freq = get("rope.freq_base", 10000.0) ** (-np.arange(0, rope, 2) / rope)
         if "rope_freqs.weight" in self.w:
@@ -294,8 +306,13 @@ class Llama:
             freq = freq / get("rope.scaling.factor")
         elif kind == "yarn":
             freq, self.magnitude = yarn(freq, get("rope.freq_base", 10000.0), rope, get("rope.scaling.factor"), get)
+        elif "rope_factors_long.weight" in self.w:
+            freq, self.magnitude = longrope(freq, self.w, get)
         elif kind != "none":
             raise ValueError("rope scaling " + kind)
+        factor = get("rope.scaling.attn_factor")
+        if factor is not None:
+            self.magnitude = factor * (self.magnitude if kind == "yarn" else 1.0)
         self.rope, self.freq = rope, freq
         self.attention_scale = get("attention.scale", 0.0) or 1 / math.sqrt(self.head)
         self.embedding_scale = get("embedding_scale", 0.0) or 1.0
@@ -304,6 +321,18 @@ class Llama:
         self.key_groups, self.state_heads = get("ssm.group_count", 0), get("ssm.time_step_rank", 0)
         self.state = get("ssm.state_size", 0)
         self.reset()
+
+    def part(self, layer, whole, shares):
+        """Takes a tensor apart that is several."""
+        for kind in (".weight", ".bias"):
+            name = f"blk.{layer}.{whole}{kind}"
+            if name not in self.w or f"blk.{layer}.ssm_out.weight" in self.w:
+                continue
+            rows, block, at = self.w.pop(name), self.block[name], 0
+            for part, share in shares.items():
+                end = at + len(rows) * share // sum(shares.values())
+                self.w[f"blk.{layer}.{part}{kind}"], at = rows[at:end], end
+                self.block[f"blk.{layer}.{part}{kind}"] = block
 
     def reset(self):
         self.length = 0

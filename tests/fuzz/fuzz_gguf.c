@@ -19,7 +19,7 @@ static void read_everything(const struct gguf *g) {
 			abort();
 		sum = (uint8_t)(sum + byte);
 	}
-	hparams_from_gguf(&hp, g, err, sizeof err);
+	hparams_from_gguf(&hp, g, 0, err, sizeof err);
 	/* as it is, and with a pre-tokenizer that the user has named */
 	for (int i = 0; i < 2; i++) {
 		struct vocab_reading r = {.pre = i ? "gpt-2" : NULL};

@@ -33,7 +33,7 @@ int open_gen(struct ggufgen *gen, struct gguf **out) {
 int hparams_gen(struct ggufgen *gen, struct hparams *hp) {
 	struct gguf *g;
 	ck_assert_int_eq(open_gen(gen, &g), 0);
-	int rc = hparams_from_gguf(hp, g, err, sizeof err);
+	int rc = hparams_from_gguf(hp, g, 0, err, sizeof err);
 	gguf_close(g);
 	return rc;
 }

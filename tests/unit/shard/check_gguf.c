@@ -5,6 +5,7 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -281,7 +282,7 @@ START_TEST(shape_with_head_size_and_factors) {
 	ggufgen_f32(gen, "llama.rope.scaling.factor", 2.0f);
 	ggufgen_u32(gen, "llama.attention.sliding_window", 100);
 	ck_assert_int_eq(open_gen(gen, &g), 0);
-	ck_assert_int_eq(hparams_from_gguf(&hp, g, err, sizeof err), 0);
+	ck_assert_int_eq(hparams_from_gguf(&hp, g, 0, err, sizeof err), 0);
 	ck_assert(hp.head_size == 32 && hp.pairs == 16 && hp.context == 100);
 	float factor[16];
 	ck_assert_int_eq(gguf_read(gguf_find(g, "rope_freqs.weight"), 0, factor, sizeof factor), 0);
@@ -302,6 +303,64 @@ START_TEST(shape_with_old_scaling) {
 	ggufgen_f32(gen, "llama.rope.scaling.factor", 4.0f);
 	ck_assert_int_eq(hparams_gen(gen, &hp), 0);
 	ck_assert(hp.freq[0] == 1.0f);
+}
+END_TEST
+
+/* A model of 128 tokens, stretched from 32, with RoPE's factors for texts within those and beyond. */
+static struct ggufgen *longrope_model(void) {
+	struct ggufgen *gen = ggufgen_model(&small_model);
+	float brief[8], lengthy[8];
+	for (int i = 0; i < 8; i++) {
+		brief[i] = 1 + 0.125f * (float)i;
+		lengthy[i] = 2 + (float)i;
+	}
+	ggufgen_string(gen, "llama.rope.scaling.type", "longrope");
+	ggufgen_u32(gen, "llama.rope.scaling.original_context_length", 32);
+	ggufgen_floats(gen, "rope_factors_short.weight", 8, 0, brief);
+	ggufgen_floats(gen, "rope_factors_long.weight", 8, 0, lengthy);
+	return gen;
+}
+
+START_TEST(shape_with_two_tables) {
+	/* the context that it is to serve, whether it has the long table, its context */
+	static const struct {
+		uint32_t asked, context;
+		bool lengthy;
+	} as[] = {{0, 128, true}, {33, 128, true}, {128, 128, true}, {1000, 128, true}, {32, 32, false},
+	        {1, 32, false}};
+	float size = (float)sqrt(1 + kern_log(4) / kern_log(32));
+	struct gguf *g;
+	ck_assert_int_eq(open_gen(longrope_model(), &g), 0);
+	for (size_t i = 0; i < sizeof as / sizeof *as; i++) {
+		struct hparams hp;
+		ck_assert_int_eq(hparams_from_gguf(&hp, g, as[i].asked, err, sizeof err), 0);
+		ck_assert_uint_eq(hp.context, as[i].context);
+		ck_assert(hp.rope_magnitude == size);
+		for (int k = 0; k < 8; k++) {
+			double factor = as[i].lengthy ? 2 + k : 1 + 0.125 * k;
+			ck_assert(hp.freq[k] == (float)(kern_pow(10000.0, -2.0 * k / 16) / factor));
+		}
+	}
+	gguf_close(g);
+	/* the file's own magnitude; with any scaling */
+	struct hparams hp;
+	struct ggufgen *gen = longrope_model();
+	ggufgen_f32(gen, "llama.rope.scaling.attn_factor", 1.5f);
+	ck_assert_int_eq(hparams_gen(gen, &hp), 0);
+	ck_assert(hp.rope_magnitude == 1.5f);
+	gen = ggufgen_model(&small_model);
+	ggufgen_f32(gen, "llama.rope.scaling.attn_factor", 1.5f);
+	ck_assert_int_eq(hparams_gen(gen, &hp), 0);
+	ck_assert(hp.rope_magnitude == 1.5f);
+	/* within the original context: the short table, and no magnitude of its own */
+	struct ggufgen_model m = small_model;
+	m.context = 32;
+	gen = ggufgen_model(&m);
+	ggufgen_u32(gen, "llama.rope.scaling.original_context_length", 32);
+	ggufgen_floats(gen, "rope_factors_short.weight", 8, 0, (const float[]){1, 1, 2, 2, 2, 2, 2, 2});
+	ggufgen_floats(gen, "rope_factors_long.weight", 8, 0, (const float[]){4, 4, 4, 4, 4, 4, 4, 4});
+	ck_assert_int_eq(hparams_gen(gen, &hp), 0);
+	ck_assert(hp.rope_magnitude == 0 && hp.freq[0] == 1 && hp.context == 32);
 }
 END_TEST
 
@@ -336,7 +395,7 @@ START_TEST(foreign_files_open) {
 			continue;
 		ck_assert_msg(gguf_open_path(&g, path, err, sizeof err) == 0, "%s", err);
 		ck_assert_uint_eq(gguf_tensors(g), file[i].tensors);
-		ck_assert_msg(hparams_from_gguf(&hp, g, err, sizeof err) == 0, "%s", err);
+		ck_assert_msg(hparams_from_gguf(&hp, g, 0, err, sizeof err) == 0, "%s", err);
 		ck_assert(hp.layers == file[i].layers && hp.dim == file[i].dim && hp.heads == file[i].heads &&
 		          hp.kv_heads == file[i].kv_heads && hp.vocab == file[i].vocab);
 		gguf_close(g);
@@ -357,6 +416,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, shape_of_a_model);
 	tcase_add_test(t, shape_with_head_size_and_factors);
 	tcase_add_test(t, shape_with_old_scaling);
+	tcase_add_test(t, shape_with_two_tables);
 	tcase_add_test(t, harmless_tensors_are_taken);
 	tcase_add_test(t, foreign_files_open);
 	suite_add_tcase(s, t);

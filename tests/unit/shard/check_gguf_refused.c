@@ -240,6 +240,44 @@ static void add_yarn(struct ggufgen *g) {
 static void add_longrope(struct ggufgen *g) {
 	ggufgen_string(g, "llama.rope.scaling.type", "longrope");
 }
+static void add_half_longrope(struct ggufgen *g) {
+	ggufgen_floats(g, "rope_factors_short.weight", 8, 0, (const float[]){1, 1, 1, 1, 1, 1, 1, 1});
+}
+static void add_longrope_tensors(struct ggufgen *g) {
+	ggufgen_floats(g, "rope_factors_long.weight", 8, 0, (const float[]){1, 1, 1, 1, 1, 1, 1, -1});
+	add_half_longrope(g);
+}
+static void add_longrope_and_linear(struct ggufgen *g) {
+	ggufgen_f32(g, "llama.rope.scaling.factor", 4.0f);
+	add_longrope_tensors(g);
+}
+static void add_longrope_and_yarn(struct ggufgen *g) {
+	add_yarn(g);
+	add_longrope_tensors(g);
+}
+static void add_longrope_and_factors(struct ggufgen *g) {
+	ggufgen_floats(g, "rope_freqs.weight", 8, 0, (const float[]){1, 1, 1, 1, 1, 1, 1, 1});
+	add_longrope_tensors(g);
+}
+static void add_longrope_of_a_word(struct ggufgen *g) {
+	ggufgen_u32(g, "llama.rope.scaling.original_context_length", 1);
+	add_longrope_tensors(g);
+}
+static void add_longrope_factors(struct ggufgen *g) {
+	ggufgen_u32(g, "llama.rope.scaling.original_context_length", 32);
+	add_longrope_tensors(g);
+}
+static void add_longrope_of_another_head(struct ggufgen *g) {
+	ggufgen_u32(g, "llama.rope.scaling.original_context_length", 32);
+	ggufgen_floats(g, "rope_factors_long.weight", 7, 0, (const float[]){1, 1, 1, 1, 1, 1, 1});
+	add_half_longrope(g);
+}
+static void add_no_magnitude(struct ggufgen *g) {
+	ggufgen_f32(g, "llama.rope.scaling.attn_factor", 0.0f);
+}
+static void add_unknown_scaling(struct ggufgen *g) {
+	ggufgen_string(g, "llama.rope.scaling.type", "dynamic");
+}
 static void add_not_causal(struct ggufgen *g) {
 	ggufgen_bool(g, "llama.attention.causal", false);
 }
@@ -297,7 +335,21 @@ static const struct {
         {add_other_kind, "general.type is recipe; Caravan runs models"},
         {add_experts, "llama.expert_count is 8, which Caravan does not know"},
         {add_yarn, "llama.rope.scaling.original_context_length is missing"},
-        {add_longrope, "llama.rope.scaling.type is longrope"},
+        {add_longrope, "tensor rope_factors_short.weight is missing"},
+        {add_half_longrope, "tensor rope_factors_long.weight is missing"},
+        {add_longrope_and_linear,
+                "tensor rope_factors_long.weight is there, and RoPE is scaled otherwise as well"},
+        {add_longrope_and_yarn,
+                "tensor rope_factors_long.weight is there, and RoPE is scaled otherwise as well"},
+        {add_longrope_and_factors,
+                "tensor rope_factors_long.weight is there, and RoPE is scaled otherwise as well"},
+        {add_longrope_tensors, "llama.rope.scaling.original_context_length is missing"},
+        {add_longrope_of_a_word, "llama.rope.scaling.original_context_length is not valid"},
+        {add_longrope_factors, "tensor rope_factors_long.weight holds a factor that is not positive"},
+        {add_longrope_of_another_head, "tensor rope_factors_long.weight is not 8 factors of type F32"},
+        {add_no_magnitude, "llama.rope.scaling.attn_factor is not positive"},
+        {add_unknown_scaling,
+                "llama.rope.scaling.type is dynamic; Caravan knows linear, yarn, longrope and none"},
         {add_not_causal, "llama.attention.causal is false"},
         {add_logit_scale, "llama.logit_scale is 0.5"},
         {add_attention_scale, "llama.attention.scale is 0.5"},

@@ -426,6 +426,51 @@ START_TEST(a_vocabulary_is_checked_first) {
 }
 END_TEST
 
+/* A file with RoPE tables for short and for long texts is two models of the same weights, which are hashed once. */
+START_TEST(a_shorter_context_may_be_another_model) {
+	struct ggufgen *gen = ggufgen_model(&small);
+	struct import_options o = {.context = 32};
+	struct progress p;
+	struct import *im = NULL;
+	struct manifest *m = NULL;
+	size_t len;
+	ggufgen_u32(gen, "llama.rope.scaling.original_context_length", 32);
+	ggufgen_floats(gen, "rope_factors_short.weight", 8, 0, (const float[]){1, 1, 1, 1, 1, 1, 1, 1});
+	ggufgen_floats(gen, "rope_factors_long.weight", 8, 0, (const float[]){1, 2, 3, 4, 5, 6, 7, 8});
+	uint8_t *data = ggufgen_bytes(gen, &len);
+	int fd = ggufgen_fd(data, len);
+	im = import_fd(fd, &p);
+	struct content_id id = import_manifest(im)->id, head = import_manifest(im)->io[IO_HEAD].id;
+	ck_assert_int_gt(p.calls, 1);
+	ck_assert_uint_eq(import_manifest(im)->hp.context, 128);
+	import_close(im);
+	p = (struct progress){0};
+	ck_assert_int_eq(import_open(&im, &fd, 1, "model", &o, store_names_dir(store), note_progress, &p, err,
+	                         sizeof err),
+	        0);
+	ck_assert_int_eq(p.calls, 0);
+	ck_assert_uint_eq(import_manifest(im)->hp.context, 32);
+	ck_assert(!content_equal(&import_manifest(im)->id, &id));
+	ck_assert(content_equal(&import_manifest(im)->io[IO_HEAD].id, &head));
+	import_close(im);
+	/* hashed with the shorter one, they are those of the longer one as well */
+	count_files("names");
+	ck_assert_int_eq(unlink(path), 0);
+	ck_assert_int_eq(import_open(&im, &fd, 1, "model", &o, store_names_dir(store), note_progress, &p, err,
+	                         sizeof err),
+	        0);
+	ck_assert_int_gt(p.calls, 1);
+	import_close(im);
+	ck_assert_int_eq(
+	        import_metadata(&m, &fd, 1, "model", NULL, store_names_dir(store), err, sizeof err), 0);
+	ck_assert(content_equal(&m->id, &id));
+	manifest_destroy(m);
+	free(data);
+	ggufgen_destroy(gen);
+	close(fd);
+}
+END_TEST
+
 /* A model of one layer, some of whose tensors are fused; a gate of two chunks. */
 enum { FUSED_DIM = 64, FUSED_Q = 64, FUSED_KV = 32, FUSED_FFN = 61696 };
 static struct ggufgen *fused_model(void) {
@@ -579,6 +624,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, a_tied_head_is_the_embedding);
 	tcase_add_test(t, the_same_content_has_the_same_names);
 	tcase_add_test(t, scales_must_be_finite);
+	tcase_add_test(t, a_shorter_context_may_be_another_model);
 	tcase_add_test(t, fused_tensors_are_imported_apart);
 	tcase_add_test(t, fused_tensors_must_fit);
 	suite_add_tcase(s, t);
