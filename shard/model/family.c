@@ -20,6 +20,7 @@ static const struct family families[] = {
         {.name = "mistral3", .may_have = OUT_BIAS},
         {.name = "granite", .scaled = true},
         {.name = "smollm3", .plain_every = 4},
+        {.name = "phi3", .halves = true},
 };
 #define FAMILIES (sizeof families / sizeof *families)
 

@@ -236,6 +236,10 @@ FAMILIES = [
      dict(FAMILY, context=256, biases=QKV, fused=True, factors_for=([1.0, 1.25, 1.5, 2.0], [1.0, 3.0, 8.0, 20.0]),
           keys=[("rope.scaling.type", gg.STRING, "longrope"), ("rope.scaling.original_context_length", gg.U32, 256),
                 ("rope.scaling.attn_factor", gg.FLOAT, 1.25)])),
+    ("phi3", "LongRoPE's factors for long texts; RoPE of halves of a part of a head; fused tensors",
+     dict(FAMILY, family="phi3", rope=6, fused=True, tied=True, factors_for=([1.0, 1.25, 1.5], [1.5, 4.0, 12.0]),
+          keys=[("rope.scaling.original_context_length", gg.U32, 32), ("attention.sliding_window", gg.U32, 0),
+                ("rope.scaling.attn_factor", gg.FLOAT, 1.18322)])),
 ]
 
 README = """# Test models

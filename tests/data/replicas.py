@@ -147,8 +147,8 @@ def byte_letters():
 class Vocab:
     """begin, end: special tokens before and behind the pieces; user: those of them that a user's text may hold as well."""
 
-    def __init__(self, model, begin=(), end=(), pre=None, user=(), bos=None, eos=None, keys=(), flags=(), scores=False):
-        self.model, self.pre, self.bos, self.eos, self.flags, self.scores = model, pre, bos, eos, flags, scores
+    def __init__(self, model, begin=(), end=(), pre=None, user=(), bos=None, eos=None, keys=(), flags=(), scores=False, strip=False):
+        self.model, self.pre, self.bos, self.eos, self.flags, self.scores, self.strip = model, pre, bos, eos, flags, scores, strip
         spm = model == "llama"
         if spm:
             pieces = [("<0x%02X>" % b, BYTE) for b in range(256)] + [(p, NORMAL) for p in PAIRS] + \
@@ -182,10 +182,11 @@ class Vocab:
 
     def count(self, prompt, prefix=True):
         """How many tokens a rendered prompt has: special tokens are one each, and so is each of the pairs, and any other byte; where
-        SentencePiece puts a space first, that is another.  A prompt that does not begin with BOS gets it, if the file says so."""
+        SentencePiece puts a space first, that is another; white space behind a special token is part of it in Phi 3.  A prompt that does not begin with BOS gets it, if the file says so."""
         spaced = self.model == "llama" and dict(self.flags).get("add_space_prefix", True)
         n = 0
         for i, part in enumerate(re.split("(" + "|".join(map(re.escape, sorted(self.special, key=len, reverse=True))) + ")", prompt)):
+            part = part.lstrip() if self.strip and i else part
             if i % 2:
                 n += 1
             elif part:
@@ -263,6 +264,11 @@ GRANITE4 = Vocab("gpt2", end=("<|pad|>", "<|end_of_text|>", "<|fim_prefix|>", "<
                               "<|start_of_role|>", "<|end_of_role|>", "<|tool_call|>", "<|unk|>"),
                  pre="dbrx", bos="<|end_of_text|>", eos="<|end_of_text|>", keys=[("unknown", "<|unk|>"), ("padding", "<|pad|>")],
                  flags=[("add_bos_token", False)])
+PHI3 = Vocab("llama", begin=("<unk>", "<s>", "</s>"),
+             end=("<|endoftext|>", "<|assistant|>", "<|placeholder1|>", "<|placeholder2|>", "<|placeholder3|>", "<|placeholder4|>",
+                  "<|system|>", "<|end|>", "<|placeholder5|>", "<|placeholder6|>", "<|user|>"),
+             pre="default", user=("</s>",), bos="<s>", eos="<|endoftext|>", keys=[("unknown", "<unk>"), ("padding", "<|endoftext|>")],
+             flags=[("add_bos_token", False), ("add_eos_token", False)], strip=True)
 PHI4 = Vocab("gpt2", end=("<|dummy_0|>", "<|endoftext|>", "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>", "<|im_start|>",
                           "<|im_end|>", "<|im_sep|>", "<|endofprompt|>"),
              pre="dbrx", bos="<|endoftext|>", eos="<|endoftext|>", keys=[("padding", "<|endoftext|>")])
@@ -301,6 +307,7 @@ TEMPLATES = {
     "mistral3": ("mistral-7b-v0.3", "[INST] Hello[/INST]"),
     "nemo": ("mistral-nemo", "[INST]Hello[/INST]"),
     "mistral-small": ("mistral-small-3", "[INST]Hello[/INST]"),
+    "phi3": ("phi-3", "<|user|>\nHello<|end|>\n<|assistant|>\n"),
     "phi4": ("phi-4", "<|im_start|>user<|im_sep|>Hello<|im_end|>"),
     "phi4-mini": ("{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] + '<|end|>' }}{% endfor %}"
                   "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% else %}{{ eos_token }}{% endif %}",
@@ -413,12 +420,15 @@ def gemma3(layers, dim, heads, kv, ffn, head=256, scaled=True):
                       [("rope.scaling.type", STRING, "linear"), ("rope.scaling.factor", FLOAT, 8.0)] * scaled)
 
 
+PHI35_MINI = model("phi3", 32, 3072, 32, 32, 8192, 131072, 1e4, fused=True, rope_dim=True, long_factors=True,
+                   keys=[("attention.sliding_window", U32, 262144), ("rope.scaling.original_context_length", U32, 4096),
+                         ("rope.scaling.attn_factor", FLOAT, 1.190238)])
 PHI4_14B = model("phi3", 40, 5120, 40, 10, 17920, 16384, 250000.0, fused=True, rope_dim=True,
                  keys=[("attention.sliding_window", U32, 0), ("rope.scaling.original_context_length", U32, 16384)])
-PHI4_MINI_4B = model("phi3", 32, 3072, 24, 8, 8192, 131072, 1e4, fused=True, rope_dim=True, tied=True, long_factors=True,
+PHI4_MINI_4B = model("phi3", 32, 3072, 24, 8, 8192, 131072, 1e4, fused=True, part_rope=3 / 4, tied=True, long_factors=True,
                      keys=[("attention.sliding_window", U32, 262144), ("rope.scaling.original_context_length", U32, 4096),
                            ("rope.scaling.attn_factor", FLOAT, 1.190238)])
-GLM_AIR = model("glm4moe", 47, 4096, 96, 8, 10944, 131072, 1e6, head=128, experts=128, expert_ffn=1408, part_rope=True, dense=1,
+GLM_AIR = model("glm4moe", 47, 4096, 96, 8, 10944, 131072, 1e6, head=128, experts=128, expert_ffn=1408, part_rope=1 / 2, dense=1,
                 shared_expert=True, next_layer=True, tensors=QKV_BIAS, norms=("attn_norm", "post_attention_norm"),
                 first_keys=[("expert_used_count", U32, 4)],
                 keys=[("expert_count", U32, 16), ("expert_feed_forward_length", U32, None), ("expert_shared_count", U32, 1),
@@ -529,7 +539,7 @@ class Replica:
         if m.get("vocab_size"):
             out.append(("vocab_size", U32, v.size()))
         if not early and m.get("rope_dim") or m.get("part_rope"):
-            out.append(("rope.dimension_count", U32, self.head // 2 if m.get("part_rope") else self.head))
+            out.append(("rope.dimension_count", U32, self.rope()))
         if not early:
             out += [(k, kind, self.expert_ffn if value is None else value) for k, kind, value in m.get("keys", ())]
         meta = [("general.architecture", STRING, self.arch), *general_keys(self.row)] + [(a + k, *rest) for k, *rest in out]
@@ -540,6 +550,9 @@ class Replica:
         if text:
             meta.append(("tokenizer.chat_template", STRING, text))
         return meta + last_keys(self.row)
+
+    def rope(self):
+        return int(self.head * self.m.get("part_rope", 1))
 
     # -- tensors
     def add(self, name, shape, kind, make):
@@ -628,7 +641,7 @@ class Replica:
             self.add("rope_freqs.weight", (half,), "F32", lambda: struct.pack("<%df" % half, *(min(8.0, 1 + i / 4) for i in range(half))))
         if m.get("long_factors"):
             for name in ("long", "short"):
-                self.floats(f"rope_factors_{name}.weight", self.head // 2)
+                self.floats(f"rope_factors_{name}.weight", self.rope() // 2)
         for i in range(self.layers):
             self.layer(i)
 
@@ -746,9 +759,11 @@ DOWNLOADS = [Download(*row) for row in (
      "QAT-Q4_0", REFUSED),
     ("Gemma 3 27B", "unsloth/gemma-3-27b-it-GGUF", "gemma-3-27b-it-UD-Q4_K_XL.gguf", gemma3(62, 5376, 32, 16, 21504, 128), GEMMA3, "gemma3",
      UNSLOTH, "UD-Q4_K_XL", REFUSED),
-    ("Phi 4", "bartowski/phi-4-GGUF", "phi-4-Q4_K_M.gguf", PHI4_14B, PHI4, "phi4", BARTOWSKI, "Q4_K_M", REFUSED),
+    ("Phi 3.5 mini", "bartowski/Phi-3.5-mini-instruct-GGUF", "Phi-3.5-mini-instruct-Q4_K_M.gguf", PHI35_MINI, PHI3, "phi3", BARTOWSKI,
+     "Q4_K_M", WORKS),
+    ("Phi 4", "bartowski/phi-4-GGUF", "phi-4-Q4_K_M.gguf", PHI4_14B, PHI4, "phi4", BARTOWSKI, "Q4_K_M", WORKS),
     ("Phi 4 mini", "bartowski/microsoft_Phi-4-mini-instruct-GGUF", "microsoft_Phi-4-mini-instruct-Q4_K_M.gguf", PHI4_MINI_4B, PHI4_MINI,
-     "phi4-mini", BARTOWSKI, "Q4_K_M", REFUSED),
+     "phi4-mini", BARTOWSKI, "Q4_K_M", WORKS),
     ("GLM 4.5 Air", "unsloth/GLM-4.5-Air-GGUF", "GLM-4.5-Air-Q4_K_M-00001-of-00002.gguf", GLM_AIR, GLM4, "glm", UNSLOTH, "Q4_K_M", REFUSED),
     ("Granite 3.3 8B", "ibm-granite/granite-3.3-8b-instruct-GGUF", "granite-3.3-8b-instruct-Q4_K_M.gguf", GRANITE33_8B, GRANITE3, "granite", OWN,
      "Q4_K_M", WORKS),

@@ -40,7 +40,7 @@ kernels() { on alpha status --json | json "sorted(n['kernels'] for n in j['nodes
 check "one of three nodes has the reference's kernels" wait_for 5 kernels
 
 # other families, whose layers are cut between unlike nodes: what a layer does with its number counts on from the first node
-for family in llama-biases llama-yarn qwen2 qwen3 mistral3 granite smollm3 llama-longrope; do
+for family in llama-biases llama-yarn qwen2 qwen3 mistral3 granite smollm3 llama-longrope phi3; do
 	model=$top_srcdir/tests/data/models/$family.gguf
 	require caravan logits -m "$model" --out "$dir/$family" 1 5 9 60 7 12 33 60 2 3 59 44
 	require on alpha load --nodes alpha,beta "$model"
@@ -48,6 +48,15 @@ for family in llama-biases llama-yarn qwen2 qwen3 mistral3 granite smollm3 llama
 	check "$family on two unlike nodes" same "$dir/$family" "$dir/$family.two"
 	require on alpha unload $family
 done
+
+# LongRoPE: a context within the original one, of 32, has the other table, and is as far as that reaches
+phi3=$top_srcdir/tests/data/models/phi3.gguf
+require on alpha load --nodes alpha,beta --context 32 "$phi3"
+require on gamma logits -m phi3 --out "$dir/phi3.short" 1 5 9 60 7 12 33 60 2 3 59 44
+check "phi3 for short texts has another table" sh -c '! cmp -s "$0" "$0.short"' "$dir/phi3"
+require on alpha unload phi3
+check "which its longer texts do not get" sh -c '! caravan load --control "$0/alpha/control.sock" --context 33 phi3 2>"$0/phi3.err" &&
+	grep -q "a context of 33 is more than the model was loaded for: 32" "$0/phi3.err"' "$dir"
 
 require on alpha load --nodes alpha,beta "$demo"
 stages() { asked alpha 'models[0].stages[first>=0]#' = "$1"; }

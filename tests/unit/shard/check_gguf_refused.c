@@ -377,7 +377,7 @@ START_TEST(other_architectures_are_refused) {
 	ggufgen_string(gen, "general.architecture", "mamba");
 	ck_assert_int_eq(hparams_gen(gen, &hp), -ENOTSUP);
 	ck_assert_str_eq(err,
-	        "the architecture is mamba; Caravan runs llama, qwen2, qwen3, mistral3, granite and smollm3");
+	        "the architecture is mamba; Caravan runs llama, qwen2, qwen3, mistral3, granite, smollm3 and phi3");
 	gen = ggufgen_create();
 	ck_assert_int_eq(hparams_gen(gen, &hp), -EINVAL);
 	ck_assert_str_eq(err, "general.architecture is missing");
