@@ -24,7 +24,7 @@ static void work_open(struct work *w) {
 			return;
 	} else {
 		const struct content_tensor *from = import_tensor(it->file->im, &it->id);
-		w->rc = content_tensor_init(rec, from->type, from->n, from->rows);
+		w->rc = content_tensor_init(rec, from->type, from->n, from->rows, from->parts);
 		if (w->rc)
 			return;
 		rec->id = from->id;

@@ -151,8 +151,8 @@ static int import_check_names(struct import *im) {
 }
 
 /* Finds a role's tensor and checks it.  *out is unchanged when an optional one is absent. */
-static int import_find_tensor(struct import *im, const char *name, uint64_t n, uint64_t rows, bool vector,
-        bool optional, const struct gguf_tensor **out) {
+static int import_find_tensor(struct import *im, const char *name, const struct manifest_tensor *want,
+        bool vector, bool optional, const struct gguf_tensor **out) {
 	char why[224];
 	const struct gguf_tensor *t = gguf_find(im->g, name);
 	if (!t) {
@@ -161,12 +161,23 @@ static int import_find_tensor(struct import *im, const char *name, uint64_t n, u
 		snprintf(why, sizeof why, "tensor %s is missing", name);
 		return import_fail(im, -EINVAL, why);
 	}
-	if (t->n != n || t->rows != rows) {
+	if (t->n != want->n || t->rows != want->rows) {
 		snprintf(why, sizeof why,
 		        "tensor %s has %" PRIu64 " rows of %" PRIu64
 		        " elements where the model needs %" PRIu64 " rows of %" PRIu64,
-		        name, t->rows, t->n, rows, n);
+		        name, t->rows, t->n, want->rows, want->n);
 		return import_fail_tensor(im, t, -EINVAL, why);
+	}
+	if (want->parts > 1 && (t->ne[2] != want->parts || t->ne[3] != 1)) {
+		snprintf(why, sizeof why, "tensor %s has %" PRIu64 " experts where the model needs %" PRIu32,
+		        name, t->ne[2] * t->ne[3], want->parts);
+		return import_fail_tensor(im, t, -EINVAL, why);
+	}
+	if (want->parts > 1 && t->ne[1] % KERN_STRIP) {
+		snprintf(why, sizeof why,
+		        "tensor %s has experts of %" PRIu64 " rows; multiples of %d are supported", name,
+		        t->ne[1], KERN_STRIP);
+		return import_fail_tensor(im, t, -ENOTSUP, why);
 	}
 	if (vector && t->type != KERN_F32 && t->type != KERN_F16 && t->type != KERN_BF16) {
 		snprintf(why, sizeof why,
@@ -183,19 +194,21 @@ static int import_find_layer_place(struct import *im, uint32_t layer, struct pla
 	enum layer_role r = (enum layer_role)p->slot->role;
 	const struct family_fused *f = import_find_fused(im, layer, r);
 	bool vector = manifest_layer_is_vector(r);
-	uint64_t n = p->slot->n, rows = p->slot->rows, before = 0;
+	struct manifest_tensor whole = *p->slot;
+	uint64_t before = 0;
 	for (int i = 0; f && i < f->roles; i++) {
 		const struct manifest_tensor *part =
 		        manifest_find(im->m, layer, (enum layer_role)((int)f->first + i));
 		if (!part || part == p->slot)
 			continue;
 		uint64_t size = vector ? part->n : part->rows;
-		*(vector ? &n : &rows) += size;
+		*(vector ? &whole.n : &whole.rows) += size;
 		before += part->role < r ? size : 0;
 	}
-	int rc = import_find_tensor(im, import_name_of(im, layer, r).s, n, rows, vector, false, &p->t);
+	int rc = import_find_tensor(im, import_name_of(im, layer, r).s, &whole, vector, false, &p->t);
 	if (rc == 0)
-		p->at = vector ? kern_row_bytes(p->t->type, before) : before * kern_row_bytes(p->t->type, n);
+		p->at = vector ? kern_row_bytes(p->t->type, before)
+		               : before * kern_row_bytes(p->t->type, whole.n);
 	return rc;
 }
 
@@ -206,7 +219,7 @@ static int import_find_places(struct import *im, struct place *p, size_t *count)
 		struct manifest_tensor *t = &im->m->io[r];
 		/* without an output tensor the embedding is the head */
 		p[k] = (struct place){p[IO_EMBED].t, 0, t};
-		int rc = import_find_tensor(im, manifest_io_tensor_name((enum io_role)r), t->n, t->rows,
+		int rc = import_find_tensor(im, manifest_io_tensor_name((enum io_role)r), t,
 		        manifest_io_is_vector((enum io_role)r), r == IO_HEAD, &p[k].t);
 		if (rc < 0)
 			return rc;
@@ -234,7 +247,9 @@ static int import_compare_places(const void *a, const void *b) {
 		return p->t->type < q->t->type ? -1 : 1;
 	if (p->slot->n != q->slot->n)
 		return p->slot->n < q->slot->n ? -1 : 1;
-	return (p->slot->rows > q->slot->rows) - (p->slot->rows < q->slot->rows);
+	if (p->slot->rows != q->slot->rows)
+		return p->slot->rows < q->slot->rows ? -1 : 1;
+	return (p->slot->parts > q->slot->parts) - (p->slot->parts < q->slot->parts);
 }
 
 /* One source for all places with the same bytes; both ascend. */
@@ -249,7 +264,8 @@ static int import_make_sources(struct import *im, struct place *p, size_t count)
 		struct source *s = &im->source[im->sources++];
 		s->t = p[i].t;
 		s->at = p[i].at;
-		int rc = content_tensor_init(&s->record, s->t->type, p[i].slot->n, p[i].slot->rows);
+		int rc = content_tensor_init(
+		        &s->record, s->t->type, p[i].slot->n, p[i].slot->rows, p[i].slot->parts);
 		if (rc == -ENOMEM)
 			return import_fail_no_memory(im);
 		if (rc < 0)
@@ -421,7 +437,8 @@ static int import_recall_names(
 		rc = content_tensor_decode(&t, names.record[i].data, names.record[i].len);
 		if (rc < 0)
 			break;
-		if (t.type != s->record.type || t.n != s->record.n || t.rows != s->record.rows) {
+		if (t.type != s->record.type || t.n != s->record.n || t.rows != s->record.rows ||
+		        t.parts != s->record.parts) {
 			content_tensor_clear(&t);
 			rc = -EBADMSG;
 			break;

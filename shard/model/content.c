@@ -8,8 +8,9 @@
 #include <string.h>
 
 #define RECORD_MAGIC "CVTR"
-#define RECORD_VERSION 1u
-#define RECORD_HEAD 32u /* magic, version, type, chunks, n, rows */
+#define RECORD_PLAIN 1u   /* version of tensors with one part */
+#define RECORD_VERSION 2u /* and of all others, which have the number of parts after the rows */
+#define RECORD_HEAD 32u   /* magic, version, type, chunks, n, rows */
 
 struct content_hasher {
 	EVP_MD_CTX *ctx;
@@ -110,32 +111,56 @@ uint64_t content_tensor_bytes(const struct content_tensor *t) {
 void content_chunk_extent(
         const struct content_tensor *t, uint32_t i, uint64_t *first_row, uint64_t *rows, uint64_t *bytes) {
 	assert(i < t->chunks);
-	uint64_t first = (uint64_t)i * t->chunk_rows;
-	uint64_t count = t->rows - first < t->chunk_rows ? t->rows - first : t->chunk_rows;
-	*first_row = first;
+	uint32_t each = t->chunks / t->parts;
+	uint64_t part = t->rows / t->parts, from = (uint64_t)(i % each) * t->chunk_rows;
+	uint64_t count = part - from < t->chunk_rows ? part - from : t->chunk_rows;
+	*first_row = i / each * part + from;
 	*rows = count;
 	*bytes = count * kern_row_bytes(t->type, t->n);
 }
 
-int content_tensor_init(struct content_tensor *t, enum kern_type type, uint64_t n, uint64_t rows) {
-	const struct kern_traits *traits = kern_traits((uint32_t)type);
+uint32_t content_chunk_of(const struct content_tensor *t, uint64_t row) {
+	assert(row < t->rows);
+	uint64_t part = t->rows / t->parts;
+	return (uint32_t)(row / part * (t->chunks / t->parts) + row % part / t->chunk_rows);
+}
+
+/* Sets everything but the names.  0 or -EINVAL. */
+static int content_set_shape(
+        struct content_tensor *t, uint32_t type, uint64_t n, uint64_t rows, uint32_t parts) {
+	const struct kern_traits *traits = kern_traits(type);
 	memset(t, 0, sizeof *t);
 	if (!traits || n < 1 || n > CONTENT_MAX_WIDTH || n % traits->block || rows < 1 ||
 	        rows > CONTENT_MAX_ROWS)
 		return -EINVAL;
-	uint32_t chunk_rows = content_chunk_rows(kern_row_bytes(type, n));
-	uint64_t chunks = (rows + chunk_rows - 1) / chunk_rows;
-	if (chunks > CONTENT_MAX_CHUNKS)
+	if (parts < 1 || parts > CONTENT_MAX_PARTS || rows % parts ||
+	        (parts > 1 && rows / parts % KERN_STRIP))
 		return -EINVAL;
-	t->chunk = calloc(chunks, sizeof *t->chunk);
-	if (!t->chunk)
-		return -ENOMEM;
-	t->type = type;
+	uint64_t part = rows / parts, most = content_chunk_rows(kern_row_bytes((enum kern_type)type, n));
+	uint64_t each = (part + most - 1) / most;
+	if (each > CONTENT_MAX_CHUNKS / parts)
+		return -EINVAL;
+	t->type = (enum kern_type)type;
 	t->n = n;
 	t->rows = rows;
-	t->chunk_rows = chunk_rows;
-	t->chunks = (uint32_t)chunks;
+	t->parts = parts;
+	t->chunk_rows = (uint32_t)(part < most ? part : most);
+	t->chunks = (uint32_t)each * parts;
 	return 0;
+}
+
+static int content_alloc_names(struct content_tensor *t) {
+	t->chunk = calloc(t->chunks, sizeof *t->chunk);
+	if (t->chunk)
+		return 0;
+	memset(t, 0, sizeof *t);
+	return -ENOMEM;
+}
+
+int content_tensor_init(
+        struct content_tensor *t, enum kern_type type, uint64_t n, uint64_t rows, uint32_t parts) {
+	int rc = content_set_shape(t, (uint32_t)type, n, rows, parts);
+	return rc < 0 ? rc : content_alloc_names(t);
 }
 
 void content_tensor_clear(struct content_tensor *t) {
@@ -144,17 +169,20 @@ void content_tensor_clear(struct content_tensor *t) {
 }
 
 int content_tensor_encode(struct content_tensor *t, uint8_t **out, size_t *len) {
-	size_t size = RECORD_HEAD + (size_t)t->chunks * sizeof *t->chunk;
+	bool plain = t->parts == 1;
+	size_t size = RECORD_HEAD + (plain ? 0 : 4) + (size_t)t->chunks * sizeof *t->chunk;
 	uint8_t *data = malloc(size);
 	if (!data)
 		return -ENOMEM;
 	struct bytes_out o = {data, data + size};
 	bytes_put(&o, RECORD_MAGIC, 4);
-	bytes_put_u32(&o, RECORD_VERSION);
+	bytes_put_u32(&o, plain ? RECORD_PLAIN : RECORD_VERSION);
 	bytes_put_u32(&o, (uint32_t)t->type);
 	bytes_put_u32(&o, t->chunks);
 	bytes_put_u64(&o, t->n);
 	bytes_put_u64(&o, t->rows);
+	if (!plain)
+		bytes_put_u32(&o, t->parts);
 	bytes_put(&o, t->chunk, (size_t)t->chunks * sizeof *t->chunk);
 	t->id = content_hash(data, size);
 	*out = data;
@@ -168,23 +196,21 @@ int content_tensor_decode(struct content_tensor *t, const uint8_t *data, size_t 
 	const uint8_t *magic = bytes_get(&in, 4);
 	uint32_t version = bytes_get_u32(&in), type = bytes_get_u32(&in), chunks = bytes_get_u32(&in);
 	uint64_t n = bytes_get_u64(&in), rows = bytes_get_u64(&in);
-	if (in.short_of || memcmp(magic, RECORD_MAGIC, 4) != 0 || version != RECORD_VERSION ||
-	        chunks > CONTENT_MAX_CHUNKS || in.left != (size_t)chunks * sizeof *t->chunk ||
-	        !kern_traits(type))
+	uint32_t parts = version == RECORD_VERSION ? bytes_get_u32(&in) : 1;
+	if (in.short_of || memcmp(magic, RECORD_MAGIC, 4) != 0 ||
+	        version != (parts == 1 ? RECORD_PLAIN : RECORD_VERSION))
 		return -EINVAL;
 	/* The number of chunks follows from the shape.  It is stored all the same, so that a record with the
 	 * wrong length is refused before anything is allocated for its shape. */
-	uint64_t row = n >= 1 && n <= CONTENT_MAX_WIDTH && n % kern_traits(type)->block == 0
-	                       ? kern_row_bytes((enum kern_type)type, n)
-	                       : 0;
-	if (row == 0 || rows < 1 || rows > CONTENT_MAX_ROWS)
-		return -EINVAL;
-	uint32_t chunk_rows = content_chunk_rows(row);
-	if ((rows + chunk_rows - 1) / chunk_rows != chunks)
-		return -EINVAL;
-	int rc = content_tensor_init(t, (enum kern_type)type, n, rows);
-	if (rc < 0)
+	int rc = content_set_shape(t, type, n, rows, parts);
+	if (rc == 0 && (t->chunks != chunks || in.left != (size_t)chunks * sizeof *t->chunk))
+		rc = -EINVAL;
+	if (rc == 0)
+		rc = content_alloc_names(t);
+	if (rc < 0) {
+		content_tensor_clear(t);
 		return rc;
+	}
 	bytes_get_into(&in, t->chunk, (size_t)chunks * sizeof *t->chunk);
 	t->id = content_hash(data, len);
 	return 0;

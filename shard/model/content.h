@@ -2,9 +2,11 @@
  *
  * Owns: the preimages of all names (normative text: doc/protocol.md).
  *   chunk          SHA-256 of its canonical bytes: whole strips of rows, CONTENT_CHUNK_ROWS at a time, the largest multiple
- *                  that fits CONTENT_CHUNK_BYTES (at least CONTENT_CHUNK_ROWS); the last chunk may be shorter
+ *                  that fits CONTENT_CHUNK_BYTES (at least CONTENT_CHUNK_ROWS); the last chunk of a part may be shorter
  *   blob           SHA-256 of its bytes (a manifest, a tensor record, a vocabulary)
  *   tensor         the name of its record, which contains type, shape and the names of its chunks
+ * A tensor has one part, except for the experts of a layer: each of them is a part, with chunks of its own, so that it can be
+ * read, checked and fetched alone.
  * Pure; any thread. */
 #ifndef SHARD_MODEL_CONTENT_H
 #define SHARD_MODEL_CONTENT_H
@@ -15,19 +17,22 @@
 #define CONTENT_BLOB_MAX (256u << 20)
 #define CONTENT_MAX_WIDTH (1u << 20) /* elements in a row */
 #define CONTENT_MAX_ROWS ((uint64_t)1 << 32)
+#define CONTENT_MAX_PARTS 1024u
 #define CONTENT_MAX_CHUNKS (1u << 22) /* so that a record is a blob */
 
 struct content_id {
 	uint8_t b[32];
 };
 
-/* A tensor record: a matrix of `rows` rows of `n` elements (a vector has one row). */
+/* A tensor record: a matrix of `rows` rows of `n` elements (a vector has one row) in `parts` parts of equally many rows.  Several
+ * parts have whole strips each, so that the packed bytes of a part are contiguous. */
 struct content_tensor {
 	struct content_id id; /* its name */
 	enum kern_type type;
 	uint64_t n, rows;
-	uint32_t chunk_rows; /* rows in every chunk but the last */
-	uint32_t chunks;
+	uint32_t parts;
+	uint32_t chunk_rows;      /* rows in every chunk but the last of a part; at most those of a part */
+	uint32_t chunks;          /* of all parts, part after part, equally many each */
 	struct content_id *chunk; /* owned, chunks of them */
 };
 
@@ -55,9 +60,12 @@ uint64_t content_tensor_bytes(const struct content_tensor *t);
 /* Rows and canonical bytes of chunk i, and where its rows start. */
 void content_chunk_extent(
         const struct content_tensor *t, uint32_t i, uint64_t *first_row, uint64_t *rows, uint64_t *bytes);
+/* The chunk that a row is in. */
+uint32_t content_chunk_of(const struct content_tensor *t, uint64_t row);
 
 /* Allocates chunk names (zeroed) for a shape.  0, -EINVAL for a shape that no tensor has, -ENOMEM. */
-int content_tensor_init(struct content_tensor *t, enum kern_type type, uint64_t n, uint64_t rows);
+int content_tensor_init(
+        struct content_tensor *t, enum kern_type type, uint64_t n, uint64_t rows, uint32_t parts);
 void content_tensor_clear(struct content_tensor *t);
 
 /* The record as bytes (malloc'd), sets t->id; and back, with everything checked (-EINVAL). */

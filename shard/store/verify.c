@@ -41,8 +41,7 @@ int store_check_head(struct store *s, const struct content_id *id) {
 }
 
 size_t store_check_buffer_bytes(const struct store_tensor *t) {
-	uint64_t rows = t->record.chunk_rows < t->record.rows ? t->record.chunk_rows : t->record.rows;
-	return 2 * kern_packed_bytes(t->record.type, rows, t->record.n) + 2 * STORE_ALIGN;
+	return 2 * kern_packed_bytes(t->record.type, t->record.chunk_rows, t->record.n) + 2 * STORE_ALIGN;
 }
 
 int store_check_chunk(const struct store_tensor *t, uint32_t chunk, void *buf) {

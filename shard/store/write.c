@@ -37,7 +37,7 @@ struct store_writer {
 };
 
 static int store_copy_record(struct content_tensor *to, const struct content_tensor *from) {
-	int rc = content_tensor_init(to, from->type, from->n, from->rows);
+	int rc = content_tensor_init(to, from->type, from->n, from->rows, from->parts);
 	if (rc < 0)
 		return rc;
 	if (to->chunks != from->chunks)
@@ -110,9 +110,8 @@ static int writer_create(struct store_writer **out, struct store *s, const struc
 	if (rc < 0)
 		goto error;
 	w->missing = w->record.chunks;
-	uint64_t rows = w->record.chunk_rows < w->record.rows ? w->record.chunk_rows : w->record.rows;
 	rc = -ENOMEM;
-	w->packed = malloc(kern_packed_bytes(w->record.type, rows, w->record.n));
+	w->packed = malloc(kern_packed_bytes(w->record.type, w->record.chunk_rows, w->record.n));
 	w->have = calloc(w->record.chunks, sizeof *w->have);
 	if (!w->packed || !w->have)
 		goto error;
@@ -152,15 +151,21 @@ static int write_at(struct store_writer *w, const void *data, size_t len, uint64
 	return store_note_full(w, durable_write_at(w->fd, data, len, at));
 }
 
+/* The chunk that a byte of the matrix is in: a chunk starts at a strip, and rows are in the same strip in both layouts. */
+static uint32_t store_chunk_at(const struct store_writer *w, uint64_t at) {
+	uint64_t row = (at - w->head.packed_at) / kern_row_bytes(w->record.type, w->record.n);
+	/* the last strip may be filled up */
+	return content_chunk_of(&w->record, row < w->record.rows ? row : w->record.rows - 1);
+}
+
 /* Writes the whole huge page at an offset, unless it is not entirely in the matrix, or part of it was written
  * already. */
 static int store_write_page(struct store_writer *w, uint64_t page) {
-	const uint64_t chunk = w->record.chunk_rows * kern_row_bytes(w->record.type, w->record.n);
 	uint64_t end = w->head.packed_at + w->head.packed_bytes;
 	if (page < w->head.packed_at || end - page < HUGE_PAGE)
 		return 0;
-	uint64_t last = (page + HUGE_PAGE - 1 - w->head.packed_at) / chunk;
-	for (uint64_t i = (page - w->head.packed_at) / chunk; i <= last; i++)
+	uint32_t last = store_chunk_at(w, page + HUGE_PAGE - 1);
+	for (uint32_t i = store_chunk_at(w, page); i <= last; i++)
 		if (w->have[i])
 			return 0;
 	if (!w->zeros && !(w->zeros = calloc(1, HUGE_PAGE)))

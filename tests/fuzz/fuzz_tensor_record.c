@@ -17,6 +17,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len) {
 	for (uint32_t i = 0; i < t.chunks; i++) {
 		uint64_t first, rows, bytes;
 		content_chunk_extent(&t, i, &first, &rows, &bytes);
+		if (first != total || content_chunk_of(&t, first) != i ||
+		        content_chunk_of(&t, first + rows - 1) != i)
+			abort();
 		total += rows;
 	}
 	if (total != t.rows)

@@ -94,10 +94,15 @@ bool mount_small(const char *folder, const char *size) {
 }
 
 uint8_t *make_tensor(struct content_tensor *t, enum kern_type type, uint64_t n, uint64_t rows) {
+	return make_parts(t, type, n, rows, 1);
+}
+
+uint8_t *make_parts(
+        struct content_tensor *t, enum kern_type type, uint64_t n, uint64_t rows, uint32_t parts) {
 	uint32_t state = (uint32_t)(type * 31 + rows);
 	uint8_t *record;
 	size_t len;
-	ck_assert_int_eq(content_tensor_init(t, type, n, rows), 0);
+	ck_assert_int_eq(content_tensor_init(t, type, n, rows, parts), 0);
 	uint64_t bytes = content_tensor_bytes(t);
 	uint8_t *data = malloc(bytes);
 	for (uint64_t i = 0; i < bytes; i++) {

@@ -23,6 +23,7 @@ bool mount_small(const char *folder, const char *size);
 
 /* A matrix of random canonical bytes (malloc'd) and its record. */
 uint8_t *make_tensor(struct content_tensor *t, enum kern_type type, uint64_t n, uint64_t rows);
+uint8_t *make_parts(struct content_tensor *t, enum kern_type type, uint64_t n, uint64_t rows, uint32_t parts);
 int put_chunk(struct store_writer *w, const struct content_tensor *t, const uint8_t *data, uint32_t i);
 void put_tensor(const struct content_tensor *t, const uint8_t *data);
 

@@ -47,7 +47,7 @@ START_TEST(chunks) {
 	ck_assert_uint_eq(content_chunk_rows(4097), 992);
 	ck_assert_uint_eq(content_chunk_rows(1u << 20), 32);
 	ck_assert_uint_eq(content_chunk_rows(2), 1u << 21);
-	ck_assert_int_eq(content_tensor_init(&t, KERN_Q4_0, 8192, 2001), 0);
+	ck_assert_int_eq(content_tensor_init(&t, KERN_Q4_0, 8192, 2001, 1), 0);
 	ck_assert_uint_eq(t.chunk_rows, 896); /* of 4608 bytes */
 	ck_assert_uint_eq(t.chunks, 3);
 	content_chunk_extent(&t, 1, &first, &rows, &bytes);
@@ -56,12 +56,49 @@ START_TEST(chunks) {
 	ck_assert(first == 1792 && rows == 209 && bytes == 209 * 4608);
 	ck_assert_uint_eq(content_tensor_bytes(&t), 2001 * 4608);
 	content_tensor_clear(&t);
-	ck_assert_int_eq(content_tensor_init(&t, KERN_Q4_0, 33, 1), -EINVAL);
-	ck_assert_int_eq(content_tensor_init(&t, KERN_Q4_0, 0, 1), -EINVAL);
-	ck_assert_int_eq(content_tensor_init(&t, KERN_Q4_0, 32, 0), -EINVAL);
-	ck_assert_int_eq(content_tensor_init(&t, (enum kern_type)4, 32, 1), -EINVAL);
-	ck_assert_int_eq(content_tensor_init(&t, KERN_F32, CONTENT_MAX_WIDTH + 1, 1), -EINVAL);
-	ck_assert_int_eq(content_tensor_init(&t, KERN_F32, CONTENT_MAX_WIDTH, CONTENT_MAX_ROWS), -EINVAL);
+	ck_assert_int_eq(content_tensor_init(&t, KERN_Q4_0, 33, 1, 1), -EINVAL);
+	ck_assert_int_eq(content_tensor_init(&t, KERN_Q4_0, 0, 1, 1), -EINVAL);
+	ck_assert_int_eq(content_tensor_init(&t, KERN_Q4_0, 32, 0, 1), -EINVAL);
+	ck_assert_int_eq(content_tensor_init(&t, (enum kern_type)4, 32, 1, 1), -EINVAL);
+	ck_assert_int_eq(content_tensor_init(&t, KERN_F32, CONTENT_MAX_WIDTH + 1, 1, 1), -EINVAL);
+	ck_assert_int_eq(content_tensor_init(&t, KERN_F32, CONTENT_MAX_WIDTH, CONTENT_MAX_ROWS, 1), -EINVAL);
+}
+END_TEST
+
+/* Each part is cut by itself. */
+START_TEST(chunks_of_parts) {
+	static const uint64_t begins[] = {0, 896, 1000, 1896, 2000, 2896};
+	struct content_tensor t;
+	uint64_t first, rows, bytes;
+	ck_assert_int_eq(content_tensor_init(&t, KERN_Q4_0, 8192, 3000, 3), 0);
+	ck_assert(t.parts == 3 && t.chunks == 6);
+	for (uint32_t i = 0; i < 6; i++) {
+		uint64_t want = i % 2 ? 104 : 896;
+		content_chunk_extent(&t, i, &first, &rows, &bytes);
+		ck_assert(first == begins[i] && rows == want && bytes == want * 4608);
+		ck_assert_uint_eq(content_chunk_of(&t, first), i);
+		ck_assert_uint_eq(content_chunk_of(&t, first + rows - 1), i);
+	}
+	ck_assert_uint_eq(content_tensor_bytes(&t), 3000 * 4608);
+	content_tensor_clear(&t);
+	/* a part that is smaller than a chunk */
+	ck_assert_int_eq(content_tensor_init(&t, KERN_F32, 8, 40, 5), 0);
+	ck_assert_uint_eq(t.chunks, 5);
+	content_chunk_extent(&t, 4, &first, &rows, &bytes);
+	ck_assert(first == 32 && rows == 8 && bytes == 256);
+	content_tensor_clear(&t);
+	/* no part, unequal parts, parts of no whole strips, too many parts, too many chunks */
+	ck_assert_int_eq(content_tensor_init(&t, KERN_F32, 8, 40, 0), -EINVAL);
+	ck_assert_int_eq(content_tensor_init(&t, KERN_F32, 8, 40, 3), -EINVAL);
+	ck_assert_int_eq(content_tensor_init(&t, KERN_F32, 8, 40, 2), -EINVAL);
+	uint64_t most = CONTENT_MAX_PARTS;
+	ck_assert_int_eq(
+	        content_tensor_init(&t, KERN_F32, 8, 8 * (most + 1), CONTENT_MAX_PARTS + 1), -EINVAL);
+	ck_assert_int_eq(content_tensor_init(&t, KERN_F32, 8, 8 * most, CONTENT_MAX_PARTS), 0);
+	content_tensor_clear(&t);
+	ck_assert_int_eq(content_tensor_init(&t, KERN_F32, CONTENT_MAX_WIDTH,
+	                         32 * (CONTENT_MAX_CHUNKS + most), CONTENT_MAX_PARTS),
+	        -EINVAL);
 }
 END_TEST
 
@@ -69,7 +106,7 @@ START_TEST(record_bytes) {
 	struct content_tensor t, u;
 	uint8_t *data, *again;
 	size_t len, n;
-	ck_assert_int_eq(content_tensor_init(&t, KERN_Q8_0, 64, 70), 0);
+	ck_assert_int_eq(content_tensor_init(&t, KERN_Q8_0, 64, 70, 1), 0);
 	ck_assert_uint_eq(t.chunks, 1);
 	t.chunk[0] = content_hash("abc", 3);
 	ck_assert_int_eq(content_tensor_encode(&t, &data, &len), 0);
@@ -102,12 +139,64 @@ START_TEST(record_bytes) {
 }
 END_TEST
 
+/* The record of several parts is of version 2; that of one is not. */
+START_TEST(record_bytes_of_parts) {
+	static const uint32_t one = 1, two = 2, four = 4;
+	struct content_tensor t, u;
+	uint8_t *data, *again;
+	size_t len, n;
+	ck_assert_int_eq(content_tensor_init(&t, KERN_Q8_0, 64, 48, 2), 0);
+	ck_assert_uint_eq(t.chunks, 2);
+	t.chunk[0] = content_hash("abc", 3);
+	t.chunk[1] = content_hash("xyz", 3);
+	ck_assert_int_eq(content_tensor_encode(&t, &data, &len), 0);
+	/* doc/protocol.md, byte for byte */
+	static const uint8_t head[36] = {'C', 'V', 'T', 'R', 2, 0, 0, 0, 8, 0, 0, 0, 2, 0, 0, 0, 64, 0, 0, 0,
+	        0, 0, 0, 0, 48, 0, 0, 0, 0, 0, 0, 0, 2};
+	ck_assert_uint_eq(len, 100);
+	ck_assert_mem_eq(data, head, 36);
+	ck_assert_mem_eq(data + 36, t.chunk, 64);
+	struct content_id id = content_hash(data, len);
+	ck_assert(content_equal(&id, &t.id));
+	ck_assert_int_eq(content_tensor_decode(&u, data, len), 0);
+	ck_assert(content_equal(&u.id, &t.id) && u.n == 64 && u.rows == 48 && u.parts == 2 && u.chunks == 2);
+	ck_assert_mem_eq(u.chunk, t.chunk, 64);
+	ck_assert_int_eq(content_tensor_encode(&u, &again, &n), 0);
+	ck_assert(n == len && memcmp(data, again, n) == 0);
+	content_tensor_clear(&u);
+	free(again);
+	for (size_t i = 0; i < len; i++)
+		ck_assert_int_eq(content_tensor_decode(&u, data, i), -EINVAL);
+	/* another number of parts: one that has other chunks, one of no whole strips, none */
+	memcpy(data + 32, (const uint32_t[]){3}, 4);
+	ck_assert_int_eq(content_tensor_decode(&u, data, len), -EINVAL);
+	memcpy(data + 32, &four, 4);
+	ck_assert_int_eq(content_tensor_decode(&u, data, len), -EINVAL);
+	memcpy(data + 32, (const uint32_t[]){0}, 4);
+	ck_assert_int_eq(content_tensor_decode(&u, data, len), -EINVAL);
+	/* one part is said by version 1 alone, two by version 2 */
+	memcpy(data + 32, &one, 4);
+	memcpy(data + 12, &one, 4);
+	ck_assert_int_eq(content_tensor_decode(&u, data, 68), -EINVAL);
+	memcpy(data + 32, &two, 4);
+	memcpy(data + 12, &two, 4);
+	ck_assert_int_eq(content_tensor_decode(&u, data, len), 0);
+	content_tensor_clear(&u);
+	data[4] = 1;
+	ck_assert_int_eq(content_tensor_decode(&u, data, len), -EINVAL);
+	data[4] = 3;
+	ck_assert_int_eq(content_tensor_decode(&u, data, len), -EINVAL);
+	free(data);
+	content_tensor_clear(&t);
+}
+END_TEST
+
 /* What a record says of its chunks must be what its shape has, and what is there. */
 START_TEST(records_of_other_lengths) {
 	struct content_tensor t, u;
 	uint8_t *data;
 	size_t len;
-	ck_assert_int_eq(content_tensor_init(&t, KERN_F32, 1024, 5000), 0);
+	ck_assert_int_eq(content_tensor_init(&t, KERN_F32, 1024, 5000, 1), 0);
 	ck_assert_uint_gt(t.chunks, 2);
 	ck_assert_int_eq(content_tensor_encode(&t, &data, &len), 0);
 	/* the number that is said, and chunks that are there: one less, as many, one more */
@@ -676,7 +765,9 @@ static Suite *suite(void) {
 	TCase *t = tcase_create("names");
 	tcase_add_test(t, names);
 	tcase_add_test(t, chunks);
+	tcase_add_test(t, chunks_of_parts);
 	tcase_add_test(t, record_bytes);
+	tcase_add_test(t, record_bytes_of_parts);
 	tcase_add_test(t, records_of_other_lengths);
 	suite_add_tcase(s, t);
 	t = tcase_create("manifest");

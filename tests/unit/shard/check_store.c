@@ -115,6 +115,75 @@ START_TEST(chunks_come_in_any_order) {
 }
 END_TEST
 
+/* The experts of a layer: each is packed as it would be alone, whatever the order of the chunks, and has the names of its chunks
+ * whatever is beside it.  Several chunks are in one huge page (store_write_page). */
+START_TEST(a_part_is_as_it_would_be_alone) {
+	static const uint32_t orders[][6] = {
+	        {0, 1, 2, 3, 4, 5}, {5, 4, 3, 2, 1, 0}, {1, 0, 3, 2, 5, 4}, {3, 1, 5, 0, 2, 4}};
+	struct content_tensor t, alone;
+	struct store_tensor *m;
+	struct store_writer *w;
+	uint8_t *data = make_parts(&t, KERN_F32, 16384, 3 * 72, 3);
+	size_t part = 72 * kern_row_bytes(t.type, t.n);
+	uint8_t *want = malloc(kern_packed_bytes(t.type, 72, t.n));
+	ck_assert_uint_eq(t.chunks, 6); /* of 64 rows and of 8 */
+	for (size_t k = 0; k < sizeof orders / sizeof *orders; k++) {
+		ck_assert_int_eq(store_writer_create(&w, store, &t, err, sizeof err), 0);
+		for (int i = 0; i < 6; i++)
+			ck_assert_int_eq(put_chunk(w, &t, data, orders[k][i]), 0);
+		ck_assert_int_eq(store_writer_commit(w), 0);
+		store_writer_destroy(w);
+		ck_assert_msg(store_map_tensor(store, &t.id, &m, err, sizeof err) == 0, "%s", err);
+		ck_assert_uint_eq(m->record.parts, 3);
+		for (size_t p = 0; p < 3; p++) {
+			kern_pack(t.type, want, data + p * part, 72, t.n);
+			ck_assert_mem_eq((const uint8_t *)m->packed + p * part, want, part);
+		}
+		store_unmap_tensor(m);
+		ck_assert_int_eq(unlink(tensor_path(&t.id)), 0);
+	}
+	ck_assert_int_eq(content_tensor_init(&alone, t.type, t.n, 72, 1), 0);
+	ck_assert_uint_eq(alone.chunks, 2);
+	for (uint32_t i = 0; i < 2; i++) {
+		uint64_t first, rows, size;
+		content_chunk_extent(&alone, i, &first, &rows, &size);
+		alone.chunk[i] = content_hash(data + part + first * kern_row_bytes(t.type, t.n), size);
+		ck_assert(content_equal(&alone.chunk[i], &t.chunk[2 + i]));
+	}
+	content_tensor_clear(&alone);
+	content_tensor_clear(&t);
+	free(want);
+	free(data);
+}
+END_TEST
+
+/* A part that was written is there for the next writer, and can be read meanwhile; no other one is. */
+START_TEST(writing_goes_on_with_the_parts_that_are_there) {
+	struct content_tensor t;
+	struct store_writer *w;
+	uint8_t *got;
+	size_t len;
+	uint64_t first, rows, size;
+	uint8_t *data = make_parts(&t, KERN_F32, 16384, 3 * 72, 3);
+	ck_assert_int_eq(store_writer_create(&w, store, &t, err, sizeof err), 0);
+	for (uint32_t i = 2; i < 4; i++) {
+		ck_assert_int_eq(put_chunk(w, &t, data, i), 0);
+		ck_assert_int_eq(store_part_read(store, &t.id, i, &got, &len), 0);
+		content_chunk_extent(&t, i, &first, &rows, &size);
+		ck_assert_uint_eq(len, size);
+		ck_assert_mem_eq(got, data + first * kern_row_bytes(t.type, t.n), size);
+		free(got);
+	}
+	store_writer_destroy(w);
+	ck_assert_int_eq(store_writer_create(&w, store, &t, err, sizeof err), 0);
+	for (uint32_t i = 0; i < t.chunks; i++)
+		ck_assert(store_writer_has(w, i) == (i / 2 == 1));
+	store_writer_destroy(w);
+	content_tensor_clear(&t);
+	free(data);
+}
+END_TEST
+
 START_TEST(nothing_remains_of_what_is_not_committed) {
 	struct content_tensor t;
 	struct store_writer *w;
@@ -454,6 +523,8 @@ static Suite *suite(void) {
 	tcase_add_test(t, blobs);
 	tcase_add_test(t, tensors_come_back);
 	tcase_add_test(t, chunks_come_in_any_order);
+	tcase_add_test(t, a_part_is_as_it_would_be_alone);
+	tcase_add_test(t, writing_goes_on_with_the_parts_that_are_there);
 	tcase_add_test(t, nothing_remains_of_what_is_not_committed);
 	tcase_add_test(t, what_was_written_is_gone_on_with);
 	tcase_add_loop_test(t, damaged_tensors_are_absent, 0, COUNT(damage));

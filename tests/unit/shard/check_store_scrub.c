@@ -74,6 +74,31 @@ START_TEST(every_rotten_byte_is_found) {
 }
 END_TEST
 
+/* Damage is in one part, and the others are known to be sound. */
+START_TEST(a_rotten_part_is_found_alone) {
+	struct content_tensor experts;
+	struct store_tensor *m;
+	uint8_t *bytes = make_parts(&experts, KERN_Q8_0, N, 5 * 40, 5);
+	put_tensor(&experts, bytes);
+	ck_assert_uint_eq(experts.chunks, 5);
+	ck_assert_int_eq(store_map_tensor(store, &experts.id, &m, err, sizeof err), 0);
+	void *buf = malloc(store_check_buffer_bytes(m));
+	size_t part = 40 * kern_row_bytes(experts.type, experts.n);
+	for (uint32_t p = 0; p < 5; p++)
+		for (int end = 0; end < 2; end++) {
+			off_t at = (off_t)(m->packed_at + p * part + (end ? part - 1 : 0));
+			spoil(tensor_path(&experts.id), at);
+			for (uint32_t i = 0; i < 5; i++)
+				ck_assert_int_eq(store_check_chunk(m, i, buf), i == p ? -EBADMSG : 0);
+			spoil(tensor_path(&experts.id), at);
+		}
+	free(buf);
+	store_unmap_tensor(m);
+	content_tensor_clear(&experts);
+	free(bytes);
+}
+END_TEST
+
 START_TEST(heads_are_looked_at) {
 	struct content_id *ids, none = {{1}};
 	size_t count;
@@ -523,6 +548,7 @@ static Suite *suite(void) {
 	tcase_add_checked_fixture(c, begin, finish);
 	tcase_set_timeout(c, 120);
 	tcase_add_test(c, every_rotten_byte_is_found);
+	tcase_add_test(c, a_rotten_part_is_found_alone);
 	tcase_add_test(c, heads_are_looked_at);
 	tcase_add_test(c, what_is_dropped_makes_room_for_a_good_one);
 	tcase_add_test(c, the_new_file_is_locked_as_the_old_one_was);
