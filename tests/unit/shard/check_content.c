@@ -349,11 +349,11 @@ static const struct {
 	uint32_t value;
 	const char *says;
 } spoilt_family[] = {
-        {88, 33, "is not in the form"},                           /* more traits than there may be */
-        {88, 3, "needs a newer version of Caravan: trait 17407"}, /* what follows is no trait */
-        {92, 7, "is not in the form"},                            /* a number twice */
-        {92, 0, "is not in the form"},                            /* or none */
-        {96, 0, "is not in the form"},                            /* a trait that is not there */
+        {88, 33, "is not in the form"}, /* more traits than there may be */
+        {88, 3, "is not in the form"},  /* what follows is no trait */
+        {92, 7, "is not in the form"},  /* a number twice */
+        {92, 0, "is not in the form"},  /* or none */
+        {96, 0, "is not in the form"},  /* a trait that is not there */
         {96, 2, "the model's RoPE's order is not valid"},
         {100, 99, "needs a newer version of Caravan: trait 99"},
         {104, 0x7f800000, "the model's scale of logits is not valid"},
