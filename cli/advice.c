@@ -238,6 +238,9 @@ int advice_print(const Caravan__CtlAdvice *a, const Caravan__CtlAdvice *draft, b
 	table_say(0, "%s: %u layers, %s of weights, most of type %s; context %u, %u in parallel, KV cache %s",
 	        a->model, a->layers, size_text((double)a->bytes).s, a->type, a->context, a->parallel,
 	        kern_kv_name(a->kv));
+	if (a->token_bytes)
+		table_say(0, "A mixture of experts: a token reads %s of the weights.",
+		        size_text((double)a->token_bytes).s);
 	printf("\n");
 	if (draft)
 		advice_print_draft(draft);
@@ -335,6 +338,8 @@ int advice_print_json(const Caravan__CtlAdvice *a, const Caravan__CtlAdvice *dra
 	        "described", (int)described, "stages", stages, "others", others);
 	if (!o)
 		return fail("out of memory");
+	if (a->token_bytes)
+		json_object_set_new(o, "token_bytes", json_integer((json_int_t)a->token_bytes));
 	if (draft)
 		json_object_set_new(o, "draft", advice_draft_json(draft));
 	if (a->missing || a->missing_disk || *a->smaller)

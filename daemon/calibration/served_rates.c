@@ -36,7 +36,8 @@ static double served_rates_rate(const struct kernel_rates *r, enum served_kind k
 	return kind == SERVED_ONE ? r->one[t] : r->many[t];
 }
 
-/* Seconds of a row by these rates; 0: a rate is unknown.  Norms count only in steps of one row, as in the planner. */
+/* Seconds of a row by these rates; 0: a rate is unknown.  Norms count only in steps of one row, and of experts those that a row uses,
+ * as in the planner. */
 static double served_rates_predict(const struct manifest *m, uint32_t first, uint32_t last,
         enum served_kind kind, const struct kernel_rates *r, bool type[KERN_TYPES], uint64_t *bytes) {
 	double seconds = 0;
@@ -49,8 +50,9 @@ static double served_rates_predict(const struct manifest *m, uint32_t first, uin
 			continue;
 		if (!(served_rates_rate(r, kind, t->type) > 0))
 			return 0;
-		seconds += (double)t->bytes / served_rates_rate(r, kind, t->type);
-		*bytes += t->bytes;
+		double used = manifest_read_bytes(&m->hp, t, 1);
+		seconds += used / served_rates_rate(r, kind, t->type);
+		*bytes += (uint64_t)used;
 		type[t->type] = type[t->type] || !vector;
 	}
 	return seconds;

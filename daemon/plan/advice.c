@@ -350,6 +350,7 @@ static struct advice *advice_begin(const struct planner_input *in, const char *m
 	a->message.parallel = in->parallel;
 	a->message.kv = in->kv;
 	a->message.bytes = manifest_layer_bytes(m, 0, m->hp.layers) + manifest_io_bytes(m);
+	a->message.token_bytes = m->hp.experts ? planner_token_bytes(m) : 0;
 	a->message.nodes = a->list;
 	a->message.reason = a->reason;
 	return a;

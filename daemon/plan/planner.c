@@ -1,6 +1,7 @@
 /* planner: computes the input of the search from a manifest and the nodes, and messages when no plan is found.
  *
- * The time of a layer on a node is the canonical bytes of its tensors over the node's rate for their types.  A missing rate is
+ * The time of a layer on a node is the canonical bytes of its tensors over the node's rate for their types; of experts those count
+ * that a row uses.  A missing rate is
  * replaced by the mean of the nodes that have one, so that unmeasured nodes count alike.  Tensors that are not in a node's store
  * have to move there, even from a file on the same machine, because they must be packed.
  * Threads: any; pure. */
@@ -120,11 +121,19 @@ static double planner_rate(const struct planner_input *in, size_t node, enum ker
 	return n ? sum / (double)n : RATE_UNKNOWN;
 }
 
+uint64_t planner_token_bytes(const struct manifest *m) {
+	double sum = (double)(m->io[IO_NORM].bytes + m->io[IO_HEAD].bytes);
+	for (size_t i = 0; i < manifest_layer_tensors(m); i++)
+		sum += manifest_read_bytes(&m->hp, &m->tensor[i], 1);
+	return (uint64_t)sum;
+}
+
 double planner_layers_seconds(const struct planner_input *in, size_t node, uint32_t first, uint32_t last) {
 	const struct manifest *m = in->manifest;
 	double seconds = 0;
 	for (uint32_t i = m->at[first]; i < m->at[last]; i++)
-		seconds += (double)m->tensor[i].bytes / planner_rate(in, node, m->tensor[i].type);
+		seconds += manifest_read_bytes(&m->hp, &m->tensor[i], 1) /
+		           planner_rate(in, node, m->tensor[i].type);
 	return seconds;
 }
 
@@ -187,7 +196,8 @@ static int planner_sums_create(struct sums *s, const struct planner_input *in) {
 		uint64_t fixed = planner_fixed_bytes(in, i);
 		s->memory_limit[i] = n->memory > fixed ? n->memory - fixed : 0;
 		s->hop[i] = planner_picoseconds(n->hop);
-		if (n->disk >= DISK_LEAST && !in->memory_only) {
+		/* groups of matrices are streamed, and experts are none */
+		if (n->disk >= DISK_LEAST && !in->memory_only && !m->hp.experts) {
 			s->disk[i] = planner_picoseconds((double)(1 << 20) / n->disk) + 1;
 			s->any_disk = true;
 		}
@@ -337,6 +347,18 @@ static int planner_search_streaming(struct search *s, const struct sums *sums, c
 	return rc;
 }
 
+/* Seconds for a token in a step of max_rows rows: computing with what its row uses of the tensor, or reading what all rows use, if
+ * that takes longer: an expert has few of the rows. */
+static double planner_many_seconds(
+        const struct planner_input *in, size_t node, const struct manifest_tensor *t) {
+	const struct hparams *hp = &in->manifest->hp;
+	double computing = manifest_read_bytes(hp, t, 1) / in->node[node].many[t->type];
+	if (t->parts <= 1)
+		return computing;
+	double reading = manifest_read_bytes(hp, t, in->max_rows) / planner_rate(in, node, t->type);
+	return fmax(computing, reading / in->max_rows);
+}
+
 /* Seconds for a token of layers [a, b) in a step of many rows; 0: a rate is missing. */
 static double planner_prompt_time(const struct planner_input *in, size_t node, uint32_t a, uint32_t b) {
 	const struct manifest *m = in->manifest;
@@ -347,7 +369,7 @@ static double planner_prompt_time(const struct planner_input *in, size_t node, u
 			continue;
 		if (!(in->node[node].many[t->type] > 0))
 			return 0;
-		seconds += (double)t->bytes / in->node[node].many[t->type];
+		seconds += planner_many_seconds(in, node, t);
 	}
 	return seconds;
 }
@@ -377,7 +399,8 @@ static double planner_spread_time(
         const struct planner_input *in, size_t node, const struct manifest_tensor *t, bool high) {
 	const struct planner_node *n = &in->node[node];
 	double rate = planner_rate(in, node, t->type), other = high ? n->high[t->type] : n->low[t->type];
-	return (double)t->bytes / (other > 0 && (high ? other > rate : other < rate) ? other : rate);
+	return manifest_read_bytes(&in->manifest->hp, t, 1) /
+	       (other > 0 && (high ? other > rate : other < rate) ? other : rate);
 }
 
 /* Time of a token if every node runs at its highest, or lowest, measured rates. */

@@ -78,6 +78,9 @@ struct planner_plan {
 int planner_plan(struct planner_plan *out, const struct planner_input *in, char *err, size_t errlen);
 void planner_clear(struct planner_plan *p);
 
+/* The bytes of all weights that a token of one stream reads: of the embedding a row, which does not count. */
+uint64_t planner_token_bytes(const struct manifest *m);
+
 /* Seconds for a token by the nodes' rates: of layers [first, last) on a node, and of the output on the coordinator. */
 double planner_layers_seconds(const struct planner_input *in, size_t node, uint32_t first, uint32_t last);
 double planner_head_seconds(const struct planner_input *in);

@@ -1,21 +1,34 @@
 /* presets: see presets.h.  The numbers are those of config.json in the repository that `source` names on huggingface.co:
  * num_hidden_layers, hidden_size, num_attention_heads, num_key_value_heads, intermediate_size, vocab_size,
- * max_position_embeddings, tie_word_embeddings, and head_dim where it is not the width of a head. */
+ * max_position_embeddings, tie_word_embeddings, head_dim where it is not the width of a head; and of mixtures of experts
+ * num_experts, num_experts_per_tok, moe_intermediate_size, n_shared_experts times the last, first_k_dense_replace. */
 #include "daemon/plan/presets.h"
 #include "common/fail.h"
-#include "shard/model/family.h"
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
+#define QKV_BIAS (LAYER_BIT(LAYER_Q_BIAS) | LAYER_BIT(LAYER_K_BIAS) | LAYER_BIT(LAYER_V_BIAS))
+#define QK_NORM (LAYER_BIT(LAYER_Q_NORM) | LAYER_BIT(LAYER_K_NORM))
+#define DENSE (LAYER_BIT(LAYER_GATE) | LAYER_BIT(LAYER_UP) | LAYER_BIT(LAYER_DOWN))
+#define MIXTURE \
+	(LAYER_BIT(LAYER_ROUTER) | LAYER_BIT(LAYER_EXPERT_GATE) | LAYER_BIT(LAYER_EXPERT_UP) | \
+	        LAYER_BIT(LAYER_EXPERT_DOWN))
+#define MIXTURE_BIASES \
+	(LAYER_BIT(LAYER_ROUTER_BIAS) | LAYER_BIT(LAYER_EXPERT_GATE_BIAS) | \
+	        LAYER_BIT(LAYER_EXPERT_UP_BIAS) | LAYER_BIT(LAYER_EXPERT_DOWN_BIAS))
+#define SHARED (LAYER_BIT(LAYER_SHARED_GATE) | LAYER_BIT(LAYER_SHARED_UP) | LAYER_BIT(LAYER_SHARED_DOWN))
+
 static const struct preset {
 	const char *name, *source;
 	uint32_t layers, dim, heads, kv_heads, ffn, vocab, context;
 	bool tied;
-	const char *family; /* NULL: llama */
-	uint32_t head;      /* size of a head; 0: dim / heads */
+	layer_roles roles; /* of each layer besides a Llama's */
+	uint32_t head;     /* size of a head; 0: dim / heads */
+	uint32_t experts, experts_used, expert_ffn, shared_ffn;
+	uint32_t dense; /* layers before the mixtures */
 } presets[] = {
         {"tinyllama-1.1b", "TinyLlama/TinyLlama-1.1B-Chat-v1.0", 22, 2048, 32, 4, 5632, 32000, 2048, false},
         {"llama2-7b", "meta-llama/Llama-2-7b-hf", 32, 4096, 32, 32, 11008, 32000, 4096, false},
@@ -26,20 +39,32 @@ static const struct preset {
         {"llama3.1-8b", "meta-llama/Llama-3.1-8B", 32, 4096, 32, 8, 14336, 128256, 131072, false},
         {"llama3.1-70b", "meta-llama/Llama-3.1-70B", 80, 8192, 64, 8, 28672, 128256, 131072, false},
         {"llama3.1-405b", "meta-llama/Llama-3.1-405B", 126, 16384, 128, 8, 53248, 128256, 131072, false},
+        {"llama3-405b", "meta-llama/Llama-3.1-405B", 126, 16384, 128, 8, 53248, 128256, 131072, false},
         {"llama3.2-1b", "meta-llama/Llama-3.2-1B", 16, 2048, 32, 8, 8192, 128256, 131072, true},
         {"llama3.2-3b", "meta-llama/Llama-3.2-3B", 28, 3072, 24, 8, 8192, 128256, 131072, true},
         {"mistral-small-24b", "mistralai/Mistral-Small-24B-Instruct-2501", 40, 5120, 32, 8, 32768, 131072,
-                32768, false, NULL, 128},
-        {"qwen2.5-7b", "Qwen/Qwen2.5-7B-Instruct", 28, 3584, 28, 4, 18944, 152064, 32768, false, "qwen2", 0},
-        {"qwen2.5-14b", "Qwen/Qwen2.5-14B-Instruct", 48, 5120, 40, 8, 13824, 152064, 32768, false, "qwen2",
-                0},
-        {"qwen2.5-32b", "Qwen/Qwen2.5-32B-Instruct", 64, 5120, 40, 8, 27648, 152064, 32768, false, "qwen2",
-                0},
-        {"qwen2.5-72b", "Qwen/Qwen2.5-72B-Instruct", 80, 8192, 64, 8, 29568, 152064, 32768, false, "qwen2",
-                0},
-        {"qwen3-8b", "Qwen/Qwen3-8B", 36, 4096, 32, 8, 12288, 151936, 40960, false, "qwen3", 128},
-        {"qwen3-14b", "Qwen/Qwen3-14B", 40, 5120, 40, 8, 17408, 151936, 40960, false, "qwen3", 128},
-        {"qwen3-32b", "Qwen/Qwen3-32B", 64, 5120, 64, 8, 25600, 151936, 40960, false, "qwen3", 128},
+                32768, false, 0, 128},
+        {"qwen2.5-7b", "Qwen/Qwen2.5-7B-Instruct", 28, 3584, 28, 4, 18944, 152064, 32768, false, QKV_BIAS},
+        {"qwen2.5-14b", "Qwen/Qwen2.5-14B-Instruct", 48, 5120, 40, 8, 13824, 152064, 32768, false, QKV_BIAS},
+        {"qwen2.5-32b", "Qwen/Qwen2.5-32B-Instruct", 64, 5120, 40, 8, 27648, 152064, 32768, false, QKV_BIAS},
+        {"qwen2.5-72b", "Qwen/Qwen2.5-72B-Instruct", 80, 8192, 64, 8, 29568, 152064, 32768, false, QKV_BIAS},
+        {"qwen3-8b", "Qwen/Qwen3-8B", 36, 4096, 32, 8, 12288, 151936, 40960, false, QK_NORM, 128},
+        {"qwen3-14b", "Qwen/Qwen3-14B", 40, 5120, 40, 8, 17408, 151936, 40960, false, QK_NORM, 128},
+        {"qwen3-32b", "Qwen/Qwen3-32B", 64, 5120, 64, 8, 25600, 151936, 40960, false, QK_NORM, 128},
+        {"mixtral-8x7b", "mistralai/Mixtral-8x7B-Instruct-v0.1", 32, 4096, 32, 8, 14336, 32000, 32768, false,
+                0, 0, 8, 2, 14336},
+        {"qwen3-30b-a3b", "Qwen/Qwen3-30B-A3B", 48, 2048, 32, 4, 6144, 151936, 40960, false, QK_NORM, 128,
+                128, 8, 768},
+        {"qwen3-235b-a22b", "Qwen/Qwen3-235B-A22B", 94, 4096, 64, 4, 12288, 151936, 40960, false, QK_NORM,
+                128, .experts = 128, .experts_used = 8, .expert_ffn = 1536},
+        {"gpt-oss-20b", "openai/gpt-oss-20b", 24, 2880, 64, 8, 2880, 201088, 131072, false,
+                QKV_BIAS | LAYER_BIT(LAYER_OUT_BIAS) | MIXTURE_BIASES, 64, .experts = 32, .experts_used = 4,
+                .expert_ffn = 2880},
+        {"gpt-oss-120b", "openai/gpt-oss-120b", 36, 2880, 64, 8, 2880, 201088, 131072, false,
+                QKV_BIAS | LAYER_BIT(LAYER_OUT_BIAS) | MIXTURE_BIASES, 64, .experts = 128, .experts_used = 4,
+                .expert_ffn = 2880},
+        {"glm-4.5-air", "zai-org/GLM-4.5-Air", 46, 4096, 96, 8, 10944, 151552, 131072, false, QKV_BIAS, 128,
+                128, 8, 1408, 1408, 1},
 };
 
 static const struct preset *presets_find(const char *name, size_t len) {
@@ -73,6 +98,7 @@ enum mixture_name {
 	MIX_Q4_K_M,
 	MIX_Q5_K_S,
 	MIX_Q5_K_M,
+	MIX_MXFP4, /* experts alone are of that type */
 	MIXTURES
 };
 
@@ -88,6 +114,7 @@ static const struct mixture {
         [MIX_Q4_K_M] = {"Q4_K_M", KERN_Q4_K},
         [MIX_Q5_K_S] = {"Q5_K_S", KERN_Q5_K},
         [MIX_Q5_K_M] = {"Q5_K_M", KERN_Q5_K},
+        [MIX_MXFP4] = {"MXFP4", KERN_Q8_0},
 };
 
 /* Types of other common files, for which Caravan has no kernels. */
@@ -127,6 +154,8 @@ static enum kern_type mixture_value_type(const struct typing *y, const struct hp
 	default:
 		break;
 	}
+	if (hp->experts == 8) /* Mixtral's: they are small beside its experts */
+		return KERN_Q8_0;
 	/* models of 80 layers with grouped heads: these matrices are small */
 	if (hp->layers == 80 && hp->heads != hp->kv_heads && (t == KERN_Q3_K || t == KERN_Q4_K))
 		t = KERN_Q5_K;
@@ -151,7 +180,9 @@ static enum kern_type mixture_down_type(const struct typing *y, const struct hpa
 	}
 }
 
-static enum kern_type mixture_out_type(const struct typing *y) {
+static enum kern_type mixture_out_type(const struct typing *y, const struct hparams *hp) {
+	if (hp->experts == 8 && y->mixture != MIX_MXFP4)
+		return KERN_Q5_K;
 	return y->mixture == MIX_Q2_K     ? KERN_Q3_K
 	       : y->mixture == MIX_Q3_K_M ? KERN_Q4_K
 	       : y->mixture == MIX_Q3_K_L ? KERN_Q5_K
@@ -160,26 +191,40 @@ static enum kern_type mixture_out_type(const struct typing *y) {
 
 static enum kern_type presets_layer_type(
         const struct typing *y, const struct hparams *hp, enum layer_role role, uint32_t layer) {
-	if (manifest_layer_is_vector(role))
+	if (manifest_layer_is_vector(role) || role == LAYER_ROUTER)
 		return KERN_F32;
 	if (y->mixture < 0)
 		return y->type;
-	return role == LAYER_V      ? mixture_value_type(y, hp, layer)
-	       : role == LAYER_DOWN ? mixture_down_type(y, hp, layer)
-	       : role == LAYER_OUT  ? mixture_out_type(y)
-	                            : y->type;
+	switch (role) {
+	case LAYER_K:
+		return hp->experts == 8 && y->mixture != MIX_MXFP4 ? KERN_Q8_0 : y->type;
+	case LAYER_V:
+		return mixture_value_type(y, hp, layer);
+	case LAYER_DOWN:
+	case LAYER_SHARED_DOWN:
+		return mixture_down_type(y, hp, layer);
+	case LAYER_OUT:
+		return mixture_out_type(y, hp);
+	case LAYER_EXPERT_GATE:
+	case LAYER_EXPERT_UP:
+		return y->mixture == MIX_MXFP4 ? KERN_MXFP4 : y->type;
+	case LAYER_EXPERT_DOWN:
+		return y->mixture == MIX_MXFP4 ? KERN_MXFP4 : mixture_down_type(y, hp, layer);
+	default:
+		return y->type;
+	}
 }
 
 static enum kern_type presets_io_type(const struct typing *y, enum io_role role, bool tied) {
 	if (manifest_io_is_vector(role))
 		return KERN_F32;
-	return y->mixture >= 0 && (role == IO_HEAD || tied) ? KERN_Q6_K : y->type;
+	return y->mixture >= 0 && y->mixture != MIX_MXFP4 && (role == IO_HEAD || tied) ? KERN_Q6_K : y->type;
 }
 
-static bool presets_find_typing(const char *name, struct typing *out) {
+static bool presets_find_typing(const struct preset *p, const char *name, struct typing *out) {
 	*out = (struct typing){KERN_F32, -1};
 	for (int i = 0; i < MIXTURES; i++)
-		if (strcasecmp(mixtures[i].name, name) == 0) {
+		if (strcasecmp(mixtures[i].name, name) == 0 && (i != MIX_MXFP4 || p->experts)) {
 			*out = (struct typing){mixtures[i].base, i};
 			return true;
 		}
@@ -225,9 +270,17 @@ static int presets_refuse_type(const char *name, char *err, size_t errlen) {
 	for (int i = 0; i < MIXTURES; i++)
 		at = presets_append_name(err, errlen, at, mixtures[i].name, i == 0);
 	for (uint32_t t = 0; t < KERN_TYPES; t++)
-		if (kern_traits(t) && t != KERN_Q2_K) /* listed as the mixture of that name */
+		if (kern_traits(t) && t != KERN_Q2_K &&
+		        t != KERN_MXFP4) /* listed as the mixtures of their names */
 			at = presets_append_name(err, errlen, at, kern_traits(t)->name, false);
 	return -EINVAL;
+}
+
+static layer_roles presets_roles(const struct preset *s, uint32_t layer) {
+	layer_roles roles = LAYER_PLAIN_BITS | s->roles;
+	if (s->experts && layer >= s->dense)
+		return (roles & ~DENSE) | MIXTURE | (s->shared_ffn ? SHARED : 0);
+	return roles & ~MIXTURE_BIASES;
 }
 
 int presets_manifest(struct manifest **out, const char *spec, char *err, size_t errlen) {
@@ -238,10 +291,8 @@ int presets_manifest(struct manifest **out, const char *spec, char *err, size_t 
 	uint64_t name = 1;
 	if (!s)
 		return presets_refuse_name(spec, err, errlen);
-	if (!colon || !presets_find_typing(colon + 1, &typing))
+	if (!colon || !presets_find_typing(s, colon + 1, &typing))
 		return presets_refuse_type(colon ? colon + 1 : "", err, errlen);
-	const char *name_of = s->family ? s->family : "llama";
-	const struct family *family = family_named(name_of, strlen(name_of));
 	layer_roles roles[HPARAMS_MAX_LAYERS];
 	uint32_t head = s->head ? s->head : s->dim / s->heads;
 	struct hparams hp = {.layers = s->layers,
@@ -253,11 +304,13 @@ int presets_manifest(struct manifest **out, const char *spec, char *err, size_t 
 	        .vocab = s->vocab,
 	        .context = s->context,
 	        .pairs = head / 2,
-	        .halves = family->halves,
-	        .plain_every = family->plain_every,
+	        .experts = s->experts,
+	        .experts_used = s->experts_used,
+	        .expert_ffn = s->expert_ffn,
+	        .shared_ffn = s->shared_ffn,
 	        .eps = 1e-5f};
 	for (uint32_t l = 0; l < hp.layers; l++)
-		roles[l] = LAYER_PLAIN_BITS | family->needs;
+		roles[l] = presets_roles(s, l);
 	if (manifest_create(&m, &hp, roles))
 		return fail_with(-ENOMEM, err, errlen, "out of memory while planning");
 	for (uint32_t l = 0; l < hp.layers; l++)

@@ -5,6 +5,7 @@
 #include "common/fail.h"
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -458,4 +459,10 @@ uint64_t manifest_io_bytes(const struct manifest *m) {
 	if (!content_equal(&m->io[IO_HEAD].id, &m->io[IO_EMBED].id))
 		bytes += m->io[IO_HEAD].bytes;
 	return bytes;
+}
+
+double manifest_read_bytes(const struct hparams *hp, const struct manifest_tensor *t, double rows) {
+	if (t->parts <= 1)
+		return (double)t->bytes;
+	return (double)t->bytes * (1 - pow(1 - (double)hp->experts_used / t->parts, rows));
 }

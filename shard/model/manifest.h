@@ -104,4 +104,8 @@ void manifest_destroy(struct manifest *m); /* NULL allowed */
 uint64_t manifest_layer_bytes(const struct manifest *m, uint32_t first, uint32_t last);
 uint64_t manifest_io_bytes(const struct manifest *m);
 
+/* Bytes of a tensor that a step of so many rows reads: all, but of experts those that its rows choose: as many as are expected of
+ * rows that choose independently of each other. */
+double manifest_read_bytes(const struct hparams *hp, const struct manifest_tensor *t, double rows);
+
 #endif

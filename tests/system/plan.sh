@@ -46,6 +46,12 @@ for line in "llama2-70b:Q4_0: 80 layers, 36.1 GiB of weights, most of type Q4_0;
 	"Bottleneck: computing on " "These follow from the rates in the description"; do
 	check "$line" grep -Eq "^$line" "$dir/text"
 done
+check "of a mixture of experts" told --shape qwen3-30b-a3b:Q4_K_M
+check "what a token reads" grep -q "^A mixture of experts: a token reads 1.79 GiB of the weights\.$" "$dir/text"
+check "programs too" json_of --shape qwen3-30b-a3b:Q4_K_M
+check "are told" holds "$dir/j" 'j["weight_bytes"] > 9 * j["token_bytes"] > 0 and sum(s["weight_bytes"] for s in j["stages"]) > 8 * j["token_bytes"]'
+check "70B once more" json_of --shape llama2-70b:Q4_0
+check "of which a token reads all" holds "$dir/j" '"token_bytes" not in j'
 cp "$dir/j" "$dir/j4"
 check "a draft of a shape" json_of --shape llama2-70b:Q4_0 --draft tinyllama-1.1b:Q4_0
 check "is planned first, on the machine that coordinates" python3 -c '

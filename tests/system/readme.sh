@@ -147,7 +147,7 @@ grep '^\$ ' "$dir/ask" | sed 's/^\$ //' >"$dir/ask.typed"
 sed '/^\$ /d; /^$/d' "$dir/ask" >"$dir/ask.said"
 asked() { (cd "$dir" && sh -e ask.typed) | sed '/^$/d' >"$dir/ask.says" && diff "$dir/ask.said" "$dir/ask.says"; }
 check "plan answers what README says" asked
-check "to two commands" test "$(wc -l <"$dir/ask.typed")" = 2
+check "to three commands" test "$(wc -l <"$dir/ask.typed")" = 3
 
 # ---- what quickstart shows is what it runs: nothing is shown but by what runs it -------------------------------------------
 chatted() { # with the command that README and quickstart leave to their reader

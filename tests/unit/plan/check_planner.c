@@ -836,35 +836,20 @@ START_TEST(mixtures_are_as_large_as_files_of_their_names) {
 		const char *spec;
 		double gb;
 	} file[] = {
-	        {"llama2-70b:Q3_K_S", 29.92},
-	        {"llama2-70b:Q3_K_M", 33.19},
-	        {"llama2-70b:Q3_K_L", 36.15},
-	        {"llama2-70b:Q4_K_S", 39.07},
-	        {"llama2-70b:Q4_K_M", 41.42},
-	        {"llama2-70b:Q5_K_S", 47.46},
-	        {"llama2-70b:Q5_K_M", 48.75},
-	        {"llama2-70b:q6_k", 56.59},
-	        {"llama2-70b:Q8_0", 73.29},
-	        {"llama2-7b:Q3_K_M", 3.30},
-	        {"llama2-7b:Q4_K_M", 4.08},
-	        {"llama2-7b:Q5_K_M", 4.78},
-	        {"llama2-13b:Q4_K_M", 7.87},
-	        {"llama3-70b:Q2_K", 26.38},
-	        {"llama3-70b:Q3_K_M", 34.27},
-	        {"llama3-70b:Q4_K_M", 42.52},
-	        {"llama3-70b:Q5_K_M", 49.95},
-	        {"llama3.1-8b:Q2_K", 3.18},
-	        {"llama3.1-8b:Q3_K_L", 4.32},
-	        {"llama3.1-8b:Q4_K_S", 4.69},
-	        {"llama3.1-8b:Q4_K_M", 4.92},
-	        {"mistral-small-24b:Q4_K_M", 14.33},
-	        {"qwen2.5-7b:Q4_K_M", 4.68},
-	        {"qwen2.5-14b:Q4_K_M", 8.99},
-	        {"qwen2.5-32b:Q4_K_M", 19.85},
-	        {"qwen2.5-72b:Q4_K_M", 47.42},
-	        {"qwen3-8b:Q4_K_M", 5.03},
-	        {"qwen3-14b:Q4_K_M", 9.00},
-	        {"qwen3-32b:Q4_K_M", 19.76},
+	        {"llama2-70b:Q3_K_S", 29.92}, {"llama2-70b:Q3_K_M", 33.19}, {"llama2-70b:Q3_K_L", 36.15},
+	        {"llama2-70b:Q4_K_S", 39.07}, {"llama2-70b:Q4_K_M", 41.42}, {"llama2-70b:Q5_K_S", 47.46},
+	        {"llama2-70b:Q5_K_M", 48.75}, {"llama2-70b:q6_k", 56.59}, {"llama2-70b:Q8_0", 73.29},
+	        {"llama2-7b:Q3_K_M", 3.30}, {"llama2-7b:Q4_K_M", 4.08}, {"llama2-7b:Q5_K_M", 4.78},
+	        {"llama2-13b:Q4_K_M", 7.87}, {"llama3-70b:Q2_K", 26.38}, {"llama3-70b:Q3_K_M", 34.27},
+	        {"llama3-70b:Q4_K_M", 42.52}, {"llama3-70b:Q5_K_M", 49.95}, {"llama3.1-8b:Q2_K", 3.18},
+	        {"llama3.1-8b:Q3_K_L", 4.32}, {"llama3.1-8b:Q4_K_S", 4.69}, {"llama3.1-8b:Q4_K_M", 4.92},
+	        {"mistral-small-24b:Q4_K_M", 14.33}, {"qwen2.5-7b:Q4_K_M", 4.68},
+	        {"qwen2.5-14b:Q4_K_M", 8.99}, {"qwen2.5-32b:Q4_K_M", 19.85}, {"qwen2.5-72b:Q4_K_M", 47.42},
+	        {"qwen3-8b:Q4_K_M", 5.03}, {"qwen3-14b:Q4_K_M", 9.00}, {"qwen3-32b:Q4_K_M", 19.76},
+	        /* as llama.cpp's llama-bench says, in 2025 and 2026 */
+	        {"qwen3-30b-a3b:Q4_K_M", 18.554}, {"qwen3-235b-a22b:Q4_K_M", 142.153},
+	        {"gpt-oss-20b:MXFP4", 12.101}, {"gpt-oss-120b:mxfp4", 63.372},
+	        {"glm-4.5-air:Q4_K_M", 70.556}, /* without the layer that predicts a token more */
 	};
 	char err[700];
 	for (size_t i = 0; i < sizeof file / sizeof *file; i++) {
@@ -892,7 +877,10 @@ START_TEST(presets_match_their_models) {
 	        {"llama3.2-1b:F16", 1.236e9}, {"llama3.2-3b:F16", 3.213e9}, {"tinyllama-1.1b:F16", 1.100e9},
 	        {"mistral-small-24b:F16", 23.572e9}, {"qwen2.5-7b:F16", 7.616e9},
 	        {"qwen2.5-14b:F16", 14.770e9}, {"qwen2.5-32b:F16", 32.764e9}, {"qwen2.5-72b:F16", 72.706e9},
-	        {"qwen3-8b:F16", 8.191e9}, {"qwen3-14b:F16", 14.768e9}, {"qwen3-32b:F16", 32.762e9}};
+	        {"qwen3-8b:F16", 8.191e9}, {"qwen3-14b:F16", 14.768e9}, {"qwen3-32b:F16", 32.762e9},
+	        {"llama3-405b:F16", 405.853e9}, {"mixtral-8x7b:F16", 46.703e9},
+	        {"qwen3-30b-a3b:F16", 30.532e9}, {"qwen3-235b-a22b:F16", 235.094e9},
+	        {"gpt-oss-20b:F16", 20.915e9}, {"gpt-oss-120b:F16", 116.83e9}, {"glm-4.5-air:F16", 106.85e9}};
 	struct manifest *m;
 	char err[1000];
 	for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
@@ -911,6 +899,75 @@ START_TEST(presets_match_their_models) {
 	char small[20];
 	ck_assert_int_eq(presets_manifest(&m, "llama9:Q4_0", small, sizeof small), -EINVAL);
 	ck_assert_uint_lt(strlen(small), sizeof small);
+}
+END_TEST
+
+/* ---- mixtures of experts ---- */
+
+/* Memory is for all experts, and time for those that a row uses. */
+START_TEST(a_mixture_takes_all_memory_and_some_time) {
+	struct planner_node only = {.name = "one", .memory = 64ull << 30};
+	struct planner_input in_one = {
+	        .context = 512, .parallel = 1, .max_rows = 512, .node = &only, .nodes = 1};
+	struct planner_plan plan;
+	struct manifest *m;
+	struct advice *a;
+	char err[700];
+	for (int t = 0; t < KERN_TYPES; t++) {
+		only.bytes_per_second[t] = 10e9;
+		only.many[t] = 100e9;
+	}
+	ck_assert_int_eq(presets_manifest(&m, "qwen3-30b-a3b:Q4_0", err, sizeof err), 0);
+	in_one.manifest = m;
+	ck_assert_int_eq(planner_plan(&plan, &in_one, err, sizeof err), 0);
+	uint64_t experts = 0, others = 0;
+	for (size_t i = 0; i < manifest_layer_tensors(m); i++)
+		*(m->tensor[i].parts > 1 ? &experts : &others) += m->tensor[i].bytes;
+	ck_assert_uint_gt(experts, 10 * others);
+	ck_assert_uint_ge(plan.stage[0].weights, experts + others);
+	/* 8 of 128 experts */
+	double layers = ((double)experts / 16 + (double)others) / 10e9;
+	double head = (double)m->io[IO_HEAD].bytes / 10e9;
+	ck_assert(fabs(plan.stage[0].seconds / layers - 1) < 1e-6);
+	ck_assert(fabs(plan.seconds / (layers + head) - 1) < 1e-6);
+	ck_assert(fabs((double)planner_token_bytes(m) - (layers + head) * 10e9) < 1e5);
+	ck_assert_int_eq(advice_create(&a, &in_one, "it", err, sizeof err), 0);
+	ck_assert_uint_eq(advice_message(a)->token_bytes, planner_token_bytes(m));
+	advice_destroy(a);
+	/* with 512 rows each expert is used, and a row computes with 8 of them as before */
+	double matrices = 0;
+	for (size_t i = 0; i < manifest_layer_tensors(m); i++)
+		if (!manifest_layer_is_vector((enum layer_role)m->tensor[i].role))
+			matrices += (double)m->tensor[i].bytes / (m->tensor[i].parts > 1 ? 16 : 1);
+	ck_assert(fabs(plan.stage[0].prompt / (matrices / 100e9) - 1) < 1e-6);
+	planner_clear(&plan);
+	/* where that is quick, reading all experts once for all rows takes longer */
+	for (int t = 0; t < KERN_TYPES; t++)
+		only.many[t] = 1e15;
+	ck_assert_int_eq(planner_plan(&plan, &in_one, err, sizeof err), 0);
+	ck_assert(fabs(plan.stage[0].prompt / ((double)experts / 10e9 / 512) - 1) < 1e-3);
+	planner_clear(&plan);
+	/* what does not fit is not streamed, as matrices are that every step needs */
+	only.memory = 8ull << 30;
+	only.disk = 2e9;
+	ck_assert_int_eq(planner_plan(&plan, &in_one, err, sizeof err), -ENOSPC);
+	ck_assert_uint_gt(plan.missing, 7ull << 30);
+	planner_clear(&plan);
+	manifest_destroy(m);
+}
+END_TEST
+
+START_TEST(steps_of_more_rows_read_more_experts) {
+	struct hparams hp = {.experts = 128, .experts_used = 8};
+	struct manifest_tensor experts = {.bytes = 128000, .parts = 128},
+	                       matrix = {.bytes = 4096, .parts = 1};
+	ck_assert(fabs(manifest_read_bytes(&hp, &experts, 1) - 8000) < 1e-6);
+	/* the second row chooses those of the first with a chance of 8 / 128 each */
+	ck_assert(fabs(manifest_read_bytes(&hp, &experts, 2) - (16000 - 8000 * 8 / 128.0)) < 1e-6);
+	ck_assert(manifest_read_bytes(&hp, &experts, 512) > 127999);
+	ck_assert(manifest_read_bytes(&hp, &experts, 512) <= 128000);
+	ck_assert(
+	        manifest_read_bytes(&hp, &matrix, 1) == 4096 && manifest_read_bytes(&hp, &matrix, 9) == 4096);
 }
 END_TEST
 
@@ -1019,6 +1076,8 @@ static Suite *suite(void) {
 	tcase_add_test(t, nodes_get_no_layers_that_their_disks_have_no_room_for);
 	tcase_add_test(t, mixtures_are_as_large_as_files_of_their_names);
 	tcase_add_test(t, presets_match_their_models);
+	tcase_add_test(t, a_mixture_takes_all_memory_and_some_time);
+	tcase_add_test(t, steps_of_more_rows_read_more_experts);
 	tcase_add_test(t, descriptions_are_read);
 	tcase_add_test(t, wrong_descriptions_are_told_with_their_line);
 	suite_add_tcase(s, t);
