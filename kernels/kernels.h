@@ -18,6 +18,9 @@
 #define KERN_STRIP 8      /* rows in a strip */
 #define KERN_SPAN 512     /* positions that attention reduces separately */
 #define KERN_KV_BLOCK 64  /* positions in a block of KV cache */
+#define KERN_PANEL 16     /* columns of a panel of a gated delta net's state */
+#define KERN_L2_EPS 1e-6f /* of its norms of length 1 */
+#define KERN_CONV 4       /* rows that its convolution reads */
 #define KERN_ALIGN 64     /* alignment of buffers that hold activations, packed weights, KV blocks */
 
 /* Weight types, with the numbers that GGUF gives them. */
@@ -144,6 +147,27 @@ enum kern_rope { KERN_ROPE_PAIRS, KERN_ROPE_HALVES, KERN_ROPES };
 typedef void kern_swiglu_fn(float *y, const float *gate, const float *up, size_t n);
 /* y += x */
 typedef void kern_add_fn(float *y, const float *x, size_t n);
+/* y = x times the sigmoid of gate; y may be either. */
+typedef void kern_gate_fn(float *y, const float *x, const float *gate, size_t n);
+/* y = x times scale over its length; y may be x.  0 or -EDOM when the sum of squares is not finite. */
+typedef int kern_l2norm_fn(float *y, const float *x, size_t n, float scale);
+/* y[i] = silu of the sum of w[t][i] times x[t][i], t < KERN_CONV ascending; y is none of them. */
+typedef void kern_conv_fn(float *y, const float *const *x, const float *const *w, size_t n);
+
+/* Rows of one value head of a gated delta net, for neighbouring panels of its state: the first row, and how many floats on the
+ * next one is. */
+struct kern_delta {
+	const float *q, *k, *v; /* n, n and panels * KERN_PANEL floats */
+	size_t stride;
+	float *o; /* out, panels * KERN_PANEL floats */
+	size_t o_stride;
+	const float *rate; /* decay, then beta */
+	size_t rate_stride;
+	size_t rows; /* at least 1 */
+};
+/* Carries a state over rows.  It has n rows of panels * KERN_PANEL columns, as [panels][n][KERN_PANEL], aligned to KERN_ALIGN.
+ * to: after the last row; from: before the first, NULL for +0; they may be the same. */
+typedef void kern_delta_fn(float *to, const float *from, const struct kern_delta *d, size_t n, size_t panels);
 /* The sum of kern_exp(x - max), in double: the denominator of a softmax. */
 typedef double kern_exp_sum_fn(const float *x, size_t n, float max);
 
@@ -163,6 +187,10 @@ struct kern_ops {
 	kern_swiglu_fn *swiglu;
 	kern_add_fn *add;
 	kern_exp_sum_fn *exp_sum;
+	kern_gate_fn *gate;
+	kern_l2norm_fn *l2norm;
+	kern_conv_fn *conv;
+	kern_delta_fn *delta;
 	struct kern_kv_ops kv[KERN_KVS];
 	kern_combine_fn *combine;
 };

@@ -164,6 +164,10 @@ double kern_log(double x) {
 	return kd * LN2_HI - ((half - small) - f);
 }
 
+float kern_softplus(float x) {
+	return x > 20.0f ? x : (float)kern_log(1.0 + (double)kern_exp(x));
+}
+
 /* An unevaluated sum: |lo| is at most half a unit in the last place of hi. */
 struct pair {
 	double hi, lo;

@@ -28,6 +28,9 @@ void kern_sincos(double x, double *sin, double *cos);
 /* The natural logarithm, within 1 unit in the last place; -inf at 0, NaN below. */
 double kern_log(double x);
 
+/* log(1 + e^x), within 2 units in the last place, and 2^-52 more. */
+float kern_softplus(float x);
+
 /* base^exponent, within 1 unit in the last place (of the smallest normal number where it is subnormal);
  * NaN unless base is positive and both are finite. */
 double kern_pow(double base, double exponent);

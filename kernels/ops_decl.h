@@ -13,9 +13,14 @@
 	kern_swiglu_fn L(swiglu); \
 	kern_add_fn L(add); \
 	kern_exp_sum_fn L(exp_sum); \
+	kern_gate_fn L(gate); \
+	kern_l2norm_fn L(l2norm); \
+	kern_conv_fn L(conv); \
 	kern_put_fn L(put_key_f16), L(put_value_f16), L(put_key_q8_0), L(put_value_q8_0); \
 	kern_combine_fn L(combine)
-#define KERN_DECLARE_SPANS(L) kern_span_fn L(span_f16), L(span_q8_0)
+#define KERN_DECLARE_SPANS(L) \
+	kern_span_fn L(span_f16), L(span_q8_0); \
+	kern_delta_fn L(delta)
 #define KERN_DECLARE_FLOATS(L) kern_mul_fn L(mul_f32), L(mul_f16), L(mul_bf16)
 #define KERN_DECLARE_QUANTS(L) \
 	kern_mul_fn L(mul_q4_0), L(mul_q4_1), L(mul_q5_0), L(mul_q5_1), L(mul_q8_0), L(mul_iq4_nl), \
@@ -55,7 +60,8 @@
 		        [KERN_IQ1_M] = QUANTS(mul_iq1_m)}, \
 		.rmsnorm = OPS(rmsnorm), \
 		.rope = {[KERN_ROPE_PAIRS] = OPS(rope_pairs), [KERN_ROPE_HALVES] = OPS(rope_halves)}, \
-		.swiglu = OPS(swiglu), .add = OPS(add), .exp_sum = OPS(exp_sum), \
+		.swiglu = OPS(swiglu), .add = OPS(add), .exp_sum = OPS(exp_sum), .gate = OPS(gate), \
+		.l2norm = OPS(l2norm), .conv = OPS(conv), .delta = SPANS(delta), \
 		.kv = {[KERN_KV_F16] = {OPS(put_key_f16), OPS(put_value_f16), SPANS(span_f16)}, \
 		        [KERN_KV_Q8_0] = {OPS(put_key_q8_0), OPS(put_value_q8_0), SPANS(span_q8_0)}}, \
 		.combine = OPS(combine), \

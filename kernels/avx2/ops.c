@@ -17,7 +17,7 @@ static inline __m256 squares(__m256 s, const float *x, size_t left) {
 	return _mm256_fmadd_ps(v, v, s);
 }
 
-int avx2_rmsnorm(float *y, const float *x, const float *w, size_t n, float eps) {
+static float sum_of_squares(const float *x, size_t n) {
 	__m256 s0 = _mm256_setzero_ps(), s1 = s0, s2 = s0, s3 = s0;
 	size_t i = 0;
 	for (; i + 32 <= n; i += 32) {
@@ -36,17 +36,36 @@ int avx2_rmsnorm(float *y, const float *x, const float *w, size_t n, float eps) 
 		s2 = squares(s2, x + i + 16, n - i - 16);
 	if (i + 24 < n)
 		s3 = squares(s3, x + i + 24, n - i - 24);
-	float sum = tree8(_mm256_add_ps(_mm256_add_ps(s0, s2), _mm256_add_ps(s1, s3)));
+	return tree8(_mm256_add_ps(_mm256_add_ps(s0, s2), _mm256_add_ps(s1, s3)));
+}
+
+int avx2_rmsnorm(float *y, const float *x, const float *w, size_t n, float eps) {
+	float sum = sum_of_squares(x, n);
 	if (!isfinite(sum))
 		return -EDOM;
 	float r = 1.0f / sqrtf(sum / (float)n + eps);
 	__m256 rv = _mm256_set1_ps(r);
-	for (i = 0; i + 8 <= n; i += 8) {
+	size_t i = 0;
+	for (; i + 8 <= n; i += 8) {
 		__m256 v = _mm256_mul_ps(_mm256_loadu_ps(x + i), rv);
 		_mm256_storeu_ps(y + i, _mm256_mul_ps(v, _mm256_loadu_ps(w + i)));
 	}
 	for (; i < n; i++)
 		y[i] = (x[i] * r) * w[i];
+	return 0;
+}
+
+int avx2_l2norm(float *y, const float *x, size_t n, float scale) {
+	float sum = sum_of_squares(x, n);
+	if (!isfinite(sum))
+		return -EDOM;
+	float r = scale / sqrtf(sum + KERN_L2_EPS);
+	__m256 rv = _mm256_set1_ps(r);
+	size_t i = 0;
+	for (; i + 8 <= n; i += 8)
+		_mm256_storeu_ps(y + i, _mm256_mul_ps(_mm256_loadu_ps(x + i), rv));
+	for (; i < n; i++)
+		y[i] = x[i] * r;
 	return 0;
 }
 
@@ -90,10 +109,14 @@ void avx2_rope_halves(float *x, size_t heads, size_t head_size, const float *cs,
 	}
 }
 
-static inline __m256 swiglu8(__m256 g, __m256 u) {
+static inline __m256 sigmoid8(__m256 x) {
 	const __m256 one = _mm256_set1_ps(1.0f);
-	__m256 e = exp8(_mm256_xor_ps(g, _mm256_set1_ps(-0.0f)));
-	return _mm256_mul_ps(_mm256_mul_ps(g, _mm256_div_ps(one, _mm256_add_ps(one, e))), u);
+	__m256 e = exp8(_mm256_xor_ps(x, _mm256_set1_ps(-0.0f)));
+	return _mm256_div_ps(one, _mm256_add_ps(one, e));
+}
+
+static inline __m256 swiglu8(__m256 g, __m256 u) {
+	return _mm256_mul_ps(_mm256_mul_ps(g, sigmoid8(g)), u);
 }
 
 void avx2_swiglu(float *y, const float *gate, const float *up, size_t n) {
@@ -104,6 +127,25 @@ void avx2_swiglu(float *y, const float *gate, const float *up, size_t n) {
 		__m256i k = lanes_below(n - i);
 		__m256 v = swiglu8(_mm256_maskload_ps(gate + i, k), _mm256_maskload_ps(up + i, k));
 		_mm256_maskstore_ps(y + i, k, v);
+	}
+}
+
+void avx2_gate(float *y, const float *x, const float *gate, size_t n) {
+	for (size_t i = 0; i < n; i += 8) {
+		__m256i k = lanes_below(n - i);
+		__m256 v = _mm256_maskload_ps(x + i, k), g = _mm256_maskload_ps(gate + i, k);
+		_mm256_maskstore_ps(y + i, k, _mm256_mul_ps(v, sigmoid8(g)));
+	}
+}
+
+void avx2_conv(float *y, const float *const *x, const float *const *w, size_t n) {
+	for (size_t i = 0; i < n; i += 8) {
+		__m256i k = lanes_below(n - i);
+		__m256 a = _mm256_setzero_ps();
+		for (size_t t = 0; t < KERN_CONV; t++)
+			a = _mm256_fmadd_ps(
+			        _mm256_maskload_ps(w[t] + i, k), _mm256_maskload_ps(x[t] + i, k), a);
+		_mm256_maskstore_ps(y + i, k, _mm256_mul_ps(a, sigmoid8(a)));
 	}
 }
 

@@ -21,7 +21,7 @@ INLINE void squares(float32x4_t *s, const float *x) {
 	}
 }
 
-int neon_rmsnorm(float *y, const float *x, const float *w, size_t n, float eps) {
+static float sum_of_squares(const float *x, size_t n) {
 	float32x4_t s[8];
 	size_t i = 0;
 	UNROLL for (int k = 0; k < 8; k++) s[k] = vdupq_n_f32(0);
@@ -33,14 +33,32 @@ int neon_rmsnorm(float *y, const float *x, const float *w, size_t n, float eps) 
 		squares(s, tail);
 	}
 	UNROLL for (int k = 0; k < 4; k++) s[k] = vaddq_f32(s[k], s[k + 4]);
-	float sum = tree8(vaddq_f32(s[0], s[2]), vaddq_f32(s[1], s[3]));
+	return tree8(vaddq_f32(s[0], s[2]), vaddq_f32(s[1], s[3]));
+}
+
+int neon_rmsnorm(float *y, const float *x, const float *w, size_t n, float eps) {
+	float sum = sum_of_squares(x, n);
 	if (!isfinite(sum))
 		return -EDOM;
 	float r = 1.0f / sqrtf(sum / (float)n + eps);
-	for (i = 0; i + 4 <= n; i += 4)
+	size_t i = 0;
+	for (; i + 4 <= n; i += 4)
 		vst1q_f32(y + i, vmulq_f32(vmulq_n_f32(vld1q_f32(x + i), r), vld1q_f32(w + i)));
 	for (; i < n; i++)
 		y[i] = (x[i] * r) * w[i];
+	return 0;
+}
+
+int neon_l2norm(float *y, const float *x, size_t n, float scale) {
+	float sum = sum_of_squares(x, n);
+	if (!isfinite(sum))
+		return -EDOM;
+	float r = scale / sqrtf(sum + KERN_L2_EPS);
+	size_t i = 0;
+	for (; i + 4 <= n; i += 4)
+		vst1q_f32(y + i, vmulq_n_f32(vld1q_f32(x + i), r));
+	for (; i < n; i++)
+		y[i] = x[i] * r;
 	return 0;
 }
 
@@ -80,10 +98,13 @@ void neon_rope_halves(float *x, size_t heads, size_t head_size, const float *cs,
 	}
 }
 
-static inline float32x4_t swiglu4(float32x4_t g, float32x4_t u) {
+static inline float32x4_t sigmoid4(float32x4_t x) {
 	const float32x4_t one = vdupq_n_f32(1.0f);
-	float32x4_t e = exp4(vnegq_f32(g));
-	return vmulq_f32(vmulq_f32(g, vdivq_f32(one, vaddq_f32(one, e))), u);
+	return vdivq_f32(one, vaddq_f32(one, exp4(vnegq_f32(x))));
+}
+
+static inline float32x4_t swiglu4(float32x4_t g, float32x4_t u) {
+	return vmulq_f32(vmulq_f32(g, sigmoid4(g)), u);
 }
 
 void neon_swiglu(float *y, const float *gate, const float *up, size_t n) {
@@ -96,6 +117,40 @@ void neon_swiglu(float *y, const float *gate, const float *up, size_t n) {
 		memcpy(u, up + i, (n - i) * sizeof *u);
 		vst1q_f32(g, swiglu4(vld1q_f32(g), vld1q_f32(u)));
 		memcpy(y + i, g, (n - i) * sizeof *g);
+	}
+}
+
+/* Up to four elements, those behind them +0. */
+static inline float32x4_t first_of(const float *x, size_t left) {
+	float tail[4] = {0};
+	if (left >= 4)
+		return vld1q_f32(x);
+	memcpy(tail, x, left * sizeof *x);
+	return vld1q_f32(tail);
+}
+
+static inline void store_first(float *y, float32x4_t v, size_t left) {
+	float tail[4];
+	if (left >= 4) {
+		vst1q_f32(y, v);
+		return;
+	}
+	vst1q_f32(tail, v);
+	memcpy(y, tail, left * sizeof *y);
+}
+
+void neon_gate(float *y, const float *x, const float *gate, size_t n) {
+	for (size_t i = 0; i < n; i += 4)
+		store_first(
+		        y + i, vmulq_f32(first_of(x + i, n - i), sigmoid4(first_of(gate + i, n - i))), n - i);
+}
+
+void neon_conv(float *y, const float *const *x, const float *const *w, size_t n) {
+	for (size_t i = 0; i < n; i += 4) {
+		float32x4_t a = vdupq_n_f32(0);
+		for (size_t t = 0; t < KERN_CONV; t++)
+			a = vfmaq_f32(a, first_of(w[t] + i, n - i), first_of(x[t] + i, n - i));
+		store_first(y + i, vmulq_f32(a, sigmoid4(a)), n - i);
 	}
 }
 

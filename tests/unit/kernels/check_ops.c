@@ -114,6 +114,22 @@ START_TEST(log_is_within_its_bound) {
 }
 END_TEST
 
+START_TEST(softplus_is_within_its_bound) {
+	double worst = 0;
+	for (int i = 0; i < 400000; i++) {
+		float x = (float)(uniform() * (i % 2 ? 100 : 4));
+		long double want = log1pl(expl((long double)x));
+		float w = (float)want;
+		double unit = (double)(nextafterf(w, INFINITY) - w);
+		worst = fmax(worst, (double)(fabsl(kern_softplus(x) - want) - 0x1p-52L) / unit);
+	}
+	ck_assert_double_lt(worst, 2.0);
+	ck_assert_double_gt(worst, 0.0);
+	ck_assert(kern_softplus(-INFINITY) == 0.0f && kern_softplus(INFINITY) == INFINITY);
+	ck_assert(kern_softplus(20.0f) == 20.0f && isnan(kern_softplus(NAN)));
+}
+END_TEST
+
 START_TEST(pow_is_within_its_bound) {
 	double worst = 0;
 	for (int i = 0; i < 400000; i++) {
@@ -230,6 +246,102 @@ START_TEST(swiglu_and_add_are_formulas) {
 		kern_level(r)->add(y, u, 77);
 		for (size_t i = 0; i < 77; i++)
 			ck_assert(y[i] == g[i] + u[i]);
+	}
+}
+END_TEST
+
+START_TEST(gate_l2norm_and_conv_are_formulas) {
+	enum { N = 77 };
+	for (size_t r = 0; kern_level(r); r++) {
+		float x[N + KERN_CONV], w[N + KERN_CONV], y[N];
+		for (size_t i = 0; i < N + KERN_CONV; i++) {
+			x[i] = (float)(4 * uniform());
+			w[i] = (float)uniform();
+		}
+		kern_level(r)->gate(y, x, w, N);
+		for (size_t i = 0; i < N; i++)
+			check_close(y[i], (double)x[i] / (1 + exp(-(double)w[i])), 1e-6);
+		ck_assert_int_eq(kern_level(r)->l2norm(y, x, N, 3.0f), 0);
+		double length = 0, before = 0;
+		for (size_t i = 0; i < N; i++)
+			before += (double)x[i] * (double)x[i];
+		for (size_t i = 0; i < N; i++) {
+			length += (double)y[i] * (double)y[i];
+			check_close(y[i], 3 * (double)x[i] / sqrt(before + 1e-6), 1e-6);
+		}
+		check_close((float)length, 9, 1e-5);
+		x[N / 2] = 0x1p100f;
+		ck_assert_int_eq(kern_level(r)->l2norm(y, x, N, 1.0f), -EDOM);
+		x[N / 2] = 1.0f;
+		const float *rows[KERN_CONV] = {x, x + 1, x + 2, x + 3},
+		            *taps[KERN_CONV] = {w + 3, w, w + 1, w + 2};
+		kern_level(r)->conv(y, rows, taps, N);
+		for (size_t i = 0; i < N; i++) {
+			double a = 0;
+			for (size_t t = 0; t < KERN_CONV; t++)
+				a += (double)rows[t][i] * (double)taps[t][i];
+			check_close(y[i], a / (1 + exp(-a)), 1e-5);
+		}
+	}
+}
+END_TEST
+
+#define DELTA_N 32
+#define DELTA_ROWS 9
+#define DELTA_STRIDE (3 * DELTA_N)
+
+/* The definition, in doubles and without panels: o of each row for a state that begins with zeros. */
+static void delta_in_doubles(double o[DELTA_ROWS][DELTA_N], const float *x, const float *rate) {
+	static double s[DELTA_N][DELTA_N];
+	memset(s, 0, sizeof s);
+	for (size_t r = 0; r < DELTA_ROWS; r++, x += DELTA_STRIDE, rate += 2)
+		for (size_t j = 0; j < DELTA_N; j++) {
+			const float *q = x, *k = x + DELTA_N, *v = x + 2 * DELTA_N;
+			double d = (double)v[j];
+			for (size_t i = 0; i < DELTA_N; i++)
+				d -= (s[i][j] *= (double)rate[0]) * (double)k[i];
+			o[r][j] = 0;
+			for (size_t i = 0; i < DELTA_N; i++) {
+				s[i][j] += (double)k[i] * d * (double)rate[1];
+				o[r][j] += s[i][j] * (double)q[i];
+			}
+		}
+}
+
+/* Rows [first, last) of a state in panels. */
+static void delta_rows(const struct kern_ops *ops, float *s, float *o, const float *x, const float *rate,
+        size_t first, size_t last) {
+	struct kern_delta d = {.q = x + first * DELTA_STRIDE,
+	        .k = x + first * DELTA_STRIDE + DELTA_N,
+	        .v = x + first * DELTA_STRIDE + 2 * DELTA_N,
+	        .stride = DELTA_STRIDE,
+	        .o = o + first * DELTA_N,
+	        .o_stride = DELTA_N,
+	        .rate = rate + 2 * first,
+	        .rate_stride = 2,
+	        .rows = last - first};
+	ops->delta(s, first ? s : NULL, &d, DELTA_N, DELTA_N / KERN_PANEL);
+}
+
+START_TEST(delta_is_the_rule_and_may_be_cut_anywhere) {
+	_Alignas(KERN_ALIGN) float s[2][DELTA_N * DELTA_N];
+	float x[DELTA_ROWS * DELTA_STRIDE], rate[2 * DELTA_ROWS], o[2][DELTA_ROWS * DELTA_N];
+	double want[DELTA_ROWS][DELTA_N];
+	for (size_t i = 0; i < DELTA_ROWS * DELTA_STRIDE; i++)
+		x[i] = (float)uniform() * (i % DELTA_STRIDE < 2 * DELTA_N ? 0.3f : 1.0f);
+	for (size_t i = 0; i < 2 * DELTA_ROWS; i++)
+		rate[i] = (float)(0.5 + 0.5 * uniform());
+	delta_in_doubles(want, x, rate);
+	for (size_t r = 0; kern_level(r); r++) {
+		delta_rows(kern_level(r), s[0], o[0], x, rate, 0, DELTA_ROWS);
+		for (size_t i = 0; i < DELTA_ROWS * DELTA_N; i++)
+			check_close(o[0][i], want[i / DELTA_N][i % DELTA_N], 1e-5);
+		for (size_t cut = 1; cut < DELTA_ROWS; cut++) {
+			delta_rows(kern_level(r), s[1], o[1], x, rate, 0, cut);
+			delta_rows(kern_level(r), s[1], o[1], x, rate, cut, DELTA_ROWS);
+			ck_assert_mem_eq(o[0], o[1], sizeof o[0]);
+			ck_assert_mem_eq(s[0], s[1], sizeof s[0]);
+		}
 	}
 }
 END_TEST
@@ -563,6 +675,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, exp_has_its_ends);
 	tcase_add_test(t, sincos_is_within_its_bound);
 	tcase_add_test(t, log_is_within_its_bound);
+	tcase_add_test(t, softplus_is_within_its_bound);
 	tcase_add_test(t, pow_is_within_its_bound);
 	tcase_add_test(t, pow_makes_rope_tables);
 	tcase_add_test(t, pow_has_its_ends);
@@ -574,6 +687,8 @@ static Suite *suite(void) {
 	tcase_add_loop_test(t, rope_rotates, 0, KERN_ROPES);
 	tcase_add_test(t, swiglu_and_add_are_formulas);
 	tcase_add_test(t, exp_sum_is_a_formula);
+	tcase_add_test(t, gate_l2norm_and_conv_are_formulas);
+	tcase_add_test(t, delta_is_the_rule_and_may_be_cut_anywhere);
 	suite_add_tcase(s, t);
 	t = tcase_create("attention");
 	tcase_set_timeout(t, 120);

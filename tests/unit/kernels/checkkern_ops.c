@@ -192,6 +192,108 @@ static void check_exp_sum(struct checkkern *ck, const struct kern_ops *ref, cons
 	checkkern_case(ck, ok, "%s exp_sum, %s", ops->name, kind_name[kind]);
 }
 
+/* The same buffer for operands and result, as callers have it. */
+static void check_gate(struct checkkern *ck, const struct kern_ops *ref, const struct kern_ops *ops,
+        struct buffers *f, enum kind kind) {
+	bool ok = true;
+	for (size_t k = 0, n; (n = length_at(k)) > 0; k++) {
+		fill(ck, f->x, n + 1, kind);
+		fill(ck, f->w, n + 1, kind);
+		memcpy(f->a, f->x, (n + 1) * sizeof(float));
+		memcpy(f->b, f->x, (n + 1) * sizeof(float));
+		ref->gate(f->a, f->x, f->w, n);
+		ops->gate(f->b, f->b, f->w, n);
+		ok &= same(ck, f->a, f->b, n + 1);
+	}
+	checkkern_case(ck, ok, "%s gate, %s", ops->name, kind_name[kind]);
+}
+
+static void check_l2norm(struct checkkern *ck, const struct kern_ops *ref, const struct kern_ops *ops,
+        struct buffers *f, enum kind kind) {
+	bool ok = true;
+	for (size_t k = 0, n; (n = length_at(k)) > 0; k++) {
+		fill(ck, f->x, n + 1, kind);
+		memcpy(f->a, f->x, (n + 1) * sizeof(float));
+		memcpy(f->b, f->x, (n + 1) * sizeof(float));
+		int ra = ref->l2norm(f->a, f->x, n, 0.25f), rb = ops->l2norm(f->b, f->b, n, 0.25f);
+		ok &= ra == rb && (ra != 0 || same(ck, f->a, f->b, n + 1));
+	}
+	checkkern_case(ck, ok, "%s l2norm, %s", ops->name, kind_name[kind]);
+}
+
+/* Rows and weights that overlap, each an element further on. */
+static void check_conv(struct checkkern *ck, const struct kern_ops *ref, const struct kern_ops *ops,
+        struct buffers *f, enum kind kind) {
+	bool ok = true;
+	for (size_t k = 0, n; (n = length_at(k)) > 0; k++) {
+		const float *x[KERN_CONV], *w[KERN_CONV];
+		for (size_t t = 0; t < KERN_CONV; t++) {
+			x[t] = f->x + t;
+			w[t] = f->w + KERN_CONV - t;
+		}
+		fill(ck, f->x, n + KERN_CONV, kind);
+		fill(ck, f->w, n + KERN_CONV, PLAIN);
+		f->a[n] = f->b[n] = 1.0f;
+		ref->conv(f->a, x, w, n);
+		ops->conv(f->b, x, w, n);
+		ok &= same(ck, f->a, f->b, n + 1);
+	}
+	checkkern_case(ck, ok, "%s conv, %s", ops->name, kind_name[kind]);
+}
+
+#define DELTA_ROWS 5
+#define DELTA_N 128
+
+/* A state in place, from another one, and from nothing; rows that are further apart than they are long. */
+static bool delta_same(struct checkkern *ck, const struct kern_ops *ref, const struct kern_ops *ops,
+        struct buffers *f, size_t n, size_t panels, size_t rows, size_t start) {
+	size_t size = panels * KERN_PANEL * n, width = panels * KERN_PANEL;
+	float *state[2] = {checkkern_alloc(size * sizeof(float)), checkkern_alloc(size * sizeof(float))};
+	float *from = checkkern_alloc(size * sizeof(float)), *out[2] = {f->a, f->b};
+	fill(ck, from, size, PLAIN);
+	for (int r = 0; r < 2; r++) {
+		memcpy(state[r], from, size * sizeof(float));
+		for (size_t i = 0; i < rows * (width + 3); i++)
+			out[r][i] = 12345.0f;
+		struct kern_delta d = {.q = f->x,
+		        .k = f->x + n,
+		        .v = f->x + 2 * n,
+		        .stride = 2 * n + width + 1,
+		        .o = out[r],
+		        .o_stride = width + 3,
+		        .rate = f->w,
+		        .rate_stride = 3,
+		        .rows = rows};
+		(r ? ops : ref)
+		        ->delta(state[r],
+		                start == 0   ? NULL
+		                : start == 1 ? from
+		                             : state[r],
+		                &d, n, panels);
+	}
+	bool ok = same(ck, state[0], state[1], size) && same(ck, f->a, f->b, rows * (width + 3));
+	free(state[0]);
+	free(state[1]);
+	free(from);
+	return ok;
+}
+
+static void check_delta(struct checkkern *ck, const struct kern_ops *ref, const struct kern_ops *ops,
+        struct buffers *f, enum kind kind) {
+	static const size_t sizes[] = {16, 48, 64, DELTA_N};
+	bool ok = true;
+	for (size_t s = 0, turn = 0; s < LENGTH(sizes); s++)
+		for (size_t panels = 1; panels <= sizes[s] / KERN_PANEL; panels++)
+			for (size_t rows = 1; rows <= DELTA_ROWS; rows++, turn++) {
+				if (ck->quick && turn % 5 > 0)
+					continue;
+				fill(ck, f->x, DELTA_ROWS * (3 * DELTA_N + 1), kind);
+				fill(ck, f->w, 3 * DELTA_ROWS, PLAIN);
+				ok &= delta_same(ck, ref, ops, f, sizes[s], panels, rows, turn % 3);
+			}
+	checkkern_case(ck, ok, "%s delta, %s", ops->name, kind_name[kind]);
+}
+
 typedef void put_fn(void *block, size_t slot, const float *x, size_t head_size);
 
 static bool check_put(
@@ -439,6 +541,14 @@ static void check_kind(struct checkkern *ck, const struct kern_ops *ref, const s
 		check_add(ck, ref, ops, f, kind);
 	if (!checkkern_is_shared(ops, &ops->exp_sum))
 		check_exp_sum(ck, ref, ops, f, kind);
+	if (!checkkern_is_shared(ops, &ops->gate))
+		check_gate(ck, ref, ops, f, kind);
+	if (!checkkern_is_shared(ops, &ops->l2norm))
+		check_l2norm(ck, ref, ops, f, kind);
+	if (!checkkern_is_shared(ops, &ops->conv))
+		check_conv(ck, ref, ops, f, kind);
+	if (!checkkern_is_shared(ops, &ops->delta))
+		check_delta(ck, ref, ops, f, kind);
 }
 
 /* The same of a type of KV cache. */
