@@ -6,17 +6,16 @@
  * the down product.  With more rows, members share the rows and wait for each other after that as well.  Each row goes
  * through the same operations either way. */
 #include "common/fail.h"
-#include "shard/forward/forward_internal.h"
+#include "shard/forward/feed_forward.h"
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Where a step can fail; a fault has the layer in the bits above this. */
-enum { AT_ATTN_NORM, AT_HEADS, AT_ATTENTION, AT_FFN_NORM, AT_FFN };
 static const char *const at_name[] = {"the norm before attention", "the norm of a head",
-        "the output of attention", "the norm before the feed-forward", "the feed-forward's hidden row"};
+        "the output of attention", "the norm before the feed-forward", "the router's scores",
+        "the feed-forward's hidden row"};
 
 /* Allocates a buffer from the arena; without an arena it only counts. */
 static void *forward_carve(uint8_t *arena, size_t *used, size_t count, size_t size) {
@@ -25,14 +24,43 @@ static void *forward_carve(uint8_t *arena, size_t *used, size_t count, size_t si
 	return arena ? arena + at : NULL;
 }
 
+/* The forms that experts' products want, in any layer. */
+static unsigned forward_expert_forms(const struct manifest *m) {
+	unsigned forms = 0;
+	for (size_t i = 0; i < manifest_layer_tensors(m); i++)
+		if (m->tensor[i].role >= LAYER_EXPERT_GATE && m->tensor[i].role <= LAYER_EXPERT_DOWN)
+			forms |= 1u << kern_traits((uint32_t)m->tensor[i].type)->form;
+	return forms;
+}
+
+/* Lays out the buffers of mixtures. */
+static void forward_lay_experts(struct forward *f, uint8_t *arena, const struct manifest *m, size_t rows,
+        unsigned team, size_t *used) {
+	const struct hparams *hp = &m->hp;
+	size_t places = rows * hp->experts_used, n = hp->dim > hp->expert_ffn ? hp->dim : hp->expert_ffn;
+	size_t slots = (rows > team ? rows : team) * hp->experts_used;
+	unsigned forms = forward_expert_forms(m);
+	for (int form = 0; form < KERN_FORMS; form++)
+		if (forms & 1u << form)
+			f->expert_act.form[form] = forward_carve(arena, used, 1, act_bytes(form, slots, n));
+	f->expert_hidden = forward_carve(arena, used, places * hp->expert_ffn, sizeof(float));
+	f->expert_y = forward_carve(arena, used, places * hp->dim, sizeof(float));
+	f->score = forward_carve(arena, used, rows * hp->experts, sizeof(float));
+	f->choice = forward_carve(arena, used, places, sizeof *f->choice);
+	f->part = forward_carve(arena, used, (size_t)hp->experts + 1, sizeof *f->part);
+	f->expert_rows = forward_carve(arena, used, hp->experts, sizeof *f->expert_rows);
+	f->place_row = forward_carve(arena, used, places, sizeof *f->place_row);
+}
+
 /* Lays out the buffers, and returns their total size. */
 static size_t forward_lay(
-        struct forward *f, uint8_t *arena, const struct hparams *hp, size_t rows, unsigned team) {
+        struct forward *f, uint8_t *arena, const struct manifest *m, size_t rows, unsigned team) {
+	const struct hparams *hp = &m->hp;
 	size_t used = 0, wide = (size_t)hp->heads * hp->head_size,
 	       narrow = (size_t)hp->kv_heads * hp->head_size;
 	size_t n = wide > hp->dim ? wide : hp->dim, slots = rows > team ? rows : team;
-	size_t queries = attention_queries(hp);
-	n = n > hp->ffn ? n : hp->ffn;
+	size_t queries = attention_queries(hp), ffn = hp->ffn > hp->shared_ffn ? hp->ffn : hp->shared_ffn;
+	n = n > ffn ? n : ffn;
 	for (int form = 0; form < KERN_FORMS; form++)
 		f->act.form[form] = forward_carve(arena, &used, 1, act_bytes(form, slots, n));
 	f->q = forward_carve(arena, &used, rows * wide, sizeof(float));
@@ -40,7 +68,8 @@ static size_t forward_lay(
 	f->v = forward_carve(arena, &used, rows * narrow, sizeof(float));
 	f->attended = forward_carve(arena, &used, rows * wide, sizeof(float));
 	f->y = forward_carve(arena, &used, rows * hp->dim, sizeof(float));
-	f->ffn = forward_carve(arena, &used, rows * hp->ffn, sizeof(float));
+	f->ffn = forward_carve(arena, &used, rows * ffn, sizeof(float));
+	forward_lay_experts(f, arena, m, rows, team, &used);
 	f->angles = forward_carve(arena, &used, rows * 2 * hp->pairs, sizeof(float));
 	f->partials = attention_partials(hp, team);
 	f->po = forward_carve(arena, &used, f->partials * hp->head_size, sizeof(float));
@@ -52,13 +81,17 @@ static size_t forward_lay(
 	f->tile = forward_carve(arena, &used, rows, sizeof *f->tile);
 	f->member = forward_carve(arena, &used, team, sizeof *f->member);
 	for (unsigned i = 0; i < team; i++) {
-		struct member m = {.x = forward_carve(arena, &used, hp->dim, sizeof(float)),
+		struct member own = {.x = forward_carve(arena, &used, hp->dim, sizeof(float)),
 		        .norm = forward_carve(arena, &used, hp->dim, sizeof(float)),
 		        .up = forward_carve(arena, &used, rows * PHASE_CHUNK, sizeof(float)),
 		        .query = forward_carve(arena, &used, queries, sizeof(struct kern_query)),
-		        .scratch = forward_carve(arena, &used, 1, kern_span_scratch(queries))};
+		        .scratch = forward_carve(arena, &used, 1, kern_span_scratch(queries)),
+		        .score = forward_carve(arena, &used, hp->experts, sizeof(float)),
+		        .choice = forward_carve(arena, &used, hp->experts_used, sizeof(struct choice)),
+		        .part = forward_carve(
+		                arena, &used, (size_t)hp->experts_used + 1, sizeof(struct feed_part))};
 		if (arena)
-			f->member[i] = m;
+			f->member[i] = own;
 	}
 	return used;
 }
@@ -67,13 +100,14 @@ static size_t forward_lay(
 static size_t forward_vector_floats(const struct manifest *m, uint32_t first, uint32_t last) {
 	size_t n = 0;
 	for (uint32_t i = m->at[first]; i < m->at[last]; i++)
-		n += manifest_layer_is_vector((enum layer_role)m->tensor[i].role) ? m->tensor[i].n : 0;
+		if (manifest_layer_is_vector((enum layer_role)m->tensor[i].role))
+			n += m->tensor[i].rows * m->tensor[i].n;
 	return n;
 }
 
 size_t forward_bytes(const struct manifest *m, uint32_t max_rows, unsigned team) {
 	struct forward f;
-	return forward_lay(&f, NULL, &m->hp, max_rows, team) +
+	return forward_lay(&f, NULL, m, max_rows, team) +
 	       forward_vector_floats(m, 0, m->hp.layers) * sizeof(float);
 }
 
@@ -83,12 +117,24 @@ static float *forward_take_vectors(struct forward *f, uint32_t layer, float *to)
 		const struct store_tensor *w = f->slice->layer[layer][r];
 		if (!w || !manifest_layer_is_vector((enum layer_role)r))
 			continue;
-		kern_dequant_packed(w->record.type, to, w->packed, 0, w->record.n);
 		f->vector[layer][r] = to;
-		to += w->record.n;
+		for (size_t row = 0; row < w->record.rows; row++, to += w->record.n)
+			kern_dequant_packed(w->record.type, to, w->packed, row, w->record.n);
 	}
 	return to;
 }
+
+/* The forms of those tensors of a layer that it has. */
+static unsigned forward_forms_of(
+        const struct store_tensor *const *w, const enum layer_role *role, size_t roles) {
+	unsigned forms = 0;
+	for (size_t i = 0; i < roles; i++)
+		forms |= w[role[i]] ? act_form_of(w[role[i]]) : 0;
+	return forms;
+}
+#define FORMS_OF(w, ...) \
+	forward_forms_of(w, (const enum layer_role[]){__VA_ARGS__}, \
+	        sizeof((const enum layer_role[]){__VA_ARGS__}) / sizeof(enum layer_role))
 
 int forward_create(
         struct forward **out, const struct slice *s, struct kv *kv, struct team *t, uint32_t max_rows) {
@@ -112,21 +158,23 @@ int forward_create(
 	f->vector = calloc(layers, sizeof *f->vector);
 	f->vectors = malloc(forward_vector_floats(s->manifest, s->first, s->last) * sizeof(float));
 	f->written = calloc(kv->blocks, 1);
-	size_t bytes = forward_lay(f, NULL, hp, max_rows, team_size(t));
+	size_t bytes = forward_lay(f, NULL, s->manifest, max_rows, team_size(t));
 	f->arena = aligned_alloc(KERN_ALIGN, bytes);
 	if (!f->forms || !f->vector || !f->vectors || !f->written || !f->arena) {
 		forward_destroy(f);
 		return -ENOMEM;
 	}
-	forward_lay(f, f->arena, hp, max_rows, team_size(t));
+	forward_lay(f, f->arena, s->manifest, max_rows, team_size(t));
 	float *vectors = f->vectors;
 	for (uint32_t l = 0; l < layers; l++) {
 		const struct store_tensor *const *w = s->layer[l];
-		f->forms[l] = (struct layer_forms){
-		        .qkv = act_form_of(w[LAYER_Q]) | act_form_of(w[LAYER_K]) | act_form_of(w[LAYER_V]),
-		        .out = act_form_of(w[LAYER_OUT]),
-		        .ffn = act_form_of(w[LAYER_GATE]) | act_form_of(w[LAYER_UP]),
-		        .down = act_form_of(w[LAYER_DOWN])};
+		f->forms[l] = (struct layer_forms){.qkv = FORMS_OF(w, LAYER_Q, LAYER_K, LAYER_V),
+		        .out = FORMS_OF(w, LAYER_OUT),
+		        .ffn = FORMS_OF(w, LAYER_GATE, LAYER_UP, LAYER_ROUTER, LAYER_EXPERT_GATE,
+		                LAYER_EXPERT_UP, LAYER_SHARED_GATE, LAYER_SHARED_UP),
+		        .down = FORMS_OF(w, LAYER_DOWN, LAYER_SHARED_DOWN),
+		        .expert = FORMS_OF(w, LAYER_EXPERT_GATE, LAYER_EXPERT_UP),
+		        .expert_down = FORMS_OF(w, LAYER_EXPERT_DOWN)};
 		vectors = forward_take_vectors(f, l, vectors);
 	}
 	*out = f;
@@ -155,8 +203,7 @@ static void forward_share_rows(
 		team_share(j->team, j->id, f->step->rows, 1, first, last);
 }
 
-/* The index of a prepared row among the activations. */
-static size_t forward_slot_of(const struct forward *f, const struct phase_member *j, size_t row) {
+size_t forward_slot_of(const struct forward *f, const struct phase_member *j, size_t row) {
 	return f->step->rows > 1 ? row : j->id;
 }
 
@@ -164,9 +211,7 @@ static float *forward_row_of(const struct forward *f, const struct phase_member 
 	return f->step->rows > 1 ? f->step->x + row * f->hp->dim : f->member[j->id].x;
 }
 
-/* After rows were prepared: waits for shared rows.  A member whose own single row failed knows that already,
- * and leaves at the same gate as the others. */
-static int forward_is_prepared(struct forward *f, struct phase_member *j, bool failed, uint32_t where) {
+int forward_is_prepared(struct forward *f, struct phase_member *j, bool failed, uint32_t where) {
 	if (failed)
 		phase_fail(j, where);
 	return f->step->rows > 1 ? phase_gate(j) : 0;
@@ -180,64 +225,52 @@ static void forward_add(const struct forward *f, float *x, const float *y, float
 	f->ops->add(x, scale != 0 ? scratch : y, f->hp->dim);
 }
 
-/* x += the output of the last products, if any; then norm, in the forms of the next products. */
-static int forward_prepare_norm(struct forward *f, struct phase_member *j, bool residual, const float *norm,
-        unsigned forms, uint32_t where) {
+/* x += the output of the layer's feed-forward. */
+static void forward_add_feed_forward(
+        const struct forward *f, const struct phase_member *j, uint32_t layer, size_t row, float *x) {
+	float *scratch = f->member[j->id].norm;
+	forward_add(f, x, feed_forward_row(f, j, layer, row, scratch), scratch);
+}
+
+/* What a norm's rows are increased by before it. */
+enum residual { NOTHING, ATTENTION, FEED_FORWARD };
+
+/* x += what came before; then norm, in the forms of the next products.  layer: of what came before. */
+static int forward_prepare_norm(struct forward *f, struct phase_member *j, enum residual before,
+        uint32_t layer, const float *norm, unsigned forms, uint32_t where) {
 	size_t first, last, dim = f->hp->dim;
 	bool failed = false;
 	forward_share_rows(f, j, &first, &last);
 	for (size_t r = first; r < last; r++) {
 		float *x = forward_row_of(f, j, r), *y = f->member[j->id].norm;
-		if (residual)
+		if (before == ATTENTION)
 			forward_add(f, x, f->y + r * dim, y);
+		else if (before == FEED_FORWARD)
+			forward_add_feed_forward(f, j, layer, r, x);
 		failed |= f->ops->rmsnorm(y, x, norm, dim, f->hp->eps) ||
 		          act_put(&f->act, forms, forward_slot_of(f, j, r), y, dim);
 	}
 	return forward_is_prepared(f, j, failed, where);
 }
 
-/* Prepares rows of a buffer in the forms of the next product. */
-static int forward_prepare_rows(struct forward *f, struct phase_member *j, const float *rows, size_t n,
-        unsigned forms, uint32_t where) {
+bool forward_put_rows(
+        struct forward *f, struct phase_member *j, const float *rows, size_t n, unsigned forms) {
 	size_t first, last;
-	bool failed = false;
+	bool fine = true;
 	forward_share_rows(f, j, &first, &last);
 	for (size_t r = first; r < last; r++)
-		failed |= act_put(&f->act, forms, forward_slot_of(f, j, r), rows + r * n, n) != 0;
-	return forward_is_prepared(f, j, failed, where);
+		fine &= act_put(&f->act, forms, forward_slot_of(f, j, r), rows + r * n, n) == 0;
+	return fine;
 }
 
-/* Gate and up side by side, so that SwiGLU finds both in the first-level cache. */
-static void forward_share_swiglu(struct forward *f, struct phase_member *j, const struct store_tensor *gate,
-        const struct store_tensor *up) {
-	size_t ffn = f->hp->ffn, at = forward_slot_of(f, j, 0), cols = f->step->rows, run, strips;
-	struct phase_cut cut = {.strips = (ffn + KERN_STRIP - 1) / KERN_STRIP, .least = PHASE_STRIPS};
-	float *u = f->member[j->id].up;
-	while (phase_next_run(j, &cut, &run, &strips)) {
-		size_t end = (run + strips) * KERN_STRIP < ffn ? (run + strips) * KERN_STRIP : ffn;
-		for (size_t first = run * KERN_STRIP, n; first < end; first += n) {
-			n = end - first < PHASE_CHUNK ? end - first : PHASE_CHUNK;
-			product_rows(f->ops, gate, f->ffn + first, ffn, first, n, &f->act, at, cols);
-			product_rows(f->ops, up, u, PHASE_CHUNK, first, n, &f->act, at, cols);
-			for (size_t c = 0; c < cols; c++) {
-				float *g = f->ffn + c * ffn + first;
-				f->ops->swiglu(g, g, u + c * PHASE_CHUNK, n);
-			}
-		}
-	}
-}
-
-/* If a group of the layer's weights is streamed, waits for it and puts it into w. */
-static int forward_fetch_group(struct forward *f, struct phase_member *j, uint32_t layer, enum weight_group g,
+int forward_fetch_group(struct forward *f, struct phase_member *j, uint32_t layer, enum weight_group g,
         const struct store_tensor *w[LAYER_ROLES]) {
 	struct weight_stream *stream = f->slice->stream;
 	return stream && weight_stream_has(stream, layer, g) ? weight_stream_wait(stream, j->next_group, w)
 	                                                     : 0;
 }
 
-/* Ends the phase that computed from a group. */
-static int forward_leave_group(
-        struct forward *f, struct phase_member *j, uint32_t layer, enum weight_group g) {
+int forward_leave_group(struct forward *f, struct phase_member *j, uint32_t layer, enum weight_group g) {
 	struct weight_stream *stream = f->slice->stream;
 	if (phase_gate(j))
 		return -EDOM;
@@ -249,7 +282,7 @@ static int forward_leave_group(
 	return 0;
 }
 
-static int forward_run_layer(struct forward *f, struct phase_member *j, uint32_t layer, bool residual) {
+static int forward_run_layer(struct forward *f, struct phase_member *j, uint32_t layer) {
 	const struct hparams *hp = f->hp;
 	const struct store_tensor *w[LAYER_ROLES];
 	const struct layer_forms *forms = &f->forms[layer];
@@ -259,7 +292,8 @@ static int forward_run_layer(struct forward *f, struct phase_member *j, uint32_t
 	uint32_t where = layer << 8;
 	memcpy(w, f->slice->layer[layer], sizeof w);
 
-	if (forward_prepare_norm(f, j, residual, vector[LAYER_ATTN_NORM], forms->qkv, where | AT_ATTN_NORM))
+	if (forward_prepare_norm(f, j, layer ? FEED_FORWARD : NOTHING, layer - 1, vector[LAYER_ATTN_NORM],
+	            forms->qkv, where | AT_ATTN_NORM))
 		return -EDOM;
 	if (forward_fetch_group(f, j, layer, WEIGHTS_QKV, w))
 		return -EIO;
@@ -276,7 +310,8 @@ static int forward_run_layer(struct forward *f, struct phase_member *j, uint32_t
 	attention_share(f, j, layer);
 	phase_gate(j);
 
-	if (forward_prepare_rows(f, j, f->attended, wide, forms->out, where | AT_ATTENTION))
+	bool fine = forward_put_rows(f, j, f->attended, wide, forms->out);
+	if (forward_is_prepared(f, j, !fine, where | AT_ATTENTION))
 		return -EDOM;
 	if (forward_fetch_group(f, j, layer, WEIGHTS_OUT, w))
 		return -EIO;
@@ -285,21 +320,10 @@ static int forward_run_layer(struct forward *f, struct phase_member *j, uint32_t
 	if (forward_leave_group(f, j, layer, WEIGHTS_OUT))
 		return -EDOM;
 
-	if (forward_prepare_norm(f, j, true, vector[LAYER_FFN_NORM], forms->ffn, where | AT_FFN_NORM))
+	if (forward_prepare_norm(
+	            f, j, ATTENTION, layer, vector[LAYER_FFN_NORM], forms->ffn, where | AT_FFN_NORM))
 		return -EDOM;
-	if (forward_fetch_group(f, j, layer, WEIGHTS_UP, w))
-		return -EIO;
-	forward_share_swiglu(f, j, w[LAYER_GATE], w[LAYER_UP]);
-	if (forward_leave_group(f, j, layer, WEIGHTS_UP))
-		return -EDOM;
-
-	if (forward_prepare_rows(f, j, f->ffn, hp->ffn, forms->down, where | AT_FFN))
-		return -EDOM;
-	if (forward_fetch_group(f, j, layer, WEIGHTS_DOWN, w))
-		return -EIO;
-	product_share(j, f->ops, &(struct product){.w = w[LAYER_DOWN], .y = f->y, .ldy = hp->dim}, 1, &f->act,
-	        at, rows);
-	return forward_leave_group(f, j, layer, WEIGHTS_DOWN);
+	return feed_forward_run(f, j, layer, w);
 }
 
 static void forward_run_member(struct team *t, void *arg, unsigned id) {
@@ -316,7 +340,7 @@ static void forward_run_member(struct team *t, void *arg, unsigned id) {
 	if (f->step->rows == 1)
 		memcpy(f->member[id].x, f->step->x, dim * sizeof(float));
 	for (uint32_t l = 0; l < f->kv->layers; l++)
-		if (forward_run_layer(f, &j, l, l > 0)) {
+		if (forward_run_layer(f, &j, l)) {
 			atomic_store_explicit(&f->left, true, memory_order_relaxed);
 			return;
 		}
@@ -326,7 +350,7 @@ static void forward_run_member(struct team *t, void *arg, unsigned id) {
 	}
 	for (size_t r = first; r < last; r++) {
 		float *x = forward_row_of(f, &j, r);
-		forward_add(f, x, f->y + r * dim, f->member[id].norm);
+		forward_add_feed_forward(f, &j, f->kv->layers - 1, r, x);
 		if (f->step->rows == 1)
 			memcpy(f->step->x, x, dim * sizeof(float));
 	}

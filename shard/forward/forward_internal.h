@@ -18,18 +18,44 @@ struct tile {
 	size_t partial; /* where its first key/value head's partial results are, when spans are tasks */
 };
 
+/* An expert that a row uses. */
+struct choice {
+	uint32_t expert;
+	uint32_t place; /* of the row's results in it */
+	float weight;
+};
+
+/* A feed-forward and the rows that go through it (feed_forward.c). */
+struct feed_part {
+	const struct feed_kind *kind;
+	uint32_t expert; /* 0 for what is none */
+	size_t rows;
+	const struct act *in; /* its rows, from in_at on */
+	size_t in_at;
+	float *hidden;         /* [rows][width] */
+	const struct act *mid; /* the hidden rows in the form of the second product, from mid_at on */
+	size_t mid_at;
+	float *y; /* [rows][dim] */
+};
+
 /* What a member has for itself. */
 struct member {
 	float *x;    /* [dim]: the row of a step of one row, carried by every member for itself */
 	float *norm; /* [dim]: a normalised row before it is quantised */
 	float *up;   /* [max_rows][JOB_CHUNK] */
 	struct kern_query *query;
-	void *scratch; /* of the span kernel */
+	void *scratch;         /* of the span kernel */
+	float *score;          /* [experts] */
+	struct choice *choice; /* [experts_used]: of a step of one row */
+	struct feed_part
+	        *part; /* [1 + experts_used], `parts` of them: the same, or of a layer that is no mixture */
+	size_t parts;
 };
 
 /* What a layer's products want their activations as: sets of forms. */
 struct layer_forms {
 	unsigned qkv, out, ffn, down;
+	unsigned expert, expert_down; /* of the experts' products */
 };
 
 struct forward {
@@ -53,8 +79,18 @@ struct forward {
 	float *q, *k, *v; /* [max_rows][...] */
 	float *attended;  /* [max_rows][heads * head_size] */
 	float *y;         /* [max_rows][dim]: what the last products leave for the residual */
-	float *ffn;       /* [max_rows][ffn] */
-	float *angles;    /* [max_rows][2 * pairs] */
+	float *ffn;       /* [max_rows][ffn], or the shared expert's width */
+	/* of mixtures: */
+	struct act expert_act;  /* a row for each place */
+	float *expert_hidden;   /* [places][expert_ffn] */
+	float *expert_y;        /* [places][dim] */
+	float *score;           /* [max_rows][experts] */
+	struct choice *choice;  /* [max_rows][experts_used] */
+	struct feed_part *part; /* [1 + experts], `parts` of them: of several rows */
+	uint32_t *expert_rows;  /* [experts] */
+	uint32_t *place_row;    /* [places]: the row at a place */
+	size_t parts;
+	float *angles; /* [max_rows][2 * pairs] */
 	struct member *member;
 
 	/* attention: partial results of (query, span), `partials` of them */
@@ -74,6 +110,22 @@ struct forward {
 	_Atomic bool left;    /* members left it before its end */
 	uint64_t first_group; /* number of the first streamed group of the step */
 };
+
+/* Where a step can fail; a fault has the layer in the bits above this. */
+enum { AT_ATTN_NORM, AT_HEADS, AT_ATTENTION, AT_FFN_NORM, AT_ROUTER, AT_FFN };
+
+/* The index of a prepared row among the activations. */
+size_t forward_slot_of(const struct forward *f, const struct phase_member *j, size_t row);
+/* Puts the member's share of rows of n floats, or the one row there is, in these forms; false: a value is not finite. */
+bool forward_put_rows(struct forward *f, struct phase_member *j, const float *rows, size_t n, unsigned forms);
+/* After rows were prepared: waits for shared rows.  A member whose own single row failed knows that already,
+ * and leaves at the same gate as the others. */
+int forward_is_prepared(struct forward *f, struct phase_member *j, bool failed, uint32_t where);
+/* If a group of the layer's weights is streamed, waits for it and puts it into w. */
+int forward_fetch_group(struct forward *f, struct phase_member *j, uint32_t layer, enum weight_group g,
+        const struct store_tensor *w[LAYER_ROLES]);
+/* Ends the phase that computed from a group. */
+int forward_leave_group(struct forward *f, struct phase_member *j, uint32_t layer, enum weight_group g);
 
 /* Partial results that attention needs room for: bounded by the context, not by the rows of a step. */
 size_t attention_partials(const struct hparams *hp, unsigned team);

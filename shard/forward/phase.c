@@ -18,6 +18,10 @@ static size_t phase_run_strips(const struct phase_member *j, const struct phase_
 	return n < left ? n : left;
 }
 
+size_t phase_strips(size_t rows) {
+	return (rows + KERN_STRIP - 1) / KERN_STRIP;
+}
+
 bool phase_next_run(struct phase_member *j, struct phase_cut *cut, size_t *first, size_t *count) {
 	size_t i = team_next(j->team) - j->base;
 	for (; cut->run < i && cut->at < cut->strips; cut->run++)
@@ -88,20 +92,15 @@ static void product_finish(
 	}
 }
 
-/* Strips of a matrix. */
-static size_t product_strips(size_t rows) {
-	return (rows + KERN_STRIP - 1) / KERN_STRIP;
-}
-
 void product_share(struct phase_member *j, const struct kern_ops *ops, const struct product *p, size_t count,
         const struct act *a, size_t at, size_t cols) {
 	struct phase_cut cut = {.least = PHASE_STRIPS};
 	size_t first, strips;
 	for (size_t i = 0; i < count; i++)
-		cut.strips += product_strips(p[i].w->record.rows);
+		cut.strips += phase_strips(p[i].w->record.rows);
 	while (phase_next_run(j, &cut, &first, &strips))
 		for (size_t i = 0, begin = 0; i < count && begin < first + strips; i++) {
-			size_t rows = p[i].w->record.rows, end = begin + product_strips(rows);
+			size_t rows = p[i].w->record.rows, end = begin + phase_strips(rows);
 			size_t from = first > begin ? first - begin : 0;
 			size_t to = (first + strips < end ? first + strips : end) - begin;
 			size_t row = from * KERN_STRIP,

@@ -35,6 +35,9 @@ struct phase_cut {
 	size_t at, run; /* where the next run begins, and its number */
 };
 
+/* Strips of so many rows. */
+size_t phase_strips(size_t rows);
+
 /* Draws the next run [*first, *first + *count) of this phase; false when there are no more. */
 bool phase_next_run(struct phase_member *j, struct phase_cut *cut, size_t *first, size_t *count);
 

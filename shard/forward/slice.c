@@ -50,7 +50,8 @@ static enum weight_group slice_group_of(enum layer_role role) {
 	return role == LAYER_OUT                        ? WEIGHTS_OUT
 	       : role == LAYER_GATE || role == LAYER_UP ? WEIGHTS_UP
 	       : role == LAYER_DOWN                     ? WEIGHTS_DOWN
-	                                                : WEIGHTS_QKV;
+	       : role <= LAYER_V                        ? WEIGHTS_QKV
+	                                                : WEIGHT_GROUPS;
 }
 
 int slice_create(struct slice **out, struct store *s, const struct manifest *m, uint32_t first, uint32_t last,

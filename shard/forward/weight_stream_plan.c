@@ -23,8 +23,10 @@ uint64_t weight_stream_tensor_bytes(const struct manifest_tensor *t) {
 
 static uint64_t weight_stream_group_bytes(const struct manifest *m, uint32_t layer, int g) {
 	uint64_t sum = 0;
-	for (int r = (int)roles[g].first; r <= (int)roles[g].last; r++)
-		sum += weight_stream_tensor_bytes(manifest_find(m, layer, (enum layer_role)r));
+	for (int r = (int)roles[g].first; r <= (int)roles[g].last; r++) {
+		const struct manifest_tensor *t = manifest_find(m, layer, (enum layer_role)r);
+		sum += t ? weight_stream_tensor_bytes(t) : 0; /* a mixture has no such group */
+	}
 	return sum;
 }
 
@@ -72,7 +74,7 @@ static void weight_stream_spread(struct weight_stream_plan *p, const struct mani
 			for (int g = 0; g < WEIGHT_GROUPS && p->step < need; g++) {
 				uint64_t bytes = weight_stream_group_bytes(m, l, g);
 				uint8_t bit = (uint8_t)(1u << g);
-				if (bytes > size || p->streamed[l - first] & bit)
+				if (!bytes || bytes > size || p->streamed[l - first] & bit)
 					continue;
 				due += (double)bytes * share;
 				if (pass == 0 && due < (double)bytes / 2)

@@ -119,6 +119,9 @@ static void check(int rc, const char *what) {
 	}
 }
 
+#define DENSE (LAYER_BIT(LAYER_GATE) | LAYER_BIT(LAYER_UP) | LAYER_BIT(LAYER_DOWN))
+#define MIXTURE ((LAYER_BIT(LAYER_SHARED_DOWN + 1) - 1) & ~(LAYER_BIT(LAYER_ROUTER) - 1))
+
 struct synth *synth_create(const struct synth_spec *c) {
 	struct synth *s = must(calloc(1, sizeof *s));
 	uint64_t state = c->seed;
@@ -138,8 +141,10 @@ struct synth *synth_create(const struct synth_spec *c) {
 	for (size_t i = hparams_traits(&c->traits, trait); i-- > 0;)
 		check(hparams_set_trait(&hp, &trait[i]), "hparams_set_trait");
 	layer_roles *roles = must(malloc(c->layers * sizeof *roles));
-	for (uint32_t l = 0; l < c->layers; l++)
-		roles[l] = LAYER_PLAIN_BITS | c->roles;
+	for (uint32_t l = 0; l < c->layers; l++) {
+		bool mixture = c->roles & MIXTURE && l >= c->dense;
+		roles[l] = (LAYER_PLAIN_BITS | c->roles) & ~(mixture ? DENSE : MIXTURE);
+	}
 	check(manifest_create(&s->m, &hp, roles), "manifest_create");
 	free(roles);
 	s->layer = must(calloc(c->layers, sizeof *s->layer));
@@ -148,6 +153,8 @@ struct synth *synth_create(const struct synth_spec *c) {
 	for (uint32_t l = 0; l < c->layers; l++)
 		for (uint32_t i = s->m->at[l]; i < s->m->at[l + 1]; i++) {
 			struct manifest_tensor *t = &s->m->tensor[i];
+			t->type = c->layer[t->role];
+			t->bytes = t->rows * kern_row_bytes(t->type, t->n);
 			tensor(&s->layer[l][t->role], c->layer[t->role], t->rows, t->n, t->rows == 1, &state);
 			s->whole.layer[l][t->role] = &s->layer[l][t->role];
 		}

@@ -8,7 +8,9 @@ struct synth_spec {
 	uint32_t layers, dim, heads, kv_heads, head_size, ffn, vocab, context;
 	enum kern_type layer[LAYER_ROLES]; /* types of a layer's tensors; its norms' as well */
 	enum kern_type embed, head;
-	layer_roles roles;     /* of each layer, besides a Llama's */
+	layer_roles
+	        roles; /* of each layer, besides a Llama's; with a router it has experts in place of gate, up and down, */
+	uint32_t dense;        /* except in so many layers at the beginning */
 	struct hparams traits; /* only its traits count */
 	uint64_t seed;
 };

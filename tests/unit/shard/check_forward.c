@@ -19,7 +19,10 @@ static const struct synth_spec mixed = {.layers = 4,
         .vocab = 300,
         .context = 256,
         .layer = {KERN_F32, KERN_Q4_K, KERN_Q4_0, KERN_Q6_K, KERN_F16, KERN_BF16, KERN_Q8_0, KERN_Q5_K,
-                KERN_Q4_1},
+                KERN_Q4_1, [LAYER_EXPERT_GATE] = KERN_Q4_K, [LAYER_EXPERT_UP] = KERN_MXFP4,
+                [LAYER_EXPERT_DOWN] = KERN_Q8_0, [LAYER_SHARED_GATE] = KERN_IQ4_XS,
+                [LAYER_SHARED_DOWN] = KERN_Q4_0},
+        .dense = 1,
         .embed = KERN_Q4_0,
         .head = KERN_Q6_K,
         .seed = 1};
@@ -43,7 +46,16 @@ static const struct synth_spec lengthy = {.layers = 2,
 	(LAYER_BIT(LAYER_Q_BIAS) | LAYER_BIT(LAYER_K_BIAS) | LAYER_BIT(LAYER_V_BIAS) | \
 	        LAYER_BIT(LAYER_OUT_BIAS))
 
-/* What families have that Llama has not: one by one, then together. */
+#define EXPERTS \
+	(LAYER_BIT(LAYER_ROUTER) | LAYER_BIT(LAYER_EXPERT_GATE) | LAYER_BIT(LAYER_EXPERT_UP) | \
+	        LAYER_BIT(LAYER_EXPERT_DOWN))
+#define EXPERT_BIASES \
+	(LAYER_BIT(LAYER_ROUTER_BIAS) | LAYER_BIT(LAYER_EXPERT_GATE_BIAS) | \
+	        LAYER_BIT(LAYER_EXPERT_UP_BIAS) | LAYER_BIT(LAYER_EXPERT_DOWN_BIAS))
+#define SHARED_EXPERT \
+	(LAYER_BIT(LAYER_SHARED_GATE) | LAYER_BIT(LAYER_SHARED_UP) | LAYER_BIT(LAYER_SHARED_DOWN))
+
+/* What families have that Llama has not: one by one, then together; without experts, and with them. */
 static const struct {
 	layer_roles roles;
 	struct hparams traits;
@@ -56,6 +68,15 @@ static const struct {
         {0, {.rope_magnitude = 1.25f}},
         {0, {.attention_scale = 0.5f}},
         {0, {.embed_scale = 6, .residual_scale = 0.25f, .logit_scale = 0.125f}},
+        {EXPERTS, {.experts = 8, .experts_used = 2, .expert_ffn = 64}},
+        {EXPERTS | EXPERT_BIASES, {.experts = 12, .experts_used = 3, .expert_ffn = 32, .router = ROUTER_ALL}},
+        {EXPERTS | SHARED_EXPERT | LAYER_BIT(LAYER_CHOICE_BIAS), {.experts = 5,
+                                                                         .experts_used = 2,
+                                                                         .expert_ffn = 32,
+                                                                         .shared_ffn = 96,
+                                                                         .router = ROUTER_SIGMOID,
+                                                                         .expert_scale = 2.5f}},
+        {EXPERTS, {.experts = 4, .experts_used = 1, .expert_ffn = 32, .router = ROUTER_SIGMOID_ONLY}},
         {BIASES | HEAD_NORMS, {.halves = 1,
                                       .plain_every = 2,
                                       .rope_magnitude = 1.125f,
@@ -63,6 +84,19 @@ static const struct {
                                       .embed_scale = 3,
                                       .residual_scale = 0.5f,
                                       .logit_scale = 0.5f}},
+        {BIASES | HEAD_NORMS | EXPERTS | EXPERT_BIASES | SHARED_EXPERT | LAYER_BIT(LAYER_CHOICE_BIAS),
+                {.halves = 1,
+                        .plain_every = 2,
+                        .rope_magnitude = 1.125f,
+                        .attention_scale = 0.25f,
+                        .embed_scale = 3,
+                        .residual_scale = 0.5f,
+                        .logit_scale = 0.5f,
+                        .experts = 12,
+                        .experts_used = 4,
+                        .expert_ffn = 64,
+                        .shared_ffn = 32,
+                        .expert_scale = 0.5f}},
 };
 #define UNLIKE ((int)(sizeof unlike / sizeof *unlike))
 
@@ -72,10 +106,10 @@ static struct synth *model;
 static enum kern_kv cache_type; /* of every line, and so of the whole test */
 
 /* A test runs for each type of cache, first with Llama's layers, then with everything that others have. */
-#define LAYERS_AND_CACHES (2 * KERN_KVS)
+#define LAYERS_AND_CACHES (3 * KERN_KVS)
 #ifdef CARAVAN_SANITIZED /* slow: only those with everything, which take every path */
-#define FIRST_LAYERS KERN_KVS
-#define FIRST_UNLIKE (UNLIKE - 1)
+#define FIRST_LAYERS (2 * KERN_KVS)
+#define FIRST_UNLIKE (UNLIKE - 2)
 #else
 #define FIRST_LAYERS 0
 #define FIRST_UNLIKE 0
@@ -86,8 +120,9 @@ static struct synth *fitting(const struct synth_spec *spec, int variant) {
 	struct synth_spec s = *spec;
 	cache_type = (enum kern_kv)(variant % KERN_KVS);
 	if (variant >= KERN_KVS) {
-		s.roles = unlike[UNLIKE - 1].roles;
-		s.traits = unlike[UNLIKE - 1].traits;
+		int last = UNLIKE - (variant < 2 * KERN_KVS ? 2 : 1);
+		s.roles = unlike[last].roles;
+		s.traits = unlike[last].traits;
 	}
 	s.head_size = kern_kv_fits(cache_type, s.head_size) ? s.head_size : 32;
 	return synth_create(&s);
@@ -264,11 +299,11 @@ static void level_hash(
 		_exit(write(fd[1], hash, 32) != 32);
 	}
 	int status;
+	close(fd[1]); /* so that a child that dies is noticed */
 	ck_assert_int_eq(read(fd[0], hash, 32), 32);
 	ck_assert_int_eq(waitpid(child, &status, 0), child);
 	ck_assert_int_eq(status, 0);
 	close(fd[0]);
-	close(fd[1]);
 }
 
 START_TEST(any_level) {
@@ -292,16 +327,22 @@ struct naive {
 	double *x, *k, *v; /* [dim]; [layers][positions][kv_heads * head_size] */
 };
 
-static void naive_mul(double *y, const struct store_tensor *w, const double *x) {
+/* Rows from `first` on. */
+static void naive_mul_rows(
+        double *y, const struct store_tensor *w, const double *x, size_t first, size_t rows) {
 	size_t n = w->record.n;
 	float *row = malloc(n * sizeof *row);
-	for (size_t r = 0; r < w->record.rows; r++) {
-		kern_dequant_packed(w->record.type, row, w->packed, r, n);
+	for (size_t r = 0; r < rows; r++) {
+		kern_dequant_packed(w->record.type, row, w->packed, first + r, n);
 		y[r] = 0;
 		for (size_t i = 0; i < n; i++)
 			y[r] += (double)row[i] * x[i];
 	}
 	free(row);
+}
+
+static void naive_mul(double *y, const struct store_tensor *w, const double *x) {
+	naive_mul_rows(y, w, x, 0, w->record.rows);
 }
 
 /* A trait that is a scale. */
@@ -335,14 +376,18 @@ static void naive_rope(double *x, uint32_t layer, uint32_t position) {
 	}
 }
 
-/* Where the layer has a bias. */
-static void naive_bias(double *y, const struct store_tensor *w) {
+/* Where the layer has a bias; row: an expert's. */
+static void naive_bias_row(double *y, const struct store_tensor *w, size_t row) {
 	float bias[64];
-	if (!w->packed)
+	if (!w || !w->packed)
 		return;
-	kern_dequant_packed(w->record.type, bias, w->packed, 0, w->record.n);
+	kern_dequant_packed(w->record.type, bias, w->packed, row, w->record.n);
 	for (uint32_t i = 0; i < w->record.n; i++)
 		y[i] += (double)bias[i];
+}
+
+static void naive_bias(double *y, const struct store_tensor *w) {
+	naive_bias_row(y, w, 0);
 }
 
 /* Where the layer has a norm of heads. */
@@ -351,11 +396,69 @@ static void naive_norm_heads(double *x, const struct store_tensor *w, uint32_t h
 		naive_norm(x + h * w->record.n, w, x + h * w->record.n);
 }
 
+static double naive_sigmoid(double v) {
+	return 1 / (1 + exp(-v));
+}
+
+/* y += weight times expert e of these three matrices, or what is no expert. */
+static void naive_feed(double *y, const struct store_tensor *w, const enum layer_role role[6],
+        const double *x, uint32_t width, uint32_t e, double weight) {
+	double g[96], u[96], out[64];
+	uint32_t dim = model->m->hp.dim;
+	naive_mul_rows(g, &w[role[0]], x, (size_t)e * width, width);
+	naive_mul_rows(u, &w[role[1]], x, (size_t)e * width, width);
+	naive_bias_row(g, role[3] < LAYER_ROLES ? &w[role[3]] : NULL, e);
+	naive_bias_row(u, role[4] < LAYER_ROLES ? &w[role[4]] : NULL, e);
+	for (uint32_t i = 0; i < width; i++)
+		g[i] = g[i] * naive_sigmoid(g[i]) * u[i];
+	naive_mul_rows(out, &w[role[2]], g, (size_t)e * dim, dim);
+	naive_bias_row(out, role[5] < LAYER_ROLES ? &w[role[5]] : NULL, e);
+	for (uint32_t i = 0; i < dim; i++)
+		y[i] += weight * out[i];
+}
+
+/* Roles of a feed-forward's matrices and biases; LAYER_ROLES: none. */
+static const enum layer_role dense[] = {LAYER_GATE, LAYER_UP, LAYER_DOWN, LAYER_ROLES, LAYER_ROLES,
+        LAYER_ROLES},
+                             shared[] = {LAYER_SHARED_GATE, LAYER_SHARED_UP, LAYER_SHARED_DOWN, LAYER_ROLES,
+                                     LAYER_ROLES, LAYER_ROLES},
+                             experts[] = {LAYER_EXPERT_GATE, LAYER_EXPERT_UP, LAYER_EXPERT_DOWN,
+                                     LAYER_EXPERT_GATE_BIAS, LAYER_EXPERT_UP_BIAS, LAYER_EXPERT_DOWN_BIAS};
+
+static void naive_mixture(double *y, const struct store_tensor *w, const double *x) {
+	const struct hparams *hp = &model->m->hp;
+	double score[64], weight[64], all = 0, chosen = 0;
+	bool used[64] = {false}, sigmoid = hp->router >= ROUTER_SIGMOID;
+	naive_mul(score, &w[LAYER_ROUTER], x);
+	naive_bias(score, &w[LAYER_ROUTER_BIAS]);
+	for (uint32_t e = 0; e < hp->experts; e++) {
+		weight[e] = sigmoid ? naive_sigmoid(score[e]) : exp(score[e]);
+		score[e] = sigmoid ? weight[e] : score[e];
+		all += weight[e];
+	}
+	naive_bias(score, &w[LAYER_CHOICE_BIAS]);
+	for (uint32_t i = 0; i < hp->experts_used; i++) {
+		uint32_t best = hp->experts;
+		for (uint32_t e = 0; e < hp->experts; e++)
+			if (!used[e] && (best == hp->experts || score[e] > score[best]))
+				best = e;
+		used[best] = true;
+		chosen += weight[best];
+	}
+	double norm = hp->router == ROUTER_ALL ? all : hp->router == ROUTER_SIGMOID_ONLY ? 1 : chosen;
+	for (uint32_t e = 0; e < hp->experts; e++)
+		if (used[e])
+			naive_feed(y, w, experts, x, hp->expert_ffn, e,
+			        weight[e] / norm * naive_scale(hp->expert_scale));
+	if (w[LAYER_SHARED_GATE].packed)
+		naive_feed(y, w, shared, x, hp->shared_ffn, 0, 1);
+}
+
 static void naive_layer(struct naive *s, uint32_t l, uint32_t pos, uint32_t positions) {
 	const struct hparams *hp = &model->m->hp;
 	const struct store_tensor *w = model->layer[l];
 	uint32_t hs = hp->head_size, narrow = hp->kv_heads * hs;
-	double y[64], q[64], o[64] = {0}, g[64], u[64], *z = malloc(positions * sizeof *z);
+	double y[64], q[64], o[64] = {0}, *z = malloc(positions * sizeof *z);
 	double *keys = s->k + (size_t)l * positions * narrow, *values = s->v + (size_t)l * positions * narrow;
 	naive_norm(y, &w[LAYER_ATTN_NORM], s->x);
 	naive_mul(q, &w[LAYER_Q], y);
@@ -389,13 +492,13 @@ static void naive_layer(struct naive *s, uint32_t l, uint32_t pos, uint32_t posi
 	for (uint32_t i = 0; i < hp->dim; i++)
 		s->x[i] += y[i] * naive_scale(hp->residual_scale);
 	naive_norm(y, &w[LAYER_FFN_NORM], s->x);
-	naive_mul(g, &w[LAYER_GATE], y);
-	naive_mul(u, &w[LAYER_UP], y);
-	for (uint32_t i = 0; i < hp->ffn; i++)
-		g[i] = g[i] / (1 + exp(-g[i])) * u[i];
-	naive_mul(y, &w[LAYER_DOWN], g);
+	double added[64] = {0};
+	if (w[LAYER_ROUTER].packed)
+		naive_mixture(added, w, y);
+	else
+		naive_feed(added, w, dense, y, hp->ffn, 0, 1);
 	for (uint32_t i = 0; i < hp->dim; i++)
-		s->x[i] += y[i] * naive_scale(hp->residual_scale);
+		s->x[i] += added[i] * naive_scale(hp->residual_scale);
 	free(z);
 }
 

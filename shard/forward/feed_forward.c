@@ -1,0 +1,348 @@
+/* feed_forward: the second half of a layer: a feed-forward, or a mixture of experts, of which each row uses a few.
+ *
+ * A mixture's rows are grouped by expert, so that an expert's weights are read once in a step, however many of its rows use it.
+ * A part is one feed-forward with the rows that go through it: the layer's own, an expert's, or the shared expert's.  A place is
+ * where the results of a row in an expert are: places of an expert are neighbours.  With one row every member chooses for
+ * itself, which is cheaper than waiting, and the places are those of its choice, the best expert first.
+ * The result of a row depends on nothing of this: the experts' outputs are added in the order of the row's choice. */
+#include "shard/forward/feed_forward.h"
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+
+#include "kernels/math.h"
+
+/* The roles of a part's tensors, and of their biases, which only experts have. */
+struct feed_kind {
+	enum layer_role gate, up, down, gate_bias, up_bias, down_bias;
+};
+static const struct feed_kind dense = {LAYER_GATE, LAYER_UP, LAYER_DOWN, LAYER_ROLES, LAYER_ROLES,
+                                      LAYER_ROLES},
+                              expert = {LAYER_EXPERT_GATE, LAYER_EXPERT_UP, LAYER_EXPERT_DOWN,
+                                      LAYER_EXPERT_GATE_BIAS, LAYER_EXPERT_UP_BIAS, LAYER_EXPERT_DOWN_BIAS},
+                              shared = {LAYER_SHARED_GATE, LAYER_SHARED_UP, LAYER_SHARED_DOWN, LAYER_ROLES,
+                                      LAYER_ROLES, LAYER_ROLES};
+
+/* ---- the choice ---- */
+
+/* Whether expert a comes before b: by its score, then by its number. */
+static bool feed_forward_is_better(const float *score, uint32_t a, uint32_t b) {
+	return score[a] > score[b] || (score[a] == score[b] && a < b);
+}
+
+void feed_forward_choose(const struct hparams *hp, float *score, const float *bias, struct choice *out) {
+	uint32_t n = hp->experts, k = hp->experts_used;
+	bool sigmoid = hp->router == ROUTER_SIGMOID || hp->router == ROUTER_SIGMOID_ONLY;
+	float weight[HPARAMS_MAX_EXPERTS];
+	for (uint32_t e = 0; sigmoid && e < n; e++)
+		score[e] = 1 / (1 + kern_exp(-score[e]));
+	memcpy(weight, score, n * sizeof *weight);
+	for (uint32_t e = 0; bias && e < n; e++)
+		score[e] += bias[e];
+	for (uint32_t i = 0; i < k; i++) {
+		uint32_t best = n;
+		for (uint32_t e = 0; e < n; e++) {
+			bool after = i == 0 || feed_forward_is_better(score, out[i - 1].expert, e);
+			if (after && (best == n || feed_forward_is_better(score, e, best)))
+				best = e;
+		}
+		out[i] = (struct choice){.expert = best, .weight = weight[best]};
+	}
+	float sum = 0, most = weight[0];
+	for (uint32_t e = 0; hp->router == ROUTER_ALL && e < n; e++)
+		most = weight[e] > most ? weight[e] : most;
+	for (uint32_t i = 0; hp->router == ROUTER_CHOSEN && i < k; i++)
+		most = i == 0 || out[i].weight > most ? out[i].weight : most;
+	for (uint32_t e = 0; hp->router == ROUTER_ALL && e < n; e++)
+		sum += kern_exp(weight[e] - most);
+	for (uint32_t i = 0; i < k; i++) {
+		if (!sigmoid)
+			out[i].weight = kern_exp(out[i].weight - most);
+		if (hp->router != ROUTER_ALL)
+			sum += out[i].weight;
+	}
+	for (uint32_t i = 0; i < k; i++) {
+		if (hp->router != ROUTER_SIGMOID_ONLY)
+			out[i].weight /= sigmoid ? sum + 1e-20f : sum;
+		if (hp->expert_scale != 0)
+			out[i].weight *= hp->expert_scale;
+	}
+}
+
+/* A row's choice, from its scores; false: a score is not finite. */
+static bool feed_forward_choose_row(
+        const struct forward *f, struct member *m, uint32_t layer, size_t row, struct choice *out) {
+	uint32_t n = f->hp->experts;
+	const float *score = f->score + row * n;
+	for (uint32_t e = 0; e < n; e++) {
+		if (!isfinite(score[e]))
+			return false;
+		m->score[e] = score[e];
+	}
+	feed_forward_choose(f->hp, m->score, f->vector[layer][LAYER_CHOICE_BIAS], out);
+	return true;
+}
+
+/* ---- parts ---- */
+
+static size_t feed_forward_width(const struct forward *f, const struct feed_kind *kind) {
+	return kind == &dense ? f->hp->ffn : kind == &expert ? f->hp->expert_ffn : f->hp->shared_ffn;
+}
+
+static bool feed_forward_has(const struct forward *f, uint32_t layer, enum layer_role r) {
+	return f->slice->layer[layer][r] != NULL;
+}
+
+/* The part of all rows: the layer's own feed-forward, or the shared expert.  at: of the first row's activations. */
+static struct feed_part feed_forward_whole(const struct forward *f, const struct feed_kind *kind, size_t at) {
+	return (struct feed_part){.kind = kind,
+	        .rows = f->step->rows,
+	        .in = &f->act,
+	        .in_at = at,
+	        .hidden = f->ffn,
+	        .mid = &f->act,
+	        .mid_at = at,
+	        .y = f->y};
+}
+
+/* Gives each expert that a row has chosen its part, and each choice its place. */
+static void feed_forward_group(struct forward *f, uint32_t layer) {
+	size_t rows = f->step->rows, used = f->hp->experts_used, parts = 0, place = 0;
+	uint32_t *count = f->expert_rows;
+	if (feed_forward_has(f, layer, LAYER_SHARED_GATE))
+		f->part[parts++] = feed_forward_whole(f, &shared, 0);
+	memset(count, 0, f->hp->experts * sizeof *count);
+	for (size_t i = 0; i < rows * used; i++)
+		count[f->choice[i].expert]++;
+	for (uint32_t e = 0; e < f->hp->experts; e++) {
+		uint32_t n = count[e];
+		count[e] = (uint32_t)place; /* from here on, the expert's next place */
+		if (!n)
+			continue;
+		f->part[parts++] = (struct feed_part){.kind = &expert,
+		        .expert = e,
+		        .rows = n,
+		        .in = &f->expert_act,
+		        .in_at = place,
+		        .hidden = f->expert_hidden + place * f->hp->expert_ffn,
+		        .mid = &f->expert_act,
+		        .mid_at = place,
+		        .y = f->expert_y + place * f->hp->dim};
+		place += n;
+	}
+	for (size_t i = 0; i < rows * used; i++) {
+		struct choice *c = &f->choice[i];
+		c->place = count[c->expert]++;
+		f->place_row[c->place] = (uint32_t)(i / used);
+	}
+	f->parts = parts;
+}
+
+/* Copies the member's share of the rows to their places. */
+static void feed_forward_gather(struct forward *f, const struct phase_member *j, unsigned forms) {
+	size_t first, last;
+	team_share(j->team, j->id, f->step->rows * f->hp->experts_used, 1, &first, &last);
+	for (size_t i = first; i < last; i++)
+		for (int form = 0; form < KERN_FORMS; form++) {
+			size_t bytes = kern_act_bytes((enum kern_form)form, f->hp->dim);
+			if (forms & 1u << form)
+				memcpy(f->expert_act.form[form] + i * bytes,
+				        f->act.form[form] + f->place_row[i] * bytes, bytes);
+		}
+}
+
+/* The parts of a mixture for one row; -EDOM: a score is not finite.  All members find the same. */
+static int feed_forward_mix_row(struct forward *f, struct phase_member *j, uint32_t layer) {
+	struct member *m = &f->member[j->id];
+	size_t used = f->hp->experts_used;
+	m->parts = 0;
+	if (!feed_forward_choose_row(f, m, layer, 0, m->choice)) {
+		phase_fail(j, layer << 8 | AT_ROUTER);
+		return -EDOM;
+	}
+	if (feed_forward_has(f, layer, LAYER_SHARED_GATE))
+		m->part[m->parts++] = feed_forward_whole(f, &shared, j->id);
+	for (uint32_t i = 0; i < used; i++) {
+		m->choice[i].place = i;
+		m->part[m->parts++] = (struct feed_part){.kind = &expert,
+		        .expert = m->choice[i].expert,
+		        .rows = 1,
+		        .in = &f->act,
+		        .in_at = j->id,
+		        .hidden = f->expert_hidden + i * f->hp->expert_ffn,
+		        .mid = &f->expert_act,
+		        .mid_at = j->id * used + i,
+		        .y = f->expert_y + i * f->hp->dim};
+	}
+	return 0;
+}
+
+/* The same for several, which the members share. */
+static int feed_forward_mix_rows(struct forward *f, struct phase_member *j, uint32_t layer) {
+	struct member *m = &f->member[j->id];
+	size_t first, last;
+	bool fine = true;
+	team_share(j->team, j->id, f->step->rows, 1, &first, &last);
+	for (size_t r = first; r < last; r++)
+		fine &= feed_forward_choose_row(f, m, layer, r, f->choice + r * f->hp->experts_used);
+	if (!fine)
+		phase_fail(j, layer << 8 | AT_ROUTER);
+	if (phase_gate(j))
+		return -EDOM;
+	if (j->id == 0)
+		feed_forward_group(f, layer);
+	phase_gate(j);
+	feed_forward_gather(f, j, f->forms[layer].expert);
+	return phase_gate(j);
+}
+
+/* Finds the layer's parts: those of a step of one row, or of a layer that is no mixture, are the member's own. */
+static int feed_forward_find_parts(struct forward *f, struct phase_member *j, uint32_t layer,
+        const struct store_tensor *router, const struct feed_part **part, size_t *parts) {
+	struct member *m = &f->member[j->id];
+	size_t at = forward_slot_of(f, j, 0);
+	*part = m->part;
+	*parts = 1;
+	if (!router) {
+		m->part[0] = feed_forward_whole(f, &dense, at);
+		return 0;
+	}
+	product_share(j, f->ops,
+	        &(struct product){router, f->score, f->hp->experts, f->vector[layer][LAYER_ROUTER_BIAS], 0},
+	        1, &f->act, at, f->step->rows);
+	if (phase_gate(j))
+		return -EDOM;
+	bool alone = f->step->rows == 1;
+	int rc = alone ? feed_forward_mix_row(f, j, layer) : feed_forward_mix_rows(f, j, layer);
+	*part = alone ? m->part : f->part;
+	*parts = alone ? m->parts : f->parts;
+	return rc;
+}
+
+/* ---- products ---- */
+
+/* The bias of rows `first` on of a part's product; NULL: none. */
+static const float *feed_forward_bias(const struct forward *f, uint32_t layer, enum layer_role r,
+        const struct feed_part *p, size_t n, size_t first) {
+	const float *bias = r < LAYER_ROLES ? f->vector[layer][r] : NULL;
+	return bias ? bias + p->expert * n + first : NULL;
+}
+
+/* Rows [first, first + n) of gate and up side by side, so that SwiGLU finds both in the first-level cache. */
+static void feed_forward_swiglu(struct forward *f, struct member *m, uint32_t layer,
+        const struct feed_part *p, const struct store_tensor *const w[LAYER_ROLES], size_t first, size_t n) {
+	size_t width = feed_forward_width(f, p->kind), row = p->expert * width + first;
+	const float *gate_bias = feed_forward_bias(f, layer, p->kind->gate_bias, p, width, first),
+	            *up_bias = feed_forward_bias(f, layer, p->kind->up_bias, p, width, first);
+	product_rows(f->ops, w[p->kind->gate], p->hidden + first, width, row, n, p->in, p->in_at, p->rows);
+	product_rows(f->ops, w[p->kind->up], m->up, PHASE_CHUNK, row, n, p->in, p->in_at, p->rows);
+	for (size_t c = 0; c < p->rows; c++) {
+		float *g = p->hidden + c * width + first, *u = m->up + c * PHASE_CHUNK;
+		if (gate_bias)
+			f->ops->add(g, gate_bias, n);
+		if (up_bias)
+			f->ops->add(u, up_bias, n);
+		f->ops->swiglu(g, g, u, n);
+	}
+}
+
+static void feed_forward_down(struct forward *f, uint32_t layer, const struct feed_part *p,
+        const struct store_tensor *const w[LAYER_ROLES], size_t first, size_t n) {
+	size_t dim = f->hp->dim;
+	const float *bias = feed_forward_bias(f, layer, p->kind->down_bias, p, dim, first);
+	product_rows(f->ops, w[p->kind->down], p->y + first, dim, p->expert * dim + first, n, p->mid,
+	        p->mid_at, p->rows);
+	for (size_t c = 0; bias && c < p->rows; c++)
+		f->ops->add(p->y + c * dim + first, bias, n);
+}
+
+/* The member's share of the first products of all parts, or of the second. */
+static void feed_forward_share(struct forward *f, struct phase_member *j, uint32_t layer,
+        const struct feed_part *part, size_t parts, const struct store_tensor *const w[LAYER_ROLES],
+        bool down) {
+	struct phase_cut cut = {.least = PHASE_STRIPS};
+	size_t run, strips;
+	for (size_t i = 0; i < parts; i++)
+		cut.strips += phase_strips(down ? f->hp->dim : feed_forward_width(f, part[i].kind));
+	while (phase_next_run(j, &cut, &run, &strips))
+		for (size_t i = 0, begin = 0; i < parts && begin < run + strips; i++) {
+			size_t rows = down ? f->hp->dim : feed_forward_width(f, part[i].kind), n;
+			size_t end = begin + phase_strips(rows), from = run > begin ? run - begin : 0;
+			size_t last = ((run + strips < end ? run + strips : end) - begin) * KERN_STRIP;
+			last = last < rows ? last : rows;
+			for (size_t first = from * KERN_STRIP; first < last; first += n) {
+				n = down || last - first < PHASE_CHUNK ? last - first : PHASE_CHUNK;
+				if (down)
+					feed_forward_down(f, layer, &part[i], w, first, n);
+				else
+					feed_forward_swiglu(
+					        f, &f->member[j->id], layer, &part[i], w, first, n);
+			}
+			begin = end;
+		}
+}
+
+/* ---- the whole ---- */
+
+/* Quantises the experts' hidden rows: the member's share of them, or all those of a single row. */
+static bool feed_forward_prepare_experts(struct forward *f, struct phase_member *j, unsigned forms) {
+	size_t n = f->hp->expert_ffn, used = f->hp->experts_used, first = 0, last = used, at = j->id * used;
+	bool fine = true;
+	if (f->step->rows > 1) {
+		team_share(j->team, j->id, f->step->rows * used, 1, &first, &last);
+		at = 0;
+	}
+	for (size_t i = first; i < last; i++)
+		fine &= act_put(&f->expert_act, forms, at + i, f->expert_hidden + i * n, n) == 0;
+	return fine;
+}
+
+/* The same of the whole rows, where there are some, and then waits for what is shared. */
+static int feed_forward_prepare(struct forward *f, struct phase_member *j, uint32_t layer) {
+	const struct layer_forms *forms = &f->forms[layer];
+	bool mixture = feed_forward_has(f, layer, LAYER_ROUTER), fine = true;
+	if (mixture)
+		fine &= feed_forward_prepare_experts(f, j, forms->expert_down);
+	if (!mixture || feed_forward_has(f, layer, LAYER_SHARED_GATE))
+		fine &= forward_put_rows(
+		        f, j, f->ffn, feed_forward_width(f, mixture ? &shared : &dense), forms->down);
+	return forward_is_prepared(f, j, !fine, layer << 8 | AT_FFN);
+}
+
+int feed_forward_run(struct forward *f, struct phase_member *j, uint32_t layer,
+        const struct store_tensor *w[LAYER_ROLES]) {
+	const struct feed_part *part;
+	size_t parts;
+	if (feed_forward_find_parts(f, j, layer, w[LAYER_ROUTER], &part, &parts))
+		return -EDOM;
+	if (forward_fetch_group(f, j, layer, WEIGHTS_UP, w))
+		return -EIO;
+	feed_forward_share(f, j, layer, part, parts, w, false);
+	if (forward_leave_group(f, j, layer, WEIGHTS_UP))
+		return -EDOM;
+	if (feed_forward_prepare(f, j, layer))
+		return -EDOM;
+	if (forward_fetch_group(f, j, layer, WEIGHTS_DOWN, w))
+		return -EIO;
+	feed_forward_share(f, j, layer, part, parts, w, true);
+	return forward_leave_group(f, j, layer, WEIGHTS_DOWN);
+}
+
+const float *feed_forward_row(
+        const struct forward *f, const struct phase_member *j, uint32_t layer, size_t row, float *scratch) {
+	size_t dim = f->hp->dim, used = f->hp->experts_used;
+	const float *y = f->y + row * dim;
+	if (!feed_forward_has(f, layer, LAYER_ROUTER))
+		return y;
+	const struct choice *c = f->step->rows > 1 ? f->choice + row * used : f->member[j->id].choice;
+	for (uint32_t i = 0; i < used; i++) {
+		const float *one = f->expert_y + c[i].place * dim;
+		for (size_t k = 0; k < dim; k++) {
+			float v = one[k] * c[i].weight;
+			scratch[k] = i ? scratch[k] + v : v;
+		}
+	}
+	if (feed_forward_has(f, layer, LAYER_SHARED_GATE))
+		f->ops->add(scratch, y, dim);
+	return scratch;
+}
