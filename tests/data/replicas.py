@@ -7,7 +7,9 @@ file's mixture gives to its first layers, to some between, and to the last.  Wid
 pieces, and weights are random.
 
 The keys are those that llama.cpp prints of the real files, as people's reports show them, and what its converter writes; the
-mixtures are those of its quantize (src/llama-quant.cpp), but for Unsloth's, which are its counts of types.
+mixtures are those of its quantize (src/llama-quant.cpp), but for Unsloth's, which are its types in other places.  llama.cpp (June 2026)
+loads every replica but the Mixtral of 2023, whose experts are apart; of those that Caravan serves its logits differ by the rounding of
+activations, less than 0.035 of their norm.
 
 DOWNLOADS is the table.  A row that says REFUSED is a download that Caravan does not serve yet, and says so.
 
@@ -246,6 +248,8 @@ def qwen(pad="<|endoftext|>", bos="<|endoftext|>"):
 
 
 QWEN, QWEN_UNSLOTH = qwen(), qwen("<|vision_pad|>", None)
+QWEN35 = Vocab("gpt2", end=QWEN_END, pre="qwen35", user=QWEN_USER, eos="<|im_end|>", keys=[("padding", "<|vision_pad|>")],
+               flags=[("add_bos_token", False)])
 QWEN_DEEPSEEK = Vocab("gpt2", end=("<|endoftext|>",) + DEEPSEEK, pre="deepseek-r1-qwen", bos=DEEPSEEK[0], eos=DEEPSEEK[1],
                       keys=[("padding", DEEPSEEK[1])], flags=[("add_bos_token", True), ("add_eos_token", False)])
 TEKKEN = Vocab("gpt2", begin=("<unk>", "<s>", "</s>", "[INST]", "[/INST]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_RESULTS]",
@@ -404,6 +408,19 @@ QWEN3_235B = qwen3moe(94, 4096, 64, 4, 12288, 40960, 1e6, 1536)
 QWEN3_235B_2507 = qwen3moe(94, 4096, 64, 4, 12288, 262144, 5e6, 1536)
 
 
+def qwen35(layers, dim, heads, kv, ffn, values, **other):
+    """Three layers of four are gated delta nets; values: their heads of values for eight of keys."""
+    return model("qwen35moe" if other.get("experts") else "qwen35", layers, dim, heads, kv, ffn, 262144, 1e7, 1e-6, head=256, pattern=4,
+                 part_rope=1 / 4, delta_values=values, tensors=("attn_q_norm", "attn_k_norm"),
+                 norms=("attn_norm", "post_attention_norm"), **other)
+
+
+QWEN35_9B = qwen35(32, 4096, 16, 4, 12288, 16)
+QWEN36_27B = qwen35(64, 5120, 24, 4, 17408, 24)
+QWEN36_35B_A3B = qwen35(40, 2048, 16, 2, 512, 16, experts=256, expert_ffn=512, shared_gate=True,
+                        first_keys=[("expert_count", U32, 16), ("expert_used_count", U32, 4)])
+
+
 def gpt_oss(layers, experts):
     return model("gpt-oss", layers, 2880, 64, 8, 2880, 131072, 1.5e5, head=64, experts=experts, expert_ffn=2880, pattern=2,
                  tensors=QKV_BIAS + ("attn_output.bias", "attn_sinks"), norms=("attn_norm", "post_attention_norm"),
@@ -443,8 +460,6 @@ def granite(*numbers, scales, **other):
 
 GRANITE33_8B = granite(40, 4096, 32, 8, 12800, 131072, 1e7, scales=(0.0078125, 12.0, 0.22, 16.0), tied=True)
 GRANITE4_MICRO = granite(40, 2560, 40, 8, 8192, 131072, 1e7, scales=(0.015625, 12.0, 0.22, 10.0), tied=True)
-GRANITE4_H = model("granitehybrid", 40, 1536, 12, 4, 512, 131072, 1e4, vocab_size=True, tied=True,
-                   keys=[("ssm.conv_kernel", U32, 4), ("ssm.state_size", U32, 128), ("ssm.group_count", U32, 1)])
 SMOLLM3_3B = model("smollm3", 36, 2048, 16, 4, 11008, 65536, 5e6, 1e-6, vocab_size=True, rope_dim=True, tied=True, pattern=4)
 TINYLLAMA = llama(22, 2048, 32, 4, 5632, 2048, 1e4)
 CODELLAMA_34B = llama(48, 8192, 64, 8, 22016, 16384, 1e6)
@@ -488,6 +503,7 @@ def last_keys(row):
 
 # ---- a replica -----------------------------------------------------------------------------------------------------------------
 WIDTH, HEADS, LAYERS, EXPERTS = 256, 4, 4, 16
+CONVOLVED, STATE, KEY_HEADS = 4, 64, 2  # of gated delta nets
 
 
 class Replica:
@@ -507,10 +523,11 @@ class Replica:
         # widths that are no whole blocks of 256 stay so
         self.dim = WIDTH if m["dim"] % 256 == 0 else 288
         self.ffn = 512 if m["ffn"] % 256 == 0 else 544
-        self.expert_ffn = 256 if m.get("expert_ffn", 0) % 256 == 0 else 288
+        self.expert_ffn = self.ffn if "expert_ffn" not in m else 256 if m["expert_ffn"] % 256 == 0 else 288
         self.heads, self.kv = HEADS, HEADS if m["heads"] == m["kv"] else 2 if m["heads"] < 8 * m["kv"] else 1
         self.head = 64 if not m.get("head") or m["dim"] == 2880 or m["dim"] == m["heads"] * m["head"] else 128
         self.experts = 8 if m.get("experts") == 8 else EXPERTS if m.get("experts") else 0
+        self.values = m.get("delta_values", 0) * KEY_HEADS // 8
         self.rng = random.Random(row.file)
         self.tensors = []
 
@@ -534,8 +551,16 @@ class Replica:
                    ("feed_forward_length", U32, self.ffn), ("attention.head_count", U32, self.heads),
                    ("attention.head_count_kv", U32, self.kv), ("rope.freq_base", FLOAT, m["base"]),
                    ("attention.layer_norm_rms_epsilon", FLOAT, m["eps"]), *m.get("first_keys", ())]
+        if m.get("delta_values"):
+            pairs = self.rope() // 2
+            out.insert(6, ("rope.dimension_sections", ARRAY, I32, [pairs * 11 // 32, pairs * 11 // 32, pairs - pairs * 11 // 32 * 2, 0]))
         if m.get("head") or m.get("lengths"):
             out += [("attention.key_length", U32, self.head), ("attention.value_length", U32, self.head)]
+        if m.get("delta_values"):
+            if self.experts:
+                out += [("expert_feed_forward_length", U32, self.expert_ffn), ("expert_shared_feed_forward_length", U32, self.expert_ffn)]
+            out += [("ssm.conv_kernel", U32, CONVOLVED), ("ssm.state_size", U32, STATE), ("ssm.group_count", U32, KEY_HEADS),
+                    ("ssm.time_step_rank", U32, self.values), ("ssm.inner_size", U32, self.values * STATE), ("full_attention_interval", U32, 4)]
         if m.get("vocab_size"):
             out.append(("vocab_size", U32, v.size()))
         if not early and m.get("rope_dim") or m.get("part_rope"):
@@ -575,7 +600,7 @@ class Replica:
         if self.m.get("fused"):
             self.matrix(b + "attn_qkv.weight", real, q + 2 * kv, self.dim)
         else:
-            self.matrix(b + "attn_q.weight", real, q, self.dim)
+            self.matrix(b + "attn_q.weight", real, 2 * q if self.values else q, self.dim)  # queries, and gates of the output
             self.matrix(b + "attn_k.weight", real, kv, self.dim)
             self.matrix(b + "attn_v.weight", real, kv, self.dim)
         self.matrix(b + "attn_output.weight", real, self.dim, q)
@@ -585,6 +610,18 @@ class Replica:
                 self.bias(b + name, width[name])
             else:
                 self.floats(b + name + ".weight", self.heads if name == "attn_sinks" else self.head)
+
+    def delta_net(self, b, real):
+        wide, of_values = (2 * KEY_HEADS + self.values) * STATE, self.values * STATE
+        self.matrix(b + "attn_qkv.weight", real, wide, self.dim)
+        self.matrix(b + "attn_gate.weight", real, of_values, self.dim)
+        self.bias(b + "ssm_conv1d.weight", wide, CONVOLVED)
+        self.bias(b + "ssm_dt.bias", self.values)
+        self.add(b + "ssm_a", (self.values,), "F32", lambda: struct.pack("<%df" % self.values, *(-1.0 - i for i in range(self.values))))
+        self.matrix(b + "ssm_beta.weight", real, self.values, self.dim)
+        self.matrix(b + "ssm_alpha.weight", real, self.values, self.dim)
+        self.floats(b + "ssm_norm.weight", STATE)
+        self.matrix(b + "ssm_out.weight", real, self.dim, of_values)
 
     def feed_forward(self, b, real, ffn, suffix=""):
         if self.m.get("fused"):
@@ -609,6 +646,9 @@ class Replica:
             self.bias(b + "ffn_gate_inp.bias", n)
         if m.get("shared_expert"):
             self.bias(b + "exp_probs_b.bias", n)
+        if m.get("shared_gate"):
+            self.bias(b + "ffn_gate_inp_shexp.weight", self.dim)
+        if m.get("shared_expert") or m.get("shared_gate"):
             self.feed_forward(b, real, wide, "_shexp")
 
     def layer(self, i):
@@ -617,7 +657,9 @@ class Replica:
         for norm in m.get("norms", ("attn_norm", "ffn_norm")):
             if not (without and norm == "attn_norm"):
                 self.floats(b + norm + ".weight", self.dim)
-        if not without:
+        if self.values and (i + 1) % 4:
+            self.delta_net(b, real)
+        elif not without:
             self.attention(b, real, self.heads * self.head, self.kv * self.head)
         if self.experts and i >= m.get("dense", 0):
             self.mixture_of_experts(b, real)
@@ -750,6 +792,10 @@ DOWNLOADS = [Download(*row) for row in (
      REFUSED),
     ("Qwen 3 235B A22B 2507", "unsloth/Qwen3-235B-A22B-Instruct-2507-GGUF", "Qwen3-235B-A22B-Instruct-2507-UD-Q2_K_XL-00001-of-00002.gguf",
      QWEN3_235B_2507, QWEN_UNSLOTH, "qwen3", UNSLOTH, "UD-Q2_K_XL", REFUSED),
+    ("Qwen 3.5 9B", "unsloth/Qwen3.5-9B-GGUF", "Qwen3.5-9B-Q4_K_M.gguf", QWEN35_9B, QWEN35, "qwen3", UNSLOTH, "Q4_K_M", REFUSED),
+    ("Qwen 3.6 27B", "unsloth/Qwen3.6-27B-GGUF", "Qwen3.6-27B-UD-Q4_K_XL.gguf", QWEN36_27B, QWEN35, "qwen3", UNSLOTH, "UD-Q4_K_XL", REFUSED),
+    ("Qwen 3.6 35B A3B", "unsloth/Qwen3.6-35B-A3B-GGUF", "Qwen3.6-35B-A3B-UD-Q4_K_XL.gguf", QWEN36_35B_A3B, QWEN35, "qwen3", UNSLOTH,
+     "UD-Q4_K_XL", REFUSED),
     ("gpt-oss 20B", "ggml-org/gpt-oss-20b-GGUF", "gpt-oss-20b-mxfp4.gguf", gpt_oss(24, 32), HARMONY, "harmony", OWN, "MXFP4_MOE", REFUSED),
     ("gpt-oss 120B", "ggml-org/gpt-oss-120b-GGUF", "gpt-oss-120b-mxfp4-00001-of-00003.gguf", gpt_oss(36, 128), HARMONY, "harmony", OWN,
      "MXFP4_MOE", REFUSED),
@@ -769,8 +815,6 @@ DOWNLOADS = [Download(*row) for row in (
      "Q4_K_M", WORKS),
     ("Granite 4 Micro", "ibm-granite/granite-4.0-micro-GGUF", "granite-4.0-micro-Q4_K_M.gguf", GRANITE4_MICRO, GRANITE4, "granite", OWN,
      "Q4_K_M", WORKS),
-    ("Granite 4 H Tiny", "ibm-granite/granite-4.0-h-tiny-GGUF", "granite-4.0-h-tiny-Q4_K_M.gguf", GRANITE4_H, GRANITE4, "granite", OWN, "Q4_K_M",
-     REFUSED),
     ("SmolLM 3 3B", "ggml-org/SmolLM3-3B-GGUF", "SmolLM3-Q4_K_M.gguf", SMOLLM3_3B, LLAMA3_SMOLLM, "smollm3", OWN, "Q4_K_M", WORKS),
     ("Falcon 3 10B Instruct", "tiiuae/Falcon3-10B-Instruct-GGUF", "Falcon3-10B-Instruct-q4_k_m.gguf", FALCON3_10B, FALCON3, "falcon3", OWN,
      "Q4_K_M", WORKS),
@@ -790,6 +834,7 @@ REPORTED = {
     # those whose mixtures are not reported: all together
     "Llama 2 70B Chat": 723, "Devstral Small 2": 363, "GLM 4.5 Air": 803, "Phi 4 mini": 196, "Qwen 3 30B A3B": 579, "Qwen 3 32B": 707,
     "Qwen 3 235B A22B": 1131,
+    "Qwen 3.6 35B A3B": 733,
 }
 
 
