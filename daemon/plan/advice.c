@@ -1,6 +1,7 @@
 /* advice: see advice.h. */
 #include "daemon/plan/advice.h"
 #include "common/size.h"
+#include "daemon/plan/presets.h"
 #include "shard/forward/forward.h"
 #include <errno.h>
 #include <stdio.h>
@@ -87,28 +88,29 @@ bool advice_measured(const struct planner_input *in) {
 /* ---- a smaller type ---- */
 
 struct shrink {
-	const struct kern_traits *to;
 	enum kern_type type;
 	size_t changed, impossible;
 };
 
+/* Rows that are not whole blocks of the type get what a file of its name has there. */
 static void advice_shrink_tensor(void *arg, struct manifest_tensor *t) {
 	struct shrink *s = arg;
-	const struct kern_traits *from = kern_traits(t->type);
-	if (from->bytes * s->to->block <= s->to->bytes * from->block)
+	enum kern_type type = presets_narrower(s->type, t->n);
+	const struct kern_traits *from = kern_traits(t->type), *to = kern_traits(type);
+	if (from->bytes * to->block <= to->bytes * from->block)
 		return;
 	s->changed++;
-	if (t->n % s->to->block) {
+	if (t->n % to->block) {
 		s->impossible++;
 		return;
 	}
-	t->type = s->type;
-	t->bytes = t->rows * kern_row_bytes(t->type, t->n);
+	t->type = type;
+	t->bytes = t->rows * kern_row_bytes(type, t->n);
 }
 
 /* Whether the model fits when every matrix of a larger type is converted to this one. */
 static int advice_fits_with_type(const struct planner_input *in, enum kern_type type, bool *fits) {
-	struct shrink s = {.to = kern_traits(type), .type = type};
+	struct shrink s = {.type = type};
 	struct planner_input small = *in;
 	struct planner_plan plan;
 	struct manifest *m;

@@ -231,8 +231,7 @@ static bool presets_find_typing(const struct preset *p, const char *name, struct
 	return presets_find_type(name, &out->type) != NULL;
 }
 
-/* What llama.cpp's quantize takes for rows that are not whole blocks of 256 (the same file). */
-static enum kern_type presets_narrower(enum kern_type type, uint64_t n) {
+enum kern_type presets_narrower(enum kern_type type, uint64_t n) {
 	if (n % kern_traits((uint32_t)type)->block == 0)
 		return type;
 	return type == KERN_Q4_K   ? KERN_Q5_0

@@ -10,4 +10,8 @@
  * lists the known names, -ENOTSUP, -ENOMEM. */
 int presets_manifest(struct manifest **out, const char *spec, char *err, size_t errlen);
 
+/* The type that files have instead of this one for rows of n weights that are not whole blocks of it: llama.cpp's quantize chooses it
+ * (src/llama-quant.cpp). */
+enum kern_type presets_narrower(enum kern_type type, uint64_t n);
+
 #endif

@@ -719,16 +719,25 @@ START_TEST(advice_names_a_smaller_type_that_fits) {
 	struct advice *a = advise(&p);
 	ck_assert_uint_eq(advice_message(a)->fewer, 1);
 	advice_destroy(a);
-	/* rows that have no whole number of the larger blocks */
-	for (uint32_t l = 0; l < 6; l++)
+	/* rows that have no whole number of the larger blocks: files of type Q4_K have Q5_0 there */
+	struct manifest *small = model(6, KERN_Q4_K, KERN_Q4_K);
+	for (uint32_t l = 0; l < 6; l++) {
+		struct manifest_tensor *t = manifest_find(small, l, LAYER_DOWN);
 		manifest_find(m, l, LAYER_DOWN)->n += 32;
-	struct manifest *small = model(6, KERN_Q4_0, KERN_Q4_0);
-	node[0].memory = planner_io_bytes(small, 2, 512) +
-	                 planner_slice_bytes(small, 0, 6, KERN_KV_F16, 128, 512, 2) + (1 << 20);
-	manifest_destroy(small);
+		t->n += 32;
+		t->type = KERN_Q5_0;
+		t->bytes = t->rows * kern_row_bytes(t->type, t->n);
+	}
+	node[0].memory =
+	        planner_io_bytes(small, 2, 512) + planner_slice_bytes(small, 0, 6, KERN_KV_F16, 128, 512, 2);
 	a = advise(&p);
-	ck_assert_str_eq(advice_message(a)->smaller, "Q4_0");
+	ck_assert_str_eq(advice_message(a)->smaller, "Q4_K");
 	advice_destroy(a);
+	node[0].memory--;
+	a = advise(&p);
+	ck_assert_str_ne(advice_message(a)->smaller, "Q4_K");
+	advice_destroy(a);
+	manifest_destroy(small);
 	node[0].memory = 1 << 20;
 	a = advise(&p);
 	ck_assert_str_eq(advice_message(a)->smaller, "");
