@@ -101,7 +101,7 @@ static const struct family_fused *import_find_fused(
         const struct import *im, uint32_t layer, enum layer_role r) {
 	const struct family_fused *f = family_fused(r);
 	if (!f || !manifest_find(im->m, layer, f->first) ||
-	        gguf_find(im->g, import_name_in_layer(layer, manifest_layer_tensor_name(f->first)).s) ||
+	        gguf_find(im->g, import_name_in_layer(layer, family_tensor_name(im->family, f->first)).s) ||
 	        !gguf_find(im->g, import_name_in_layer(layer, f->name).s))
 		return NULL;
 	return f;
@@ -110,7 +110,7 @@ static const struct family_fused *import_find_fused(
 /* The name of the tensor of the file that has a role of a layer. */
 static struct name import_name_of(const struct import *im, uint32_t layer, enum layer_role r) {
 	const struct family_fused *f = import_find_fused(im, layer, r);
-	return import_name_in_layer(layer, f ? f->name : manifest_layer_tensor_name(r));
+	return import_name_in_layer(layer, f ? f->name : family_tensor_name(im->family, r));
 }
 
 /* Every tensor must be one that the model uses, or one that has no effect. */
@@ -130,10 +130,12 @@ static int import_check_names(struct import *im) {
 		for (int r = 0; !known && r < IO_ROLES; r++)
 			known = import_is(t->name, manifest_io_tensor_name((enum io_role)r));
 		for (int r = 0; !known && in_layer && layer < im->m->hp.layers && r < LAYER_ROLES; r++)
-			known = (LAYER_BIT(r) & family_may_have(im->family)) &&
+			known = manifest_find(im->m, layer, (enum layer_role)r) &&
 			        import_is(t->name, import_name_of(im, layer, (enum layer_role)r).s);
 		/* early converters stored the rotation table, which everybody computes */
 		known = known || (in_layer && import_is(rest, "attn_rot_embd.weight"));
+		known = known || (in_layer && layer >= im->m->hp.layers &&
+		                         layer - im->m->hp.layers < hparams_unused_layers(im->g));
 		if (known)
 			continue;
 		gguf_printable(t->name, shown, sizeof shown);

@@ -12,15 +12,23 @@
 #define MIXTURE \
 	(LAYER_BIT(LAYER_ROUTER) | LAYER_BIT(LAYER_EXPERT_GATE) | LAYER_BIT(LAYER_EXPERT_UP) | \
 	        LAYER_BIT(LAYER_EXPERT_DOWN))
+#define SHARED (LAYER_BIT(LAYER_SHARED_GATE) | LAYER_BIT(LAYER_SHARED_UP) | LAYER_BIT(LAYER_SHARED_DOWN))
 
 static const struct family families[] = {
-        {.name = "llama", .may_have = QKV_BIAS | OUT_BIAS},
+        {.name = "llama", .may_have = QKV_BIAS | OUT_BIAS, .mixture = true},
         {.name = "qwen2", .needs = QKV_BIAS, .halves = true},
         {.name = "qwen3", .needs = QK_NORM, .halves = true},
         {.name = "mistral3", .may_have = OUT_BIAS},
         {.name = "granite", .scaled = true},
         {.name = "smollm3", .plain_every = 4},
         {.name = "phi3", .halves = true},
+        {.name = "qwen3moe", .needs = QK_NORM, .halves = true, .mixture = true},
+        {.name = "glm4moe",
+                .may_have = QKV_BIAS | QK_NORM | LAYER_BIT(LAYER_CHOICE_BIAS) | SHARED,
+                .ffn_norm = "post_attention_norm.weight",
+                .halves = true,
+                .mixture = true,
+                .sigmoid = true},
 };
 #define FAMILIES (sizeof families / sizeof *families)
 
@@ -61,6 +69,10 @@ const char *family_names(char *out, size_t len) {
 	return out;
 }
 
+const char *family_tensor_name(const struct family *f, enum layer_role r) {
+	return r == LAYER_FFN_NORM && f->ffn_norm ? f->ffn_norm : manifest_layer_tensor_name(r);
+}
+
 /* Whether the file has a tensor for the role, its own or a fused one. */
 static bool family_finds(const struct gguf *g, uint32_t layer, enum layer_role r) {
 	const struct family_fused *f = family_fused(r);
@@ -81,8 +93,4 @@ void family_roles(const struct family *f, const struct gguf *g, uint32_t layers,
 			if (f->may_have & LAYER_BIT(r) && family_finds(g, l, (enum layer_role)r))
 				out[l] |= LAYER_BIT(r);
 	}
-}
-
-layer_roles family_may_have(const struct family *f) {
-	return LAYER_PLAIN_BITS | f->needs | f->may_have | (f->mixture ? MIXTURE : 0);
 }

@@ -12,9 +12,11 @@ struct family {
 	const char *name;     /* general.architecture, and with a '.' the prefix of its keys */
 	layer_roles needs;    /* roles that each layer has besides a Llama's */
 	layer_roles may_have; /* and those that a layer may have */
-	bool mixture;         /* a layer with a router has experts in place of gate, up and down */
-	bool sigmoid;         /* its router's, unless the file says otherwise */
-	bool halves;          /* as in struct hparams */
+	const char
+	        *ffn_norm; /* how its files call the feed-forward norm; NULL: as manifest_layer_tensor_name */
+	bool mixture;      /* a layer with a router has experts in place of gate, up and down */
+	bool sigmoid;      /* its router's, unless the file says otherwise */
+	bool halves;       /* as in struct hparams */
 	bool scaled; /* its keys attention.scale, embedding_scale, residual_scale, logit_scale count; the last divides */
 	uint32_t plain_every; /* as in struct hparams */
 };
@@ -35,9 +37,10 @@ const struct family *family_named(const char *name, size_t len);
 /* "llama, qwen2, ...", for messages. */
 const char *family_names(char *out, size_t len);
 
+/* How the family's files call the tensor of a role that is not in a fused one. */
+const char *family_tensor_name(const struct family *f, enum layer_role r);
+
 /* The roles that each layer of the file has: what its family needs, and what the file holds of the rest.  out: [layers]. */
 void family_roles(const struct family *f, const struct gguf *g, uint32_t layers, layer_roles *out);
-/* All roles that a layer of the family may have. */
-layer_roles family_may_have(const struct family *f);
 
 #endif

@@ -45,7 +45,9 @@ static const char *const known_keys[] = {
         "expert_weights_norm",
         "expert_weights_scale",
         "feed_forward_length",
+        "leading_dense_block_count", /* the tensors say which layers are dense */
         "logit_scale",
+        "nextn_predict_layers",
         "residual_scale",
         "rope.dimension_count",
         "rope.freq_base",
@@ -534,6 +536,12 @@ static int hparams_limit_temperature(const struct reader *r, struct hparams *hp)
 	return rc;
 }
 
+uint32_t hparams_unused_layers(const struct gguf *g) {
+	const struct reader r = {.g = g, .family = family_of(g)};
+	uint32_t layers = 0;
+	return r.family && gguf_u32(g, hparams_key(&r, "nextn_predict_layers").s, &layers) == 0 ? layers : 0;
+}
+
 static int hparams_read_shape(const struct reader *r, struct hparams *hp) {
 	uint32_t v, window = 0;
 	int rc;
@@ -544,6 +552,10 @@ static int hparams_read_shape(const struct reader *r, struct hparams *hp) {
 	        (rc = hparams_need_u32(r, "feed_forward_length", &hp->ffn)) < 0 ||
 	        (rc = hparams_need_u32(r, "context_length", &hp->context)) < 0)
 		return rc;
+	uint32_t unused = hparams_unused_layers(r->g);
+	if (unused >= hp->layers)
+		return hparams_fail_key(r, "nextn_predict_layers", "leaves no layer");
+	hp->layers -= unused;
 	hp->kv_heads = hp->heads;
 	rc = hparams_read_u32(r, "attention.head_count_kv", &hp->kv_heads);
 	if (rc < 0 && rc != -ENOENT)

@@ -91,22 +91,26 @@ def fuse(tensors, gate):
 
 def model(path, seed, kind, dim, ffn, heads=4, kv_heads=2, vocab=64, head=None, given=False, tied=False, factors=None,
           linear=None, base=10000.0, narrow=None, kinds=None, steep=1.0, version=3, align=32, split=False, family="llama",
-          layers=1, biases=(), head_norms=False, keys=(), context=64, delta=None, rope=None, fused=False, factors_for=None):
+          layers=1, biases=(), head_norms=False, keys=(), context=64, delta=None, rope=None, fused=False, factors_for=None,
+          experts=None, shared=0, dense=0, choice_bias=False, ffn_norm="ffn_norm", unused=0):
     """kind: the type of all matrices but attn_output, which is narrow, since its width is that of the heads.
     kinds: types of some matrices; given: the head size stands in the file; steep: makes attention sharper, so that
     positions matter more.
     delta: (key heads, heads, state size) of gated delta nets in three layers of four; attention then has a gate.
     rope: elements of a head that it rotates, all unless given.  biases: of which products of a layer; keys: further (name
-    without the family's, type, value).  fused: tensors as Phi 3 has them; factors_for: LongRoPE's short and long factors."""
+    without the family's, type, value).  fused: tensors as Phi 3 has them; factors_for: LongRoPE's short and long factors.
+    experts: (count, used, width) in all layers but the first `dense` ones; shared: width of the expert of all rows;
+    unused: layers after the others, which are counted among them and have only a norm."""
     rng = np.random.default_rng(seed)
     head = head or dim // heads
     narrow = narrow or kind
     norm = lambda n: rng.uniform(0.5, 1.5, n).astype("<f4").tobytes()
     t = []
 
-    def matrix(name, rows, width, kind, dev):
+    def matrix(name, rows, width, kind, dev, each=None):
         number = NUMBER[(kinds or {}).get(name.split(".")[-2], kind)]
-        t.append((name, (rows, width), number, random_tensor(number, (rows, width), dev, rng)))
+        shape = (each, rows, width) if each else (rows, width)
+        t.append((name, shape, number, random_tensor(number, ((each or 1) * rows, width), dev, rng)))
     matrix("token_embd.weight", vocab, dim, kind, 1.0)
     for layer in range(layers):
         block = f"blk.{layer}."
@@ -129,16 +133,25 @@ def model(path, seed, kind, dim, ffn, heads=4, kv_heads=2, vocab=64, head=None, 
             matrix(block + "attn_k.weight", kv_heads * head, dim, kind, dim ** -0.5)
             matrix(block + "attn_v.weight", kv_heads * head, dim, kind, dim ** -0.5)
             matrix(block + "attn_output.weight", dim, heads * head, narrow, 2 * (heads * head) ** -0.5)
-        t.append((block + ("post_attention_norm" if delta else "ffn_norm") + ".weight", (dim,), gg.F32, norm(dim)))
-        matrix(block + "ffn_gate.weight", ffn, dim, kind, dim ** -0.5)
-        matrix(block + "ffn_up.weight", ffn, dim, kind, dim ** -0.5)
-        matrix(block + "ffn_down.weight", dim, ffn, kind, 2 * ffn ** -0.5)
+        t.append((block + ("post_attention_norm" if delta else ffn_norm) + ".weight", (dim,), gg.F32, norm(dim)))
+        mixture = experts and layer >= dense
+        for end, wide, each in ([("_exps", experts[2], experts[0])] if mixture else [("", ffn, None)]) + (
+                [("_shexp", shared, None)] if mixture and shared else []):
+            matrix(block + f"ffn_gate{end}.weight", wide, dim, kind, dim ** -0.5, each)
+            matrix(block + f"ffn_up{end}.weight", wide, dim, kind, dim ** -0.5, each)
+            matrix(block + f"ffn_down{end}.weight", dim, wide, kind, 2 * wide ** -0.5, each)
+        if mixture:
+            matrix(block + "ffn_gate_inp.weight", experts[0], dim, "F32", 2 * dim ** -0.5)
+        if mixture and choice_bias:
+            t.append((block + "exp_probs_b.bias", (experts[0],), gg.F32, rng.uniform(-0.3, 0.3, experts[0]).astype("<f4").tobytes()))
         width = dict(attn_q=heads * head, attn_k=kv_heads * head, attn_v=kv_heads * head, attn_output=dim)
         for name in biases:
             t.append((block + name + ".bias", (width[name],), gg.F32,
                       (rng.standard_normal(width[name]) * 0.7).astype("<f4").tobytes()))
         for name in ("attn_q_norm", "attn_k_norm") if head_norms and not (delta and layer % 4 < 3) else ():
             t.append((block + name + ".weight", (head,), gg.F32, (steep * rng.uniform(0.5, 1.5, head)).astype("<f4").tobytes()))
+    for layer in range(layers, layers + unused):
+        t.append((f"blk.{layer}.attn_norm.weight", (dim,), gg.F32, norm(dim)))
     t.append(("output_norm.weight", (dim,), gg.F32, norm(dim)))
     if not tied:
         matrix("output.weight", vocab, dim, kind, dim ** -0.5)
@@ -153,7 +166,7 @@ def model(path, seed, kind, dim, ffn, heads=4, kv_heads=2, vocab=64, head=None, 
     title = "test " + name.replace("phi3", "phi 3")  # llama.cpp looks for tokens of Phi 3 in what is called phi3
     meta = [("general.architecture", gg.STRING, family), ("general.name", gg.STRING, title),
             (family + ".context_length", gg.U32, context), (family + ".embedding_length", gg.U32, dim),
-            (family + ".block_count", gg.U32, layers), (family + ".feed_forward_length", gg.U32, ffn),
+            (family + ".block_count", gg.U32, layers + unused), (family + ".feed_forward_length", gg.U32, ffn),
             (family + ".attention.head_count", gg.U32, heads), (family + ".attention.head_count_kv", gg.U32, kv_heads),
             (family + ".attention.layer_norm_rms_epsilon", gg.FLOAT, 1e-5), (family + ".rope.dimension_count", gg.U32, rope or head),
             (family + ".rope.freq_base", gg.FLOAT, base), (family + ".vocab_size", gg.U32, vocab),
@@ -167,6 +180,9 @@ def model(path, seed, kind, dim, ffn, heads=4, kv_heads=2, vocab=64, head=None, 
         meta += [(family + ".attention.key_length", gg.U32, head), (family + ".attention.value_length", gg.U32, head)]
     if linear:
         meta += [(family + ".rope.scaling.type", gg.STRING, "linear"), (family + ".rope.scaling.factor", gg.FLOAT, linear)]
+    if experts:
+        meta += [(family + ".expert_count", gg.U32, experts[0]), (family + ".expert_used_count", gg.U32, experts[1])]
+        meta += [(family + ".expert_feed_forward_length", gg.U32, experts[2])] if experts[2] != ffn else []
     meta += [(family + "." + name, *rest) for name, *rest in keys]
     if align != 32:
         meta.append(("general.alignment", gg.U32, align))
@@ -240,6 +256,15 @@ FAMILIES = [
      dict(FAMILY, family="phi3", rope=6, fused=True, tied=True, factors_for=([1.0, 1.25, 1.5], [1.5, 4.0, 12.0]),
           keys=[("rope.scaling.original_context_length", gg.U32, 32), ("attention.sliding_window", gg.U32, 0),
                 ("rope.scaling.attn_factor", gg.FLOAT, 1.18322)])),
+    ("llama-experts", "a mixture of experts as Mixtral", dict(FAMILY, experts=(8, 2, 48))),
+    ("qwen3moe", "experts; norms of heads; RoPE of halves",
+     dict(FAMILY, family="qwen3moe", head_norms=True, head=16, given=True, experts=(12, 4, 32), tied=True)),
+    ("glm4moe", "experts by sigmoid with a bias of the choice, and a shared one, behind a dense layer; RoPE of half a head; biases",
+     dict(FAMILY, family="glm4moe", layers=3, dense=1, head=16, given=True, rope=8, biases=QKV, ffn_norm="post_attention_norm",
+          experts=(10, 3, 24), shared=24, choice_bias=True, unused=1,
+          keys=[("expert_shared_count", gg.U32, 1), ("expert_gating_func", gg.U32, 2), ("expert_weights_norm", gg.BOOL, True),
+                ("expert_weights_scale", gg.FLOAT, 1.5), ("leading_dense_block_count", gg.U32, 1),
+                ("nextn_predict_layers", gg.U32, 1)])),
 ]
 
 README = """# Test models
@@ -256,7 +281,7 @@ bytes; those of weight types and shapes have one layer.
   `1` and then (37 i + 11 i²) mod 61 + 3 for i from 1 to 63.
 
 The logits of the families were also compared with those of llama.cpp (June 2026, its processor backend), which are off by
-less than 0.002 from these, for each of them.
+less than 0.003 from these, for each of them (glm4moe without the layer behind the others).
 
 | model | about | bytes | relative error of 8-bit activations | allow |
 |---|---|---|---|---|
@@ -273,8 +298,8 @@ def main(folder):
         logits = ref.Llama(g).step(ids)
         rounded = error(ref.Llama(g, q8=True).step(ids), logits)
         allow = 1e-3 if rounded == 0 else 0.03
-        gate = "blk.0.ffn_gate.weight" if "blk.0.ffn_gate.weight" in g.tensors else "blk.0.ffn_up.weight"  # fused: it is first
-        g.tensor(gate)[:ROWS].astype("<f4").tofile(path + ".dequant.f32")
+        gate = next(n for n in ("blk.0.ffn_gate.weight", "blk.0.ffn_up.weight", "blk.0.ffn_gate_exps.weight") if n in g.tensors)
+        g.tensor(gate).reshape(-1, g.tensors[gate][0][-1])[:ROWS].astype("<f4").tofile(path + ".dequant.f32")
         logits.astype("<f4").tofile(path + ".logits.f32")
         if shape.get("split"):
             os.remove(path + ".gguf")

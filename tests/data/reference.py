@@ -270,7 +270,7 @@ def longrope(freq, tensors, get):
     return freq / tensors[f"rope_factors_{length}.weight"], magnitude
 
 
-HALVES = ("qwen2", "qwen3", "qwen35", "phi3")  # RoPE pairs an element with the one half the rotated width further on
+HALVES = ("qwen2", "qwen3", "qwen35", "phi3", "qwen3moe", "glm4moe")  # RoPE pairs an element with the one half the rotated width further on
 
 
 class Llama:
@@ -283,7 +283,7 @@ class Llama:
     def __init__(self, gguf, kv_f16=True, q8=False):
         g = gguf.metadata
         self.family = g["general.architecture"]
-        if self.family not in ("llama", "qwen2", "qwen3", "mistral3", "granite", "smollm3", "qwen35", "phi3"):
+        if self.family not in ("llama", "qwen2", "qwen3", "mistral3", "granite", "smollm3", "qwen35", "phi3", "qwen3moe", "glm4moe"):
             raise ValueError("architecture " + self.family)
         get = lambda key, default=None: g.get(self.family + "." + key, default)
         self.kv_f16 = kv_f16
@@ -295,7 +295,7 @@ class Llama:
         self.w = {name: gguf.tensor(name).astype(np.float64) for name in gguf.tensors}
         for layer in range(self.layers):
             self.part(layer, "attn_qkv", {"attn_q": self.heads, "attn_k": self.kv_heads, "attn_v": self.kv_heads})
-            if f"blk.{layer}.ffn_gate.weight" not in self.w:
+            if f"blk.{layer}.ffn_gate.weight" not in self.w and f"blk.{layer}.ffn_up.weight" in self.w:
                 self.part(layer, "ffn_up", {"ffn_gate": 1, "ffn_up": 1})
         rope = get("rope.dimension_count", self.head)
         freq = get("rope.freq_base", 10000.0) ** (-np.arange(0, rope, 2) / rope)
@@ -320,6 +320,11 @@ class Llama:
         self.logit_scale = get("logit_scale", 0.0) or 1.0
         self.key_groups, self.state_heads = get("ssm.group_count", 0), get("ssm.time_step_rank", 0)
         self.state = get("ssm.state_size", 0)
+        self.used, sigmoid = get("expert_used_count", 0), self.family == "glm4moe"
+        self.sigmoid = get("expert_gating_func", 2 if sigmoid else 1) == 2
+        self.share = get("expert_weights_norm", not sigmoid)  # whether the chosen experts' weights add up to 1
+        self.expert_scale = get("expert_weights_scale", 0.0) or 1.0
+        self.layers -= get("nextn_predict_layers", 0)  # which are for guessing ahead
         self.reset()
 
     def part(self, layer, whole, shares):
@@ -362,13 +367,14 @@ class Llama:
     def store(self, x):
         return x.astype(np.float16).astype(np.float64) if self.kv_f16 else x
 
-    def product(self, x, name):
+    def product(self, x, name, expert=None):
         block = self.block[name]
         if block > 1:
             b = x.reshape(-1, block)
             d = np.abs(b).max(1, keepdims=True) / 127
             x = (np.rint(np.divide(b, d, out=np.zeros_like(b), where=d > 0)) * d).reshape(x.shape)
-        return x @ self.w[name].T
+        w = self.w[name] if expert is None else self.w[name][expert]
+        return x @ w.T
 
     def attention(self, h, layer, product, positions, hidden):
         n = len(h)
@@ -417,6 +423,33 @@ class Llama:
         gate = product(h, "attn_gate").reshape(n, heads, size)
         return product((self.norm(out, f"blk.{layer}.ssm_norm.weight") * silu(gate)).reshape(n, -1), "ssm_out")
 
+    def feed_forward(self, h, gate, up, down):
+        g = gate(h)
+        return down(g / (1 + np.exp(-g)) * up(h))
+
+    def mixture(self, h, layer):
+        """What some experts give for each row, as much as the router says, and the expert of all rows."""
+        name = lambda what: f"blk.{layer}.{what}.weight"
+        bias = lambda what: self.w.get(f"blk.{layer}.{what}.bias", 0)
+        score = self.product(h, name("ffn_gate_inp")) + bias("ffn_gate_inp")
+        weight = 1 / (1 + np.exp(-score)) if self.sigmoid else np.exp(score - score.max(1, keepdims=True))
+        if not self.sigmoid:
+            weight = weight / weight.sum(1, keepdims=True)
+        chosen = np.argsort(-(weight + bias("exp_probs_b")), 1, kind="stable")[:, :self.used]
+        weight = np.take_along_axis(weight, chosen, 1)
+        if self.share:
+            weight = weight / weight.sum(1, keepdims=True)
+        out = np.zeros_like(h)
+        for row in range(len(h)):
+            for e, w in zip(chosen[row], weight[row] * self.expert_scale):
+                parts = [lambda x, n=f"ffn_{what}_exps": self.product(x, name(n), e) + (
+                    bias(n)[e] if f"blk.{layer}.{n}.bias" in self.w else 0) for what in ("gate", "up", "down")]
+                out[row] += w * self.feed_forward(h[row:row + 1], *parts)[0]
+        if name("ffn_gate_shexp") in self.w:
+            out = out + self.feed_forward(h, *[lambda x, n=f"ffn_{what}_shexp": self.product(x, name(n))
+                                               for what in ("gate", "up", "down")])
+        return out
+
     def step(self, ids):
         """The logits of these tokens, which follow those of earlier steps."""
         n, old = len(ids), self.length
@@ -435,8 +468,11 @@ class Llama:
             x = x + half * self.residual_scale
             norm = f"blk.{layer}.ffn_norm.weight"
             h = self.norm(x, norm if norm in self.w else f"blk.{layer}.post_attention_norm.weight")
-            g = product(h, "ffn_gate")
-            x = x + product(g / (1 + np.exp(-g)) * product(h, "ffn_up"), "ffn_down") * self.residual_scale
+            if f"blk.{layer}.ffn_gate_inp.weight" in self.w:
+                half = self.mixture(h, layer)
+            else:
+                half = self.feed_forward(h, *[lambda x, n=n: product(x, n) for n in ("ffn_gate", "ffn_up", "ffn_down")])
+            x = x + half * self.residual_scale
         head = "output.weight" if "output.weight" in self.w else "token_embd.weight"
         return self.product(self.norm(x, "output_norm.weight"), head) / self.logit_scale
 

@@ -333,7 +333,7 @@ static const struct {
         {add_old_adapter, "this is a LoRA adapter, which Caravan does not apply"},
         {add_projector, "this is the projector of a model"},
         {add_other_kind, "general.type is recipe; Caravan runs models"},
-        {add_experts, "llama.expert_count is 8, which Caravan does not know"},
+        {add_experts, "llama.expert_used_count is missing"},
         {add_yarn, "llama.rope.scaling.original_context_length is missing"},
         {add_longrope, "tensor rope_factors_short.weight is missing"},
         {add_half_longrope, "tensor rope_factors_long.weight is missing"},
@@ -376,8 +376,8 @@ START_TEST(other_architectures_are_refused) {
 	struct hparams hp;
 	ggufgen_string(gen, "general.architecture", "mamba");
 	ck_assert_int_eq(hparams_gen(gen, &hp), -ENOTSUP);
-	ck_assert_str_eq(err,
-	        "the architecture is mamba; Caravan runs llama, qwen2, qwen3, mistral3, granite, smollm3 and phi3");
+	const char *start = "the architecture is mamba; Caravan runs llama, qwen2, ";
+	ck_assert_msg(!strncmp(err, start, strlen(start)) && strstr(err, " and "), "said: %s", err);
 	gen = ggufgen_create();
 	ck_assert_int_eq(hparams_gen(gen, &hp), -EINVAL);
 	ck_assert_str_eq(err, "general.architecture is missing");
