@@ -8,10 +8,11 @@
 
 #define KERN_DEFINE_COMBINE(L) \
 	void L(combine)(float *out, const float *o, const float *m, const float *l, size_t spans, \
-	        size_t head_size) { \
-		float top = -INFINITY, total = 0.0f; \
+	        const float *sink, size_t head_size) { \
+		float top = sink ? *sink : -INFINITY; \
 		for (size_t s = 0; s < spans; s++) \
 			top = m[s] > top ? m[s] : top; \
+		float total = sink ? kern_exp(*sink - top) : 0.0f; \
 		for (size_t d = 0; d < head_size; d++) \
 			out[d] = 0.0f; \
 		for (size_t s = 0; s < spans; s++) { \

@@ -109,11 +109,11 @@ typedef int kern_quantize_fn(void *dst, const float *x, size_t n);
 
 /* A query row of attention: one head of one token, against one span of one sequence's KV. */
 struct kern_query {
-	const float *q; /* head_size floats, after RoPE */
-	float *o;       /* head_size floats out: the span's unnormalised sum of values */
-	float *m;       /* out: the span's maximum score */
-	float *l;       /* out: the span's sum of exponentials */
-	uint32_t count; /* positions of this span that it sees, 1..KERN_SPAN */
+	const float *q;        /* head_size floats, after RoPE */
+	float *o;              /* head_size floats out: the span's unnormalised sum of values */
+	float *m;              /* out: the span's maximum score */
+	float *l;              /* out: the span's sum of exponentials */
+	uint32_t first, count; /* it sees positions [first, count) of this span; first < count <= KERN_SPAN */
 };
 
 /* Types of KV cache, with the numbers that the wire has for them.  The elements of a q8_0 one are bytes times a scale for
@@ -129,13 +129,14 @@ size_t kern_kv_bytes(enum kern_kv type, size_t head_size);
 
 /* Stores one head's key (value) of one token at slot (< KERN_KV_BLOCK) of a block. */
 typedef void kern_put_fn(void *part, size_t slot, const float *x, size_t head_size);
-/* Attention of nq queries over one span.  keys[b], values[b]: this head's part of the span's block b, as many blocks as the
- * largest count needs; borrowed.  Scratch: kern_span_scratch(nq) bytes, aligned. */
+/* Attention of nq queries over one span.  keys[b], values[b]: this head's part of the span's block b, from that of the smallest
+ * first to that of the largest count; borrowed.  Scratch: kern_span_scratch(nq) bytes, aligned. */
 typedef void kern_span_fn(const struct kern_query *q, size_t nq, const void *const *keys,
         const void *const *values, size_t head_size, float scale, void *scratch);
-/* Combines spans in ascending order: out = head_size floats; o is [spans][head_size], m and l [spans]. */
-typedef void kern_combine_fn(
-        float *out, const float *o, const float *m, const float *l, size_t spans, size_t head_size);
+/* Combines spans in ascending order: out = head_size floats; o is [spans][head_size], m and l [spans].  sink: a score that has no
+ * value, only its share of the sum; NULL: none. */
+typedef void kern_combine_fn(float *out, const float *o, const float *m, const float *l, size_t spans,
+        const float *sink, size_t head_size);
 /* y = norm of x times w; y may be x. 0 or -EDOM when the sum of squares is not finite. */
 typedef int kern_rmsnorm_fn(float *y, const float *x, const float *w, size_t n, float eps);
 /* Rotates `heads` heads of head_size floats in place, their first 2 * pairs elements; cs holds pairs (cos, sin) from
@@ -143,8 +144,9 @@ typedef int kern_rmsnorm_fn(float *y, const float *x, const float *w, size_t n, 
 typedef void kern_rope_fn(float *x, size_t heads, size_t head_size, const float *cs, size_t pairs);
 /* The two ways of pairing elements: 2i with 2i + 1, and i with i + pairs. */
 enum kern_rope { KERN_ROPE_PAIRS, KERN_ROPE_HALVES, KERN_ROPES };
-/* y = silu(gate) * up; y may be either. */
-typedef void kern_swiglu_fn(float *y, const float *gate, const float *up, size_t n);
+/* A gated linear unit: y = f(gate) * up, or what gpt-oss makes of them; y may be either. */
+typedef void kern_glu_fn(float *y, const float *gate, const float *up, size_t n);
+enum kern_glu { KERN_SWIGLU, KERN_GEGLU, KERN_SWIGLU_BOUNDED, KERN_GLUS };
 /* y += x */
 typedef void kern_add_fn(float *y, const float *x, size_t n);
 /* y = x times the sigmoid of gate; y may be either. */
@@ -184,7 +186,7 @@ struct kern_ops {
 	kern_mul_fn *mul[KERN_TYPES];
 	kern_rmsnorm_fn *rmsnorm;
 	kern_rope_fn *rope[KERN_ROPES];
-	kern_swiglu_fn *swiglu;
+	kern_glu_fn *glu[KERN_GLUS];
 	kern_add_fn *add;
 	kern_exp_sum_fn *exp_sum;
 	kern_gate_fn *gate;

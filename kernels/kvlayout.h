@@ -18,10 +18,40 @@ static inline size_t min_size(size_t a, size_t b) {
 	return a < b ? a : b;
 }
 
+static inline size_t max_size(size_t a, size_t b) {
+	return a > b ? a : b;
+}
+
 /* How many of `count` positions are in block b. */
 static inline size_t kv_in_block(size_t count, size_t b) {
 	size_t first = b * KERN_KV_BLOCK;
 	return count <= first ? 0 : min_size(count - first, KERN_KV_BLOCK);
+}
+
+/* The positions that some queries of a call see: from the smallest first to the largest count. */
+struct kv_seen {
+	size_t first, count;
+};
+static inline struct kv_seen kv_seen(const struct kern_query *q, size_t nq) {
+	struct kv_seen s = {KERN_SPAN, 0};
+	for (size_t i = 0; i < nq; i++) {
+		s.first = min_size(s.first, q[i].first);
+		s.count = max_size(s.count, q[i].count);
+	}
+	return s;
+}
+
+/* The positions in block b that all queries of a tile see (first <= count).  What a query sees before first and from count on
+ * is computed for it alone. */
+static inline struct kv_seen kv_shared(const struct kern_query *q, size_t nq, size_t b) {
+	struct kv_seen s = {0, KERN_SPAN};
+	for (size_t i = 0; i < nq; i++) {
+		s.first = max_size(s.first, q[i].first);
+		s.count = min_size(s.count, q[i].count);
+	}
+	s.first = kv_in_block(s.first, b);
+	s.count = max_size(kv_in_block(s.count, b), s.first);
+	return s;
 }
 
 /* The elements of a panel: halves; or bytes, times a scale for each lane (keys) or for each row (values). */

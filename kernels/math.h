@@ -19,6 +19,13 @@
 #define KERN_EXP_C1 1.0f
 #define KERN_EXP_C0 1.0f
 
+/* GELU's approximation by tanh is x * sigma(x * (C0 + C1 * x^2)): 2 * sqrt(2 / pi), and that times 0.044715. */
+#define KERN_GELU_C0 0x1.988454p+0f
+#define KERN_GELU_C1 0x1.2444f2p-4f
+/* gpt-oss: the steepness of the sigmoid, and the bound of what goes into a gated unit. */
+#define KERN_GLU_SLOPE 1.702f
+#define KERN_GLU_BOUND 7.0f
+
 /* e^x, within 1.1 units in the last place where the result is neither +0 nor infinity by the clamps. */
 float kern_exp(float x);
 

@@ -10,7 +10,7 @@
 	kern_quantize_fn L(quantize_f32), L(quantize_q8_32), L(quantize_q8_256); \
 	kern_rmsnorm_fn L(rmsnorm); \
 	kern_rope_fn L(rope_pairs), L(rope_halves); \
-	kern_swiglu_fn L(swiglu); \
+	kern_glu_fn L(swiglu), L(geglu), L(swiglu_bounded); \
 	kern_add_fn L(add); \
 	kern_exp_sum_fn L(exp_sum); \
 	kern_gate_fn L(gate); \
@@ -60,8 +60,11 @@
 		        [KERN_IQ1_M] = QUANTS(mul_iq1_m)}, \
 		.rmsnorm = OPS(rmsnorm), \
 		.rope = {[KERN_ROPE_PAIRS] = OPS(rope_pairs), [KERN_ROPE_HALVES] = OPS(rope_halves)}, \
-		.swiglu = OPS(swiglu), .add = OPS(add), .exp_sum = OPS(exp_sum), .gate = OPS(gate), \
-		.l2norm = OPS(l2norm), .conv = OPS(conv), .delta = SPANS(delta), \
+		.glu = {[KERN_SWIGLU] = OPS(swiglu), \
+		        [KERN_GEGLU] = OPS(geglu), \
+		        [KERN_SWIGLU_BOUNDED] = OPS(swiglu_bounded)}, \
+		.add = OPS(add), .exp_sum = OPS(exp_sum), .gate = OPS(gate), .l2norm = OPS(l2norm), \
+		.conv = OPS(conv), .delta = SPANS(delta), \
 		.kv = {[KERN_KV_F16] = {OPS(put_key_f16), OPS(put_value_f16), SPANS(span_f16)}, \
 		        [KERN_KV_Q8_0] = {OPS(put_key_q8_0), OPS(put_value_q8_0), SPANS(span_q8_0)}}, \
 		.combine = OPS(combine), \

@@ -7,8 +7,8 @@
  * is prefetched (but see ahead_of).
  *
  * One loop serves keys and values: one accumulator per query and lane, rows of the panel ascending.
- * Scores: a lane is a position, a row a dimension.  A panel may extend beyond a query's count: those scores are computed from
- * whatever is there and never used.
+ * Scores: a lane is a position, a row a dimension.  A panel may have positions that a query does not see: those scores are
+ * computed from whatever is there and never used.
  * Values: a lane is a dimension, a row a position; between blocks the sums are kept in the query's output.
  * Positions that only some queries of a tile see are computed for each query by itself.
  * The including file defines `vec`, a vector of LANES floats, and its operations (vec_*); QUERIES, the largest tile, and
@@ -167,33 +167,48 @@ INLINE __m256 vec_exponentials(float *z, vec max, __m256 stripes) {
 	return vec_stripes(stripes, e);
 }
 
-/* Replaces scores by exponentials; returns the span's maximum and sum. */
-static void soften(float *z, size_t count, float *max, float *sum) {
-	const __m256 low = _mm256_set1_ps(-INFINITY);
-	const __m256 valid = _mm256_castsi256_ps(lanes_below(count % 8));
-	size_t whole = count / 8 * 8;
+/* The lanes of the group at p whose positions are in [first, count). */
+static inline __m256 seen_lanes(size_t p, size_t first, size_t count) {
+	__m256i before = lanes_below(first > p ? first - p : 0);
+	return _mm256_castsi256_ps(_mm256_andnot_si256(before, lanes_below(count - p)));
+}
+
+/* Of a group of which only some lanes are seen: the greatest score and m; the exponentials, added to their stripes (adding +0
+ * does not change a sum of exponentials). */
+static inline __m256 maximum_of(const float *z, __m256 seen, __m256 m) {
+	return _mm256_max_ps(_mm256_blendv_ps(_mm256_set1_ps(-INFINITY), _mm256_loadu_ps(z), seen), m);
+}
+static inline __m256 exponentials_of(float *z, __m256 seen, __m256 max, __m256 stripes) {
+	__m256 e = _mm256_and_ps(exp8(_mm256_sub_ps(_mm256_loadu_ps(z), max)), seen);
+	_mm256_storeu_ps(z, e);
+	return _mm256_add_ps(stripes, e);
+}
+
+/* Replaces the scores [first, count) by exponentials; returns the span's maximum and sum. */
+static void soften(float *z, size_t first, size_t count, float *max, float *sum) {
+	size_t start = first / 8 * 8, whole = start < first ? start + 8 : start, p = whole;
 	/* max_ps(z, m) is z > m ? z : m, so a NaN is ignored. */
-	__m256 m = low;
-	for (size_t p = 0; p < whole; p += 8)
+	__m256 m = _mm256_set1_ps(-INFINITY);
+	if (start < whole)
+		m = maximum_of(z + start, seen_lanes(start, first, count), m);
+	for (; p + 8 <= count; p += 8)
 		m = _mm256_max_ps(_mm256_loadu_ps(z + p), m);
-	if (whole < count)
-		m = _mm256_max_ps(_mm256_blendv_ps(low, _mm256_loadu_ps(z + whole), valid), m);
+	if (p < count)
+		m = maximum_of(z + p, seen_lanes(p, first, count), m);
 	__m128 h = _mm_max_ps(_mm256_castps256_ps128(m), _mm256_extractf128_ps(m, 1));
 	h = _mm_max_ps(h, _mm_movehl_ps(h, h));
 	h = _mm_max_ss(h, _mm_movehdup_ps(h));
 	*max = _mm_cvtss_f32(h) + 0.0f; /* a zero becomes +0, as in the reference */
 	m = _mm256_set1_ps(*max);
 	__m256 s = _mm256_setzero_ps();
-	size_t p = 0;
-	for (; p + LANES <= count; p += LANES)
+	if (start < whole)
+		s = exponentials_of(z + start, seen_lanes(start, first, count), m, s);
+	for (p = whole; p + LANES <= count; p += LANES)
 		s = vec_exponentials(z + p, vec_set1(*max), s);
-	for (; p < whole; p += 8)
+	for (; p + 8 <= count; p += 8)
 		s = exponentials8(z + p, m, s);
-	if (whole < count) { /* adding +0 does not change a sum of exponentials */
-		__m256 e = _mm256_and_ps(exp8(_mm256_sub_ps(_mm256_loadu_ps(z + whole), m)), valid);
-		_mm256_storeu_ps(z + whole, e);
-		s = _mm256_add_ps(s, e);
-	}
+	if (p < count)
+		s = exponentials_of(z + p, seen_lanes(p, first, count), m, s);
 	*sum = tree8(s);
 }
 
@@ -267,11 +282,9 @@ INLINE void value_panel(const float *e, const struct kern_query *q, size_t nq, c
 INLINE void score(const struct kern_query *q, size_t nq, const uint8_t *panel, struct ahead ahead,
         size_t position, size_t head_size, float scale, float *z, const enum kern_kv type) {
 	for (size_t i = 0, n; i < nq; i += n) {
-		size_t seen = 0;
 		n = tile_of(nq - i, type);
-		for (size_t j = i; j < i + n; j++)
-			seen = q[j].count > seen ? q[j].count : seen;
-		if (seen <= position)
+		struct kv_seen seen = kv_seen(q + i, n);
+		if (seen.count <= position || seen.first >= position + KV_LANES)
 			continue;
 		score_panel(z + i * KERN_SPAN + position, q + i, n, panel, head_size, scale, ahead, type);
 		ahead.step = 0;
@@ -283,14 +296,14 @@ INLINE void gather(const struct kern_query *q, size_t nq, const struct values *v
         size_t block, size_t d, const float *z, const enum kern_kv type) {
 	for (size_t i = 0, n; i < nq; i += n) {
 		const float *e = z + i * KERN_SPAN + block * KERN_KV_BLOCK;
-		size_t shared = KERN_SPAN;
 		n = tile_of(nq - i, type);
-		for (size_t j = i; j < i + n; j++)
-			shared = min_size(shared, q[j].count);
-		shared = kv_in_block(shared, block);
-		value_panel(e, q + i, n, v, 0, shared, d, ahead, type);
+		struct kv_seen shared = kv_shared(q + i, n, block);
 		for (size_t j = 0; j < n; j++)
-			value_panel(e + j * KERN_SPAN, q + i + j, 1, v, shared,
+			value_panel(e + j * KERN_SPAN, q + i + j, 1, v, kv_in_block(q[i + j].first, block),
+			        min_size(kv_in_block(q[i + j].count, block), shared.first), d, ahead, type);
+		value_panel(e, q + i, n, v, shared.first, shared.count, d, ahead, type);
+		for (size_t j = 0; j < n; j++)
+			value_panel(e + j * KERN_SPAN, q + i + j, 1, v, shared.count,
 			        kv_in_block(q[i + j].count, block), d, ahead, type);
 		ahead.step = 0;
 	}
@@ -319,31 +332,30 @@ INLINE struct ahead ahead_of(const void *panel, const void *next, size_t nq, con
 
 INLINE void span_of(const struct kern_query *q, size_t nq, const void *const *keys, const void *const *values,
         size_t head_size, float scale, float *z, const enum kern_kv type) {
-	size_t most = 0;
+	struct kv_seen seen = kv_seen(q, nq);
+	size_t block = seen.first / KERN_KV_BLOCK;
 	float row_scale[KERN_KV_BLOCK];
-	for (size_t i = 0; i < nq; i++)
-		most = q[i].count > most ? q[i].count : most;
-	for (size_t p = 0, end; p < most; p = end) {
+	for (size_t p = seen.first / KV_LANES * KV_LANES, end; p < seen.count; p = end) {
 		const uint8_t *panel = (const uint8_t *)keys[p / KERN_KV_BLOCK] +
 		                       p % KERN_KV_BLOCK / KV_LANES * key_panel(head_size, type);
 		end = p + KV_LANES;
-		const void *next = end >= most                ? values[0]
+		const void *next = end >= seen.count          ? values[block]
 		                   : end % KERN_KV_BLOCK == 0 ? keys[end / KERN_KV_BLOCK]
 		                                              : panel + key_panel(head_size, type);
 		score(q, nq, panel, ahead_of(panel, next, nq, type), p, head_size, scale, z, type);
 	}
 	for (size_t i = 0; i < nq; i++) {
-		soften(z + i * KERN_SPAN, q[i].count, q[i].m, q[i].l);
+		soften(z + i * KERN_SPAN, q[i].first, q[i].count, q[i].m, q[i].l);
 		for (size_t d = 0; d < head_size; d++)
 			q[i].o[d] = 0.0f;
 	}
-	for (size_t b = 0; b * KERN_KV_BLOCK < most; b++)
+	for (size_t b = block; b * KERN_KV_BLOCK < seen.count; b++)
 		for (size_t d = 0; d < head_size; d += KV_LANES) {
 			const uint8_t *panel =
 			        (const uint8_t *)values[b] + d / KV_LANES * value_panel_bytes(type);
 			const void *next = panel + value_panel_bytes(type);
 			if (d + KV_LANES >= head_size)
-				next = values[(b + 1) * KERN_KV_BLOCK < most ? b + 1 : b];
+				next = values[(b + 1) * KERN_KV_BLOCK < seen.count ? b + 1 : b];
 			struct values v = {.row = panel, .width = kv_width(head_size, d), .scale = row_scale};
 			v.row_bytes = v.width * 2;
 			if (type == KERN_KV_Q8_0) {

@@ -115,20 +115,44 @@ static inline __m256 sigmoid8(__m256 x) {
 	return _mm256_div_ps(one, _mm256_add_ps(one, e));
 }
 
-static inline __m256 swiglu8(__m256 g, __m256 u) {
-	return _mm256_mul_ps(_mm256_mul_ps(g, sigmoid8(g)), u);
+/* g times the sigmoid of v, times u */
+static inline __m256 gated8(__m256 g, __m256 v, __m256 u) {
+	return _mm256_mul_ps(_mm256_mul_ps(g, sigmoid8(v)), u);
 }
 
-void avx2_swiglu(float *y, const float *gate, const float *up, size_t n) {
-	size_t i = 0;
-	for (; i + 8 <= n; i += 8)
-		_mm256_storeu_ps(y + i, swiglu8(_mm256_loadu_ps(gate + i), _mm256_loadu_ps(up + i)));
-	if (i < n) {
-		__m256i k = lanes_below(n - i);
-		__m256 v = swiglu8(_mm256_maskload_ps(gate + i, k), _mm256_maskload_ps(up + i, k));
-		_mm256_maskstore_ps(y + i, k, v);
-	}
+static inline __m256 swiglu8(__m256 g, __m256 u) {
+	return gated8(g, g, u);
 }
+
+static inline __m256 geglu8(__m256 g, __m256 u) {
+	__m256 v = _mm256_fmadd_ps(
+	        _mm256_set1_ps(KERN_GELU_C1), _mm256_mul_ps(g, g), _mm256_set1_ps(KERN_GELU_C0));
+	return gated8(g, _mm256_mul_ps(g, v), u);
+}
+
+/* The operand order of min and max lets a NaN through. */
+static inline __m256 swiglu_bounded8(__m256 g, __m256 u) {
+	const __m256 most = _mm256_set1_ps(KERN_GLU_BOUND), least = _mm256_set1_ps(-KERN_GLU_BOUND);
+	g = _mm256_min_ps(most, g);
+	u = _mm256_max_ps(least, _mm256_min_ps(most, u));
+	return gated8(
+	        g, _mm256_mul_ps(_mm256_set1_ps(KERN_GLU_SLOPE), g), _mm256_add_ps(u, _mm256_set1_ps(1.0f)));
+}
+
+#define GLU(function, of) \
+	void function(float *y, const float *gate, const float *up, size_t n) { \
+		size_t i = 0; \
+		for (; i + 8 <= n; i += 8) \
+			_mm256_storeu_ps(y + i, of(_mm256_loadu_ps(gate + i), _mm256_loadu_ps(up + i))); \
+		if (i < n) { \
+			__m256i k = lanes_below(n - i); \
+			__m256 g = _mm256_maskload_ps(gate + i, k), u = _mm256_maskload_ps(up + i, k); \
+			_mm256_maskstore_ps(y + i, k, of(g, u)); \
+		} \
+	}
+GLU(avx2_swiglu, swiglu8)
+GLU(avx2_geglu, geglu8)
+GLU(avx2_swiglu_bounded, swiglu_bounded8)
 
 void avx2_gate(float *y, const float *x, const float *gate, size_t n) {
 	for (size_t i = 0; i < n; i += 8) {

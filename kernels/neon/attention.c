@@ -5,8 +5,8 @@
  * and values, or rows of a prefill tile.
  *
  * One loop serves keys and values: one accumulator per query and lane, rows of the panel ascending.
- * Scores: a lane is a position, a row a dimension.  A panel may extend beyond a query's count: those scores are computed from
- * whatever is there and never used.
+ * Scores: a lane is a position, a row a dimension.  A panel may have positions that a query does not see: those scores are
+ * computed from whatever is there and never used.
  * Values: a lane is a dimension, a row a position; between blocks the sums are kept in the query's output.
  * Positions that only some queries of a tile see are computed for each query by itself.
  * Pure; any thread. */
@@ -103,28 +103,37 @@ INLINE void score_tile(float *z, const struct kern_query *q, const uint8_t *pane
 	}
 }
 
-/* Replaces scores by exponentials; returns the span's maximum and sum.  The row is filled up to whole groups
+/* e where the positions from p on are in [first, count), else +0. */
+INLINE float32x4_t only_seen(float32x4_t e, size_t p, size_t first, size_t count) {
+	const uint32x4_t lane = {0, 1, 2, 3};
+	uint32x4_t at = vaddq_u32(lane, vdupq_n_u32((uint32_t)p));
+	uint32x4_t seen = vandq_u32(
+	        vcgeq_u32(at, vdupq_n_u32((uint32_t)first)), vcltq_u32(at, vdupq_n_u32((uint32_t)count)));
+	return vbslq_f32(seen, e, vdupq_n_f32(0));
+}
+
+/* Replaces the scores [first, count) by exponentials; returns the span's maximum and sum.  The row is filled up to whole groups
  * of eight with scores that do not count: -infinity, whose exponential is +0. */
-static void soften(float *z, size_t count, float *max, float *sum) {
-	size_t end = (count + 7) / 8 * 8;
+static void soften(float *z, size_t first, size_t count, float *max, float *sum) {
+	size_t start = first / 8 * 8, end = (count + 7) / 8 * 8;
+	for (size_t p = start; p < first; p++)
+		z[p] = -INFINITY;
 	for (size_t p = count; p < end; p++)
 		z[p] = -INFINITY;
 	/* FMAXNM of a number and a NaN is the number. */
 	float32x4_t m0 = vdupq_n_f32(-INFINITY), m1 = m0;
-	for (size_t p = 0; p < end; p += 8) {
+	for (size_t p = start; p < end; p += 8) {
 		m0 = vmaxnmq_f32(m0, vld1q_f32(z + p));
 		m1 = vmaxnmq_f32(m1, vld1q_f32(z + p + 4));
 	}
 	*max = vmaxnmvq_f32(vmaxnmq_f32(m0, m1)) + 0.0f; /* a zero becomes +0, as in the reference */
 	float32x4_t m = vdupq_n_f32(*max), s0 = vdupq_n_f32(0), s1 = s0;
-	for (size_t p = 0; p < end; p += 8) {
+	for (size_t p = start; p < end; p += 8) {
 		float32x4_t e0 = exp4(vsubq_f32(vld1q_f32(z + p), m));
 		float32x4_t e1 = exp4(vsubq_f32(vld1q_f32(z + p + 4), m));
-		if (p + 8 > count) { /* with a maximum that is not finite, their exponentials are not +0 */
-			const uint32x4_t lane = {0, 1, 2, 3};
-			uint32x4_t left = vdupq_n_u32((uint32_t)(count - p));
-			e0 = vbslq_f32(vcltq_u32(lane, left), e0, vdupq_n_f32(0));
-			e1 = vbslq_f32(vcltq_u32(vaddq_u32(lane, vdupq_n_u32(4)), left), e1, vdupq_n_f32(0));
+		if (p < first || p + 8 > count) { /* with a maximum that is not finite, they are not +0 */
+			e0 = only_seen(e0, p, first, count);
+			e1 = only_seen(e1, p + 4, first, count);
 		}
 		vst1q_f32(z + p, e0);
 		vst1q_f32(z + p + 4, e1);
@@ -195,11 +204,9 @@ INLINE void value_panel(const float *e, const struct kern_query *q, size_t nq, c
 INLINE void score(const struct kern_query *q, size_t nq, const uint8_t *panel, size_t position,
         size_t head_size, float scale, float *z, const enum kern_kv type) {
 	for (size_t i = 0, n; i < nq; i += n) {
-		size_t seen = 0;
 		n = min_size(nq - i, QUERIES);
-		for (size_t j = i; j < i + n; j++)
-			seen = q[j].count > seen ? q[j].count : seen;
-		if (seen <= position)
+		struct kv_seen seen = kv_seen(q + i, n);
+		if (seen.count <= position || seen.first >= position + KV_LANES)
 			continue;
 		if (n == 1)
 			score_tile(z + i * KERN_SPAN + position, q + i, panel, head_size, scale, type, 1);
@@ -213,34 +220,32 @@ INLINE void gather(const struct kern_query *q, size_t nq, const struct values *v
         const float *z, const enum kern_kv type) {
 	for (size_t i = 0, n; i < nq; i += n) {
 		const float *e = z + i * KERN_SPAN + block * KERN_KV_BLOCK;
-		size_t shared = KERN_SPAN;
 		n = min_size(nq - i, QUERIES);
-		for (size_t j = i; j < i + n; j++)
-			shared = min_size(shared, q[j].count);
-		shared = kv_in_block(shared, block);
-		value_panel(e, q + i, n, v, 0, shared, d, type);
+		struct kv_seen shared = kv_shared(q + i, n, block);
 		for (size_t j = 0; j < n; j++)
-			value_panel(e + j * KERN_SPAN, q + i + j, 1, v, shared,
+			value_panel(e + j * KERN_SPAN, q + i + j, 1, v, kv_in_block(q[i + j].first, block),
+			        min_size(kv_in_block(q[i + j].count, block), shared.first), d, type);
+		value_panel(e, q + i, n, v, shared.first, shared.count, d, type);
+		for (size_t j = 0; j < n; j++)
+			value_panel(e + j * KERN_SPAN, q + i + j, 1, v, shared.count,
 			        kv_in_block(q[i + j].count, block), d, type);
 	}
 }
 
 INLINE void span_of(const struct kern_query *q, size_t nq, const void *const *keys, const void *const *values,
         size_t head_size, float scale, float *z, const enum kern_kv type) {
-	size_t most = 0;
-	for (size_t i = 0; i < nq; i++)
-		most = q[i].count > most ? q[i].count : most;
-	for (size_t p = 0; p < most; p += KV_LANES) {
+	struct kv_seen seen = kv_seen(q, nq);
+	for (size_t p = seen.first / KV_LANES * KV_LANES; p < seen.count; p += KV_LANES) {
 		size_t at = type == KERN_KV_F16 ? kv_key_at(head_size, p % KERN_KV_BLOCK, 0) * 2
 		                                : kv_q8_keys(head_size, p % KERN_KV_BLOCK, 0);
 		score(q, nq, (const uint8_t *)keys[p / KERN_KV_BLOCK] + at, p, head_size, scale, z, type);
 	}
 	for (size_t i = 0; i < nq; i++) {
-		soften(z + i * KERN_SPAN, q[i].count, q[i].m, q[i].l);
+		soften(z + i * KERN_SPAN, q[i].first, q[i].count, q[i].m, q[i].l);
 		for (size_t d = 0; d < head_size; d++)
 			q[i].o[d] = 0.0f;
 	}
-	for (size_t b = 0; b * KERN_KV_BLOCK < most; b++)
+	for (size_t b = seen.first / KERN_KV_BLOCK; b * KERN_KV_BLOCK < seen.count; b++)
 		for (size_t d = 0; d < head_size; d += KV_LANES) {
 			const uint8_t *part = values[b];
 			struct values v = {.width = kv_width(head_size, d)};

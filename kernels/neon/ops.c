@@ -103,21 +103,26 @@ static inline float32x4_t sigmoid4(float32x4_t x) {
 	return vdivq_f32(one, vaddq_f32(one, exp4(vnegq_f32(x))));
 }
 
-static inline float32x4_t swiglu4(float32x4_t g, float32x4_t u) {
-	return vmulq_f32(vmulq_f32(g, sigmoid4(g)), u);
+/* g times the sigmoid of v, times u */
+static inline float32x4_t gated4(float32x4_t g, float32x4_t v, float32x4_t u) {
+	return vmulq_f32(vmulq_f32(g, sigmoid4(v)), u);
 }
 
-void neon_swiglu(float *y, const float *gate, const float *up, size_t n) {
-	size_t i = 0;
-	for (; i + 4 <= n; i += 4)
-		vst1q_f32(y + i, swiglu4(vld1q_f32(gate + i), vld1q_f32(up + i)));
-	if (i < n) {
-		float g[4] = {0}, u[4] = {0};
-		memcpy(g, gate + i, (n - i) * sizeof *g);
-		memcpy(u, up + i, (n - i) * sizeof *u);
-		vst1q_f32(g, swiglu4(vld1q_f32(g), vld1q_f32(u)));
-		memcpy(y + i, g, (n - i) * sizeof *g);
-	}
+static inline float32x4_t swiglu4(float32x4_t g, float32x4_t u) {
+	return gated4(g, g, u);
+}
+
+static inline float32x4_t geglu4(float32x4_t g, float32x4_t u) {
+	float32x4_t v = vfmaq_f32(vdupq_n_f32(KERN_GELU_C0), vdupq_n_f32(KERN_GELU_C1), vmulq_f32(g, g));
+	return gated4(g, vmulq_f32(g, v), u);
+}
+
+/* These minima and maxima let a NaN through. */
+static inline float32x4_t swiglu_bounded4(float32x4_t g, float32x4_t u) {
+	const float32x4_t most = vdupq_n_f32(KERN_GLU_BOUND), least = vdupq_n_f32(-KERN_GLU_BOUND);
+	g = vminq_f32(g, most);
+	u = vmaxq_f32(vminq_f32(u, most), least);
+	return gated4(g, vmulq_n_f32(g, KERN_GLU_SLOPE), vaddq_f32(u, vdupq_n_f32(1.0f)));
 }
 
 /* Up to four elements, those behind them +0. */
@@ -138,6 +143,15 @@ static inline void store_first(float *y, float32x4_t v, size_t left) {
 	vst1q_f32(tail, v);
 	memcpy(y, tail, left * sizeof *y);
 }
+
+#define GLU(function, of) \
+	void function(float *y, const float *gate, const float *up, size_t n) { \
+		for (size_t i = 0; i < n; i += 4) \
+			store_first(y + i, of(first_of(gate + i, n - i), first_of(up + i, n - i)), n - i); \
+	}
+GLU(neon_swiglu, swiglu4)
+GLU(neon_geglu, geglu4)
+GLU(neon_swiglu_bounded, swiglu_bounded4)
 
 void neon_gate(float *y, const float *x, const float *gate, size_t n) {
 	for (size_t i = 0; i < n; i += 4)

@@ -80,7 +80,7 @@ typedef float element_fn(const void *part, size_t head_size, size_t slot, size_t
 static void span_one(const struct kern_query *q, const void *const *keys, const void *const *values,
         element_fn *key, element_fn *value, size_t head_size, float scale, float *z) {
 	float m = -INFINITY;
-	for (size_t p = 0; p < q->count; p++) {
+	for (size_t p = q->first; p < q->count; p++) {
 		float a = 0.0f;
 		for (size_t d = 0; d < head_size; d++)
 			a = fmaf(q->q[d], key(keys[p / KERN_KV_BLOCK], head_size, p % KERN_KV_BLOCK, d), a);
@@ -89,13 +89,13 @@ static void span_one(const struct kern_query *q, const void *const *keys, const 
 	}
 	m = m + 0.0f; /* a zero maximum is +0, whatever the order of -0 and +0 */
 	float s[STRIPES] = {0.0f};
-	for (size_t p = 0; p < q->count; p++) {
+	for (size_t p = q->first; p < q->count; p++) {
 		z[p] = kern_exp(z[p] - m);
 		s[p % STRIPES] = s[p % STRIPES] + z[p];
 	}
 	for (size_t d = 0; d < head_size; d++) {
 		float a = 0.0f;
-		for (size_t p = 0; p < q->count; p++)
+		for (size_t p = q->first; p < q->count; p++)
 			a = fmaf(z[p], value(values[p / KERN_KV_BLOCK], head_size, p % KERN_KV_BLOCK, d), a);
 		q->o[d] = a;
 	}
@@ -115,11 +115,12 @@ void ref_span_q8_0(const struct kern_query *q, size_t nq, const void *const *key
 		span_one(&q[i], keys, values, key_q8_0, value_q8_0, head_size, scale, scratch);
 }
 
-void ref_combine(float *out, const float *o, const float *m, const float *l, size_t spans, size_t head_size) {
-	float top = -INFINITY;
+void ref_combine(float *out, const float *o, const float *m, const float *l, size_t spans, const float *sink,
+        size_t head_size) {
+	float top = sink ? *sink : -INFINITY;
 	for (size_t s = 0; s < spans; s++)
 		top = m[s] > top ? m[s] : top;
-	float total = 0.0f;
+	float total = sink ? kern_exp(*sink - top) : 0.0f;
 	for (size_t d = 0; d < head_size; d++)
 		out[d] = 0.0f;
 	for (size_t s = 0; s < spans; s++) {

@@ -53,10 +53,30 @@ void ref_rope_halves(float *x, size_t heads, size_t head_size, const float *cs, 
 			ref_rotate(x + i, x + pairs + i, cs + 2 * i);
 }
 
+/* g times the sigmoid of v, times u */
+static float ref_gated(float g, float v, float u) {
+	return (g * (1.0f / (1.0f + kern_exp(-v)))) * u;
+}
+
 void ref_swiglu(float *y, const float *gate, const float *up, size_t n) {
+	for (size_t i = 0; i < n; i++)
+		y[i] = ref_gated(gate[i], gate[i], up[i]);
+}
+
+void ref_geglu(float *y, const float *gate, const float *up, size_t n) {
 	for (size_t i = 0; i < n; i++) {
 		float g = gate[i];
-		y[i] = (g * (1.0f / (1.0f + kern_exp(-g)))) * up[i];
+		y[i] = ref_gated(g, g * fmaf(KERN_GELU_C1, g * g, KERN_GELU_C0), up[i]);
+	}
+}
+
+/* Written so that a NaN stays one. */
+void ref_swiglu_bounded(float *y, const float *gate, const float *up, size_t n) {
+	const float most = KERN_GLU_BOUND;
+	for (size_t i = 0; i < n; i++) {
+		float g = gate[i] > most ? most : gate[i];
+		float u = up[i] > most ? most : up[i] < -most ? -most : up[i];
+		y[i] = ref_gated(g, KERN_GLU_SLOPE * g, u + 1.0f);
 	}
 }
 

@@ -35,35 +35,59 @@ size_t attention_partials(const struct hparams *hp, unsigned team) {
 	return own > row ? own : row;
 }
 
-void attention_plan(struct forward *f) {
+/* The first position that a token sees.  window: 0 for none. */
+static uint32_t attention_first_seen(uint32_t position, uint32_t window) {
+	return window && position >= window ? position - window + 1 : 0;
+}
+
+static bool attention_has_window(const struct forward *f, uint32_t layer) {
+	return hparams_has_window(f->hp, f->slice->first + layer);
+}
+
+/* The most spans that a tile of these tokens sees; a window that begins within a span reaches into one more. */
+static size_t attention_most_spans(uint32_t position, uint32_t rows, uint32_t window) {
+	size_t all = attention_spans_of((size_t)position + rows);
+	size_t within = attention_spans_of((size_t)window + rows) + 1;
+	return window && within < all ? within : all;
+}
+
+static void attention_tile_up(struct forward *f, struct tiling *c, uint32_t window) {
 	const struct hparams *hp = f->hp;
 	size_t g = attention_group_of(hp), own = f->partials / team_size(f->team), total = 0;
 	uint32_t row = 0;
-	f->tiles = 0;
+	c->tiles = 0;
 	for (uint32_t s = 0; s < f->step->nseqs; s++) {
 		const struct forward_seq *seq = &f->step->seqs[s];
-		size_t fit = own / (g * attention_spans_of((size_t)seq->position + seq->rows)),
+		size_t fit = own / (g * attention_most_spans(seq->position, seq->rows, window)),
 		       wide = attention_queries(hp) / g;
 		uint32_t tokens = (uint32_t)(fit < wide ? fit : wide);
 		for (uint32_t i = 0; i < seq->rows; i += tokens) {
-			struct tile *t = &f->tile[f->tiles++];
+			struct tile *t = &c->tile[c->tiles++];
 			*t = (struct tile){.seq = seq, .row = row + i, .position = seq->position + i};
 			t->tokens = seq->rows - i < tokens ? seq->rows - i : tokens;
-			t->spans = (uint32_t)attention_spans_of((size_t)t->position + t->tokens);
+			t->first_span = attention_first_seen(t->position, window) / KERN_SPAN;
+			t->spans =
+			        (uint32_t)attention_spans_of((size_t)t->position + t->tokens) - t->first_span;
 			t->partial = total;
 			total += (size_t)t->tokens * hp->heads * t->spans;
 		}
 		row += seq->rows;
 	}
-	f->split = total <= f->partials;
-	f->head_tasks = 0;
-	for (uint32_t i = 0; i < f->tiles; i++) {
-		struct tile *t = &f->tile[i];
-		t->task = f->head_tasks;
-		f->head_tasks += f->split ? t->spans : 1;
-		for (uint32_t h = 0; f->split && h < hp->kv_heads; h++)
-			atomic_store_explicit(&f->open[i * hp->kv_heads + h], t->spans, memory_order_relaxed);
+	c->split = total <= f->partials;
+	c->head_tasks = 0;
+	for (uint32_t i = 0; i < c->tiles; i++) {
+		struct tile *t = &c->tile[i];
+		t->task = c->head_tasks;
+		c->head_tasks += c->split ? t->spans : 1;
+		for (uint32_t h = 0; c->split && h < hp->kv_heads; h++)
+			atomic_store_explicit(&c->open[i * hp->kv_heads + h], t->spans, memory_order_relaxed);
 	}
+}
+
+void attention_plan(struct forward *f) {
+	attention_tile_up(f, &f->tiling[0], 0);
+	if (f->hp->window)
+		attention_tile_up(f, &f->tiling[1], f->hp->window);
 }
 
 /* Normalises each of some heads; norm: NULL for families that do not.  false: a value is not finite. */
@@ -88,7 +112,7 @@ bool attention_store(struct forward *f, struct phase_member *j, uint32_t layer) 
 		uint32_t position = f->row_position[row];
 		uint32_t block = f->row_seq[row]->blocks[position / KERN_KV_BLOCK];
 		size_t slot = position % KERN_KV_BLOCK;
-		const float *angles = f->angles + row * 2 * hp->pairs;
+		const float *angles = f->angles[attention_has_window(f, layer)] + row * 2 * hp->pairs;
 		float *q = f->q + (row * hp->heads + head * g) * hs,
 		      *k = f->k + (row * hp->kv_heads + head) * hs;
 		ok &= attention_norm_heads(f, q, g, vector[LAYER_Q_NORM]);
@@ -104,10 +128,10 @@ bool attention_store(struct forward *f, struct phase_member *j, uint32_t layer) 
 	return ok;
 }
 
-/* A tile for one key/value head; partial results of query i, span s at first + i * spans + s. */
+/* A tile for one key/value head; partial results of query i, span s at first + i * spans + s - first_span. */
 struct walk {
 	const struct tile *tile;
-	uint32_t layer, head;
+	uint32_t layer, head, window;
 	size_t first;
 };
 
@@ -115,26 +139,29 @@ struct walk {
 static void attention_span(struct forward *f, struct member *m, const struct walk *w, uint32_t span) {
 	const struct tile *t = w->tile;
 	size_t g = attention_group_of(f->hp), hs = f->hp->head_size, n = 0;
-	uint32_t start = span * KERN_SPAN, most = 0;
+	uint32_t start = span * KERN_SPAN, least = KERN_SPAN, most = 0;
 	for (uint32_t token = 0; token < t->tokens; token++) {
-		uint32_t position = t->position + token;
-		if (position < start)
+		uint32_t position = t->position + token, seen = attention_first_seen(position, w->window);
+		if (position < start || seen >= start + KERN_SPAN)
 			continue;
+		uint32_t first = seen > start ? seen - start : 0;
 		uint32_t count = position - start < KERN_SPAN ? position - start + 1 : KERN_SPAN;
+		least = first < least ? first : least;
 		most = count > most ? count : most;
 		for (size_t h = 0; h < g; h++) {
-			size_t partial = w->first + (token * g + h) * t->spans + span;
+			size_t partial = w->first + (token * g + h) * t->spans + span - t->first_span;
 			m->query[n++] = (struct kern_query){
 			        .q = f->q + ((size_t)(t->row + token) * f->hp->heads + w->head * g + h) * hs,
 			        .o = f->po + partial * hs,
 			        .m = f->pm + partial,
 			        .l = f->pl + partial,
+			        .first = first,
 			        .count = count};
 		}
 	}
 	const void *keys[KERN_SPAN / KERN_KV_BLOCK], *values[KERN_SPAN / KERN_KV_BLOCK];
 	const uint32_t *blocks = t->seq->blocks + start / KERN_KV_BLOCK;
-	for (uint32_t b = 0; b * KERN_KV_BLOCK < most; b++) {
+	for (uint32_t b = least / KERN_KV_BLOCK; b * KERN_KV_BLOCK < most; b++) {
 		keys[b] = kv_keys(f->kv, blocks[b], w->layer, w->head);
 		values[b] = kv_values(f->kv, blocks[b], w->layer, w->head);
 	}
@@ -143,29 +170,33 @@ static void attention_span(struct forward *f, struct member *m, const struct wal
 
 static void attention_combine_tile(struct forward *f, const struct walk *w) {
 	const struct tile *t = w->tile;
+	const float *sinks = f->vector[w->layer][LAYER_SINKS];
 	size_t g = attention_group_of(f->hp), hs = f->hp->head_size;
-	for (uint32_t token = 0; token < t->tokens; token++)
+	for (uint32_t token = 0; token < t->tokens; token++) {
+		uint32_t position = t->position + token;
+		size_t before = attention_first_seen(position, w->window) / KERN_SPAN,
+		       spans = attention_spans_of((size_t)position + 1) - before;
 		for (size_t h = 0; h < g; h++) {
-			size_t partial = w->first + (token * g + h) * t->spans;
-			f->ops->combine(
-			        f->attended +
-			                ((size_t)(t->row + token) * f->hp->heads + w->head * g + h) * hs,
-			        f->po + partial * hs, f->pm + partial, f->pl + partial,
-			        attention_spans_of((size_t)t->position + token + 1), hs);
+			size_t head = w->head * g + h,
+			       partial = w->first + (token * g + h) * t->spans + before - t->first_span;
+			f->ops->combine(f->attended + ((size_t)(t->row + token) * f->hp->heads + head) * hs,
+			        f->po + partial * hs, f->pm + partial, f->pl + partial, spans,
+			        sinks ? sinks + head : NULL, hs);
 		}
+	}
 }
 
 /* The tile to which a task of a head belongs. */
-static const struct tile *attention_tile_of(const struct forward *f, size_t task) {
-	uint32_t low = 0, high = f->tiles;
+static const struct tile *attention_tile_of(const struct tiling *c, size_t task) {
+	uint32_t low = 0, high = c->tiles;
 	while (high - low > 1) {
 		uint32_t mid = low + (high - low) / 2;
-		if (f->tile[mid].task <= task)
+		if (c->tile[mid].task <= task)
 			low = mid;
 		else
 			high = mid;
 	}
-	return &f->tile[low];
+	return &c->tile[low];
 }
 
 /* Within a head the last tiles come first: they see most, and the short ones fill the end.  Spans of a tile
@@ -173,20 +204,24 @@ static const struct tile *attention_tile_of(const struct forward *f, size_t task
  * memory. */
 static void attention_run(struct forward *f, struct phase_member *j, uint32_t layer, size_t i) {
 	struct member *m = &f->member[j->id];
-	size_t g = attention_group_of(f->hp), task = f->head_tasks - 1 - i % f->head_tasks;
-	struct walk w = {
-	        .tile = attention_tile_of(f, task), .layer = layer, .head = (uint32_t)(i / f->head_tasks)};
+	bool window = attention_has_window(f, layer);
+	const struct tiling *c = &f->tiling[window];
+	size_t g = attention_group_of(f->hp), task = c->head_tasks - 1 - i % c->head_tasks;
+	struct walk w = {.tile = attention_tile_of(c, task),
+	        .layer = layer,
+	        .head = (uint32_t)(i / c->head_tasks),
+	        .window = window ? f->hp->window : 0};
 	const struct tile *t = w.tile;
-	if (!f->split) {
+	if (!c->split) {
 		w.first = j->id * (f->partials / team_size(j->team));
 		for (uint32_t span = 0; span < t->spans; span++)
-			attention_span(f, m, &w, span);
+			attention_span(f, m, &w, t->first_span + span);
 		attention_combine_tile(f, &w);
 		return;
 	}
 	w.first = t->partial + w.head * (t->tokens * g * t->spans);
-	attention_span(f, m, &w, t->spans - 1 - (uint32_t)(task - t->task));
-	_Atomic uint32_t *open = &f->open[(size_t)(t - f->tile) * f->hp->kv_heads + w.head];
+	attention_span(f, m, &w, t->first_span + t->spans - 1 - (uint32_t)(task - t->task));
+	_Atomic uint32_t *open = &c->open[(size_t)(t - c->tile) * f->hp->kv_heads + w.head];
 	if (atomic_fetch_sub(open, 1) == 1) {
 		attention_combine_tile(f, &w);
 		atomic_store_explicit(open, t->spans, memory_order_relaxed); /* for the next layer */
@@ -194,7 +229,8 @@ static void attention_run(struct forward *f, struct phase_member *j, uint32_t la
 }
 
 void attention_share(struct forward *f, struct phase_member *j, uint32_t layer) {
-	struct phase_cut cut = {.strips = f->head_tasks * f->hp->kv_heads, .least = 1};
+	struct phase_cut cut = {
+	        .strips = f->tiling[attention_has_window(f, layer)].head_tasks * f->hp->kv_heads, .least = 1};
 	size_t first, count;
 	while (phase_next_run(j, &cut, &first, &count))
 		for (size_t i = first; i < first + count; i++)

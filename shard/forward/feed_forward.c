@@ -228,9 +228,9 @@ static const float *feed_forward_bias(const struct forward *f, uint32_t layer, e
 	return bias ? bias + p->expert * n + first : NULL;
 }
 
-/* Rows [first, first + n) of gate and up side by side, so that SwiGLU finds both in the first-level cache. */
-static void feed_forward_swiglu(struct forward *f, struct member *m, uint32_t layer,
-        const struct feed_part *p, const struct store_tensor *const w[LAYER_ROLES], size_t first, size_t n) {
+/* Rows [first, first + n) of gate and up side by side, so that the gated unit finds both in the first-level cache. */
+static void feed_forward_glu(struct forward *f, struct member *m, uint32_t layer, const struct feed_part *p,
+        const struct store_tensor *const w[LAYER_ROLES], size_t first, size_t n) {
 	size_t width = feed_forward_width(f, p->kind), row = p->expert * width + first;
 	const float *gate_bias = feed_forward_bias(f, layer, p->kind->gate_bias, p, width, first),
 	            *up_bias = feed_forward_bias(f, layer, p->kind->up_bias, p, width, first);
@@ -242,7 +242,7 @@ static void feed_forward_swiglu(struct forward *f, struct member *m, uint32_t la
 			f->ops->add(g, gate_bias, n);
 		if (up_bias)
 			f->ops->add(u, up_bias, n);
-		f->ops->swiglu(g, g, u, n);
+		f->glu(g, g, u, n);
 	}
 }
 
@@ -275,8 +275,7 @@ static void feed_forward_share(struct forward *f, struct phase_member *j, uint32
 				if (down)
 					feed_forward_down(f, layer, &part[i], w, first, n);
 				else
-					feed_forward_swiglu(
-					        f, &f->member[j->id], layer, &part[i], w, first, n);
+					feed_forward_glu(f, &f->member[j->id], layer, &part[i], w, first, n);
 			}
 			begin = end;
 		}

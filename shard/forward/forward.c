@@ -2,8 +2,8 @@
  *
  * A step is one job of the team.  With one row (decode) every member keeps a copy of the row, and normalises and quantises it
  * itself: that is cheaper than waiting.  A layer then has six barriers: after the QKV products, after keys and values are
- * stored, after attention, after the output product, after the gate and up products (SwiGLU is part of their tasks) and after
- * the down product.  With more rows, members share the rows and wait for each other after that as well.  Each row goes
+ * stored, after attention, after the output product, after the gate and up products (the gated unit is part of their tasks) and
+ * after the down product.  With more rows, members share the rows and wait for each other after that as well.  Each row goes
  * through the same operations either way. */
 #include "common/fail.h"
 #include "shard/forward/feed_forward.h"
@@ -15,7 +15,7 @@
 
 static const char *const at_name[] = {"the norm before attention", "the norm of a head",
         "the output of attention", "the norm before the feed-forward", "the router's scores",
-        "the feed-forward's hidden row"};
+        "the feed-forward's hidden row", "the norm after the feed-forward"};
 
 /* Allocates a buffer from the arena; without an arena it only counts. */
 static void *forward_carve(uint8_t *arena, size_t *used, size_t count, size_t size) {
@@ -70,15 +70,20 @@ static size_t forward_lay(
 	f->y = forward_carve(arena, &used, rows * hp->dim, sizeof(float));
 	f->ffn = forward_carve(arena, &used, rows * ffn, sizeof(float));
 	forward_lay_experts(f, arena, m, rows, team, &used);
-	f->angles = forward_carve(arena, &used, rows * 2 * hp->pairs, sizeof(float));
+	f->angles[0] = f->angles[1] = forward_carve(arena, &used, rows * 2 * hp->pairs, sizeof(float));
+	if (hp->window_base != 0)
+		f->angles[1] = forward_carve(arena, &used, rows * 2 * hp->pairs, sizeof(float));
 	f->partials = attention_partials(hp, team);
 	f->po = forward_carve(arena, &used, f->partials * hp->head_size, sizeof(float));
 	f->pm = forward_carve(arena, &used, f->partials, sizeof(float));
 	f->pl = forward_carve(arena, &used, f->partials, sizeof(float));
-	f->open = forward_carve(arena, &used, rows * hp->kv_heads, sizeof *f->open);
 	f->row_seq = forward_carve(arena, &used, rows, sizeof *f->row_seq);
 	f->row_position = forward_carve(arena, &used, rows, sizeof *f->row_position);
-	f->tile = forward_carve(arena, &used, rows, sizeof *f->tile);
+	for (int i = 0; i < (hp->window ? 2 : 1); i++) {
+		struct tiling *t = &f->tiling[i];
+		t->tile = forward_carve(arena, &used, rows, sizeof *t->tile);
+		t->open = forward_carve(arena, &used, rows * hp->kv_heads, sizeof *t->open);
+	}
 	f->member = forward_carve(arena, &used, team, sizeof *f->member);
 	for (unsigned i = 0; i < team; i++) {
 		struct member own = {.x = forward_carve(arena, &used, hp->dim, sizeof(float)),
@@ -154,6 +159,9 @@ int forward_create(
 	f->max_rows = max_rows;
 	f->scale = hp->attention_scale != 0 ? hp->attention_scale : 1 / sqrtf((float)hp->head_size);
 	f->rope = f->ops->rope[hp->halves ? KERN_ROPE_HALVES : KERN_ROPE_PAIRS];
+	f->glu = f->ops->glu[hp->glu];
+	if (hp->window_base != 0)
+		hparams_window_freq(hp, f->window_freq);
 	f->forms = calloc(layers, sizeof *f->forms);
 	f->vector = calloc(layers, sizeof *f->vector);
 	f->vectors = malloc(forward_vector_floats(s->manifest, s->first, s->last) * sizeof(float));
@@ -217,19 +225,29 @@ int forward_is_prepared(struct forward *f, struct phase_member *j, bool failed, 
 	return f->step->rows > 1 ? phase_gate(j) : 0;
 }
 
-/* x += the output of the last products.  scratch: [dim] */
-static void forward_add(const struct forward *f, float *x, const float *y, float *scratch) {
+/* x += the output of the last products, normalised in families that do that.  norm: NULL for none; scratch: [dim].  false: a
+ * value is not finite. */
+static bool forward_add(
+        const struct forward *f, float *x, const float *y, const float *norm, float *scratch) {
+	size_t dim = f->hp->dim;
 	float scale = f->hp->residual_scale;
-	for (size_t i = 0; scale != 0 && i < f->hp->dim; i++)
+	bool ok = true;
+	if (norm) {
+		ok = f->ops->rmsnorm(scratch, y, norm, dim, f->hp->eps) == 0;
+		y = scratch;
+	}
+	for (size_t i = 0; scale != 0 && i < dim; i++)
 		scratch[i] = y[i] * scale;
-	f->ops->add(x, scale != 0 ? scratch : y, f->hp->dim);
+	f->ops->add(x, scale != 0 ? scratch : y, dim);
+	return ok;
 }
 
 /* x += the output of the layer's feed-forward. */
-static void forward_add_feed_forward(
+static bool forward_add_feed_forward(
         const struct forward *f, const struct phase_member *j, uint32_t layer, size_t row, float *x) {
 	float *scratch = f->member[j->id].norm;
-	forward_add(f, x, feed_forward_row(f, j, layer, row, scratch), scratch);
+	return forward_add(f, x, feed_forward_row(f, j, layer, row, scratch),
+	        f->vector[layer][LAYER_POST_FFN_NORM], scratch);
 }
 
 /* What a norm's rows are increased by before it. */
@@ -244,9 +262,10 @@ static int forward_prepare_norm(struct forward *f, struct phase_member *j, enum 
 	for (size_t r = first; r < last; r++) {
 		float *x = forward_row_of(f, j, r), *y = f->member[j->id].norm;
 		if (before == ATTENTION)
-			forward_add(f, x, f->y + r * dim, y);
+			failed |=
+			        !forward_add(f, x, f->y + r * dim, f->vector[layer][LAYER_POST_ATTN_NORM], y);
 		else if (before == FEED_FORWARD)
-			forward_add_feed_forward(f, j, layer, r, x);
+			failed |= !forward_add_feed_forward(f, j, layer, r, x);
 		failed |= f->ops->rmsnorm(y, x, norm, dim, f->hp->eps) ||
 		          act_put(&f->act, forms, forward_slot_of(f, j, r), y, dim);
 	}
@@ -326,17 +345,24 @@ static int forward_run_layer(struct forward *f, struct phase_member *j, uint32_t
 	return feed_forward_run(f, j, layer, w);
 }
 
+/* The cosines and sines of a row, in layers without and with a window. */
+static void forward_take_angles(struct forward *f, size_t row) {
+	size_t pairs = f->hp->pairs;
+	float *cs = f->angles[0] + row * 2 * pairs, magnitude = f->hp->rope_magnitude;
+	kern_rope_angles(cs, f->hp->freq, pairs, f->row_position[row]);
+	for (size_t i = 0; magnitude != 0 && i < 2 * pairs; i++)
+		cs[i] *= magnitude;
+	if (f->angles[1] != f->angles[0])
+		kern_rope_angles(f->angles[1] + row * 2 * pairs, f->window_freq, pairs, f->row_position[row]);
+}
+
 static void forward_run_member(struct team *t, void *arg, unsigned id) {
 	struct forward *f = arg;
 	struct phase_member j = {.team = t, .id = id, .fault = &f->fault, .next_group = f->first_group};
-	size_t first, last, dim = f->hp->dim, pairs = f->hp->pairs;
+	size_t first, last, dim = f->hp->dim;
 	team_share(t, id, f->step->rows, 1, &first, &last);
-	for (size_t r = first; r < last; r++) { /* first needed two barriers later */
-		float *cs = f->angles + r * 2 * pairs, magnitude = f->hp->rope_magnitude;
-		kern_rope_angles(cs, f->hp->freq, pairs, f->row_position[r]);
-		for (size_t i = 0; magnitude != 0 && i < 2 * pairs; i++)
-			cs[i] *= magnitude;
-	}
+	for (size_t r = first; r < last; r++)
+		forward_take_angles(f, r); /* first needed two barriers later */
 	if (f->step->rows == 1)
 		memcpy(f->member[id].x, f->step->x, dim * sizeof(float));
 	for (uint32_t l = 0; l < f->kv->layers; l++)
@@ -350,7 +376,8 @@ static void forward_run_member(struct team *t, void *arg, unsigned id) {
 	}
 	for (size_t r = first; r < last; r++) {
 		float *x = forward_row_of(f, &j, r);
-		forward_add_feed_forward(f, &j, f->kv->layers - 1, r, x);
+		if (!forward_add_feed_forward(f, &j, f->kv->layers - 1, r, x))
+			phase_fail(&j, (f->kv->layers - 1) << 8 | AT_END);
 		if (f->step->rows == 1)
 			memcpy(f->step->x, x, dim * sizeof(float));
 	}

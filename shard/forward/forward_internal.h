@@ -13,9 +13,19 @@ struct tile {
 	uint32_t row;      /* of its first token */
 	uint32_t position; /* of its first token */
 	uint32_t tokens;
-	uint32_t spans; /* that its last token sees */
+	uint32_t first_span,
+	        spans;  /* that its tokens see: from the first one's first to the last one's last */
 	size_t task;    /* its first task among those of one key/value head */
 	size_t partial; /* where its first key/value head's partial results are, when spans are tasks */
+};
+
+/* A step cut into tiles. */
+struct tiling {
+	struct tile *tile; /* [max_rows] */
+	uint32_t tiles;
+	size_t head_tasks;      /* attention tasks of one key/value head */
+	bool split;             /* a task is one span of a tile; otherwise a whole tile */
+	_Atomic uint32_t *open; /* [max_rows][kv_heads]: spans of a tile that are still out */
 };
 
 /* An expert that a row uses. */
@@ -67,6 +77,8 @@ struct forward {
 	uint32_t max_rows;
 	float scale; /* of attention scores */
 	kern_rope_fn *rope;
+	kern_glu_fn *glu;
+	float window_freq[HPARAMS_MAX_PAIRS]; /* RoPE's table of layers with a window, if it is another one */
 
 	struct layer_forms *forms; /* [layers] */
 	const float *(
@@ -90,29 +102,26 @@ struct forward {
 	uint32_t *expert_rows;  /* [experts] */
 	uint32_t *place_row;    /* [places]: the row at a place */
 	size_t parts;
-	float *angles; /* [max_rows][2 * pairs] */
+	float *angles
+	        [2]; /* [max_rows][2 * pairs]: of layers without and with a window; the same unless those differ */
 	struct member *member;
 
 	/* attention: partial results of (query, span), `partials` of them */
 	size_t partials;
 	float *po, *pm, *pl;
-	_Atomic uint32_t *open; /* [max_rows][kv_heads]: spans of a tile that are still out */
 
 	/* the step */
 	const struct forward_step *step;
 	const struct forward_seq **row_seq; /* [max_rows] */
 	uint32_t *row_position;             /* [max_rows] */
-	struct tile *tile;                  /* [max_rows] */
-	uint32_t tiles;
-	size_t head_tasks; /* attention tasks of one key/value head */
-	bool split;        /* a task is one span of a tile; otherwise a whole tile */
+	struct tiling tiling[2];            /* of layers without and with a window */
 	_Atomic uint64_t fault;
 	_Atomic bool left;    /* members left it before its end */
 	uint64_t first_group; /* number of the first streamed group of the step */
 };
 
 /* Where a step can fail; a fault has the layer in the bits above this. */
-enum { AT_ATTN_NORM, AT_HEADS, AT_ATTENTION, AT_FFN_NORM, AT_ROUTER, AT_FFN };
+enum { AT_ATTN_NORM, AT_HEADS, AT_ATTENTION, AT_FFN_NORM, AT_ROUTER, AT_FFN, AT_END };
 
 /* The index of a prepared row among the activations. */
 size_t forward_slot_of(const struct forward *f, const struct phase_member *j, size_t row);
@@ -132,7 +141,7 @@ size_t attention_partials(const struct hparams *hp, unsigned team);
 /* Queries of one call of the span kernel at most. */
 size_t attention_queries(const struct hparams *hp);
 
-/* Cuts the step into tiles. */
+/* Cuts the step into tiles, for layers without and with a window. */
 void attention_plan(struct forward *f);
 /* A member's part of: norms of the heads of queries and keys, rotating them, and storing keys and values; false when a norm
  * met a value that is not finite.  Then, of attention.  No gate. */

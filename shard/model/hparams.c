@@ -2,6 +2,7 @@
  * are those of llama.cpp, whose converters write these files. */
 #include "shard/model/hparams.h"
 #include "common/fail.h"
+#include "kernels/kernels.h"
 #include "kernels/math.h"
 #include "shard/gguf/gguf.h"
 #include "shard/model/family.h"
@@ -28,8 +29,10 @@ static const char *const known_keys[] = {
         "attention.max_alibi_bias",
         "attention.scale",
         "attention.sliding_window",
+        "attention.sliding_window_pattern",
         "attention.temperature_scale",
         "attention.value_length",
+        "attn_logit_softcapping",
         "block_count",
         "context_length",
         "embedding_length",
@@ -45,12 +48,14 @@ static const char *const known_keys[] = {
         "expert_weights_norm",
         "expert_weights_scale",
         "feed_forward_length",
+        "final_logit_softcapping",
         "leading_dense_block_count", /* the tensors say which layers are dense */
         "logit_scale",
         "nextn_predict_layers",
         "residual_scale",
         "rope.dimension_count",
         "rope.freq_base",
+        "rope.freq_base_swa",
         "rope.scale_linear",
         "rope.scaling.attn_factor",
         "rope.scaling.factor",
@@ -209,7 +214,7 @@ static int hparams_check_kind(const struct reader *r) {
 
 static int hparams_find_family(struct reader *r) {
 	struct gguf_string s;
-	char shown[80], names[160];
+	char shown[80], names[320];
 	r->family = family_of(r->g);
 	if (r->family)
 		return 0;
@@ -243,6 +248,8 @@ static int hparams_check_keys(const struct reader *r) {
 	        (rc = hparams_refuse_bool(r, "use_parallel_residual", false)) < 0 ||
 	        (rc = hparams_refuse_f32(r, "attention.clamp_kqv", 0, 0)) < 0 ||
 	        (rc = hparams_refuse_f32(r, "attention.max_alibi_bias", 0, 0)) < 0 ||
+	        (rc = hparams_refuse_f32(r, "attn_logit_softcapping", 0, 0)) < 0 ||
+	        (rc = hparams_refuse_f32(r, "final_logit_softcapping", 0, 0)) < 0 ||
 	        (rc = hparams_refuse_f32(r, "rope.scaling.yarn_ext_factor", 1, -1)) < 0)
 		return rc;
 	rc = gguf_string(r->g, hparams_key(r, "tensor_data_layout").s, &s);
@@ -277,6 +284,10 @@ static int hparams_read_scales(const struct reader *r, struct hparams *hp) {
 	}
 	if (hp->logit_scale != 0)
 		hp->logit_scale = 1 / hp->logit_scale;
+	if (r->family->root_scale)
+		hp->embed_scale = sqrtf((float)hp->dim);
+	if (r->family->narrow_layers && hp->layers == r->family->narrow_layers)
+		hp->attention_scale = 1 / sqrtf((float)(hp->dim / hp->heads));
 	return rc;
 }
 
@@ -457,6 +468,20 @@ static double hparams_frequency(const struct stretch *s, uint32_t i, uint32_t d,
 	return f * (keep + (1 - keep) / s->factor);
 }
 
+/* RoPE's base of layers with a window, in families where they have their own. */
+static int hparams_read_window_base(const struct reader *r, float base, struct hparams *hp) {
+	float own = r->family->window_base != 0 ? r->family->window_base : base;
+	int rc = hparams_may_read_f32(r, "rope.freq_base_swa", &own);
+	if (rc < 0 || !hp->window)
+		return rc;
+	if (r->family->window_base == 0 && own != base)
+		return fail_with(-ENOTSUP, r->err, r->errlen,
+		        "%s differs from %s, which Caravan does not know",
+		        hparams_key(r, "rope.freq_base_swa").s, hparams_key(r, "rope.freq_base").s);
+	hp->window_base = r->family->window_base != 0 ? own : 0;
+	return 0;
+}
+
 static int hparams_read_rope(const struct reader *r, struct hparams *hp) {
 	uint32_t d = hp->head_size;
 	float base = 10000.0f, factor[HPARAMS_MAX_PAIRS];
@@ -471,11 +496,15 @@ static int hparams_read_rope(const struct reader *r, struct hparams *hp) {
 	hp->pairs = d / 2;
 	hp->halves = r->family->halves;
 	hp->plain_every = r->family->plain_every;
+	hp->glu = r->family->glu;
 	rc = hparams_may_read_f32(r, "rope.freq_base", &base);
 	if (rc < 0)
 		return rc;
 	if (!(base > 0))
 		return hparams_fail_key(r, "rope.freq_base", "is not positive");
+	rc = hparams_read_window_base(r, base, hp);
+	if (rc < 0)
+		return rc;
 	rc = hparams_read_stretch(r, hp, d, base, &stretch);
 	if (rc < 0)
 		return rc;
@@ -542,8 +571,32 @@ uint32_t hparams_unused_layers(const struct gguf *g) {
 	return r.family && gguf_u32(g, hparams_key(&r, "nextn_predict_layers").s, &layers) == 0 ? layers : 0;
 }
 
+/* Which layers see only a window. */
+static int hparams_read_window(const struct reader *r, struct hparams *hp) {
+	uint32_t window = 0, every = r->family->full_every;
+	int rc = hparams_read_u32(r, "attention.sliding_window", &window);
+	if (rc < 0 && rc != -ENOENT)
+		return rc;
+	rc = hparams_read_u32(r, "attention.sliding_window_pattern", &every);
+	if (rc < 0 && rc != -ENOENT)
+		return rc;
+	if (!r->family->full_every) {
+		if (rc == 0 && every != 0)
+			return fail_with(-ENOTSUP, r->err, r->errlen,
+			        "%s is %" PRIu32 ", which Caravan does not know",
+			        hparams_key(r, "attention.sliding_window_pattern").s, every);
+		/* within its window, a model whose layers all have one is an ordinary one */
+		if (window > 0 && window < hp->context)
+			hp->context = window;
+		return 0;
+	}
+	hp->window = window;
+	hp->full_every = window ? every : 0;
+	return 0;
+}
+
 static int hparams_read_shape(const struct reader *r, struct hparams *hp) {
-	uint32_t v, window = 0;
+	uint32_t v;
 	int rc;
 
 	if ((rc = hparams_need_u32(r, "block_count", &hp->layers)) < 0 ||
@@ -582,13 +635,8 @@ static int hparams_read_shape(const struct reader *r, struct hparams *hp) {
 		return fail_with(-ENOTSUP, r->err, r->errlen,
 		        "%s (%" PRIu32 ") differs from the keys' (%" PRIu32 "), which Caravan does not know",
 		        hparams_key(r, "attention.value_length").s, v, hp->head_size);
-	rc = hparams_read_u32(r, "attention.sliding_window", &window);
-	if (rc < 0 && rc != -ENOENT)
-		return rc;
-	/* within its window, a sliding-window model is an ordinary one */
-	if (window > 0 && window < hp->context)
-		hp->context = window;
-	return hparams_limit_temperature(r, hp);
+	rc = hparams_read_window(r, hp);
+	return rc < 0 ? rc : hparams_limit_temperature(r, hp);
 }
 
 int hparams_from_gguf(struct hparams *hp, const struct gguf *g, uint32_t context, char *err, size_t errlen) {
@@ -639,9 +687,22 @@ static const struct {
         {"width of the shared expert", offsetof(struct hparams, shared_ffn), HPARAMS_MAX_WIDTH},
         {"router", offsetof(struct hparams, router), ROUTERS - 1},
         {"scale of experts", offsetof(struct hparams, expert_scale), 0},
+        {"window", offsetof(struct hparams, window), HPARAMS_MAX_CONTEXT},
+        {"interval of layers without a window", offsetof(struct hparams, full_every), HPARAMS_MAX_LAYERS},
+        {"base of RoPE within windows", offsetof(struct hparams, window_base), 0},
+        {"gated unit", offsetof(struct hparams, glu), KERN_GLUS - 1},
 };
 #define TRAITS (sizeof traits / sizeof *traits)
 _Static_assert(TRAITS <= HPARAMS_TRAITS, "room for all traits");
+
+bool hparams_has_window(const struct hparams *hp, uint32_t layer) {
+	return hp->window && (!hp->full_every || (layer + 1) % hp->full_every);
+}
+
+void hparams_window_freq(const struct hparams *hp, float *freq) {
+	for (uint32_t i = 0; i < hp->pairs; i++)
+		freq[i] = (float)kern_pow((double)hp->window_base, -2.0 * i / (2.0 * hp->pairs));
+}
 
 size_t hparams_traits(const struct hparams *hp, struct hparams_trait *out) {
 	size_t n = 0;
@@ -679,6 +740,10 @@ static int hparams_check_traits(const struct hparams *hp, char *err, size_t errl
 	            : hp->experts_used || hp->expert_ffn || hp->shared_ffn || hp->router ||
 	                        hp->expert_scale != 0)
 		return fail_with(-EINVAL, err, errlen, "the model's numbers of experts are not valid");
+	if (hp->window_base != 0 &&
+	        !(hp->window_base > 1)) /* its frequencies stay in the range of kern_sincos */
+		return fail_with(
+		        -EINVAL, err, errlen, "the model's base of RoPE within windows is not valid");
 	return 0;
 }
 

@@ -2,6 +2,7 @@
  * Immutable once read; any thread. */
 #ifndef SHARD_MODEL_HPARAMS_H
 #define SHARD_MODEL_HPARAMS_H
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -28,8 +29,9 @@ enum hparams_router {
 
 struct hparams {
 	uint32_t layers, dim, heads, kv_heads, head_size, ffn, vocab;
-	uint32_t context; /* trained length (or sliding window, when that is shorter) */
-	uint32_t pairs;   /* RoPE rotates 2 * pairs elements of a head */
+	uint32_t
+	        context; /* trained length (or the window of a model whose layers all have one, when that is shorter) */
+	uint32_t pairs; /* RoPE rotates 2 * pairs elements of a head */
 	float eps;
 	float freq
 	        [HPARAMS_MAX_PAIRS]; /* the RoPE table, scaling and factors included (doc/numerics.md); 0 from pairs on */
@@ -47,7 +49,17 @@ struct hparams {
 	uint32_t shared_ffn;   /* and of the one that every row uses; 0: there is none */
 	uint32_t router;       /* enum hparams_router */
 	float expert_scale;    /* of the chosen experts' weights; 0: 1 */
+	uint32_t
+	        window; /* a position sees so many, itself the last of them, in layers with a window; 0: all */
+	uint32_t full_every; /* every so many layers one has no window, the last of them; 0: all have it */
+	float window_base;   /* of RoPE in layers with a window, without scaling; 0: as in the others */
+	uint32_t glu;        /* the gated unit of feed-forward: enum kern_glu */
 };
+
+/* Whether a layer's positions see only those of the window. */
+bool hparams_has_window(const struct hparams *hp, uint32_t layer);
+/* The RoPE table of layers with a window, where window_base is not 0: [pairs]. */
+void hparams_window_freq(const struct hparams *hp, float *freq);
 
 /* A trait as a manifest lists it: its number (doc/protocol.md) and its 32 bits, not 0. */
 struct hparams_trait {

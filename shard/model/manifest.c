@@ -16,7 +16,7 @@
 #define MANIFEST_TENSOR 36u /* name, type */
 
 /* The meaning of a tensor's dimension in the model. */
-enum extent { ONE, DIM, FFN, Q, KV, HEAD, VOCAB, EXPERTS, EXPERT_FFN, SHARED_FFN };
+enum extent { ONE, DIM, FFN, Q, KV, HEAD, HEADS, VOCAB, EXPERTS, EXPERT_FFN, SHARED_FFN };
 
 static const struct role {
 	const char *name;
@@ -51,6 +51,9 @@ static const struct role {
                 [LAYER_SHARED_GATE] = {"ffn_gate_shexp.weight", DIM, SHARED_FFN},
                 [LAYER_SHARED_UP] = {"ffn_up_shexp.weight", DIM, SHARED_FFN},
                 [LAYER_SHARED_DOWN] = {"ffn_down_shexp.weight", SHARED_FFN, DIM},
+                [LAYER_POST_ATTN_NORM] = {"post_attention_norm.weight", DIM, ONE},
+                [LAYER_POST_FFN_NORM] = {"post_ffw_norm.weight", DIM, ONE},
+                [LAYER_SINKS] = {"attn_sinks.weight", HEADS, ONE},
 },
   roles_of_io[IO_ROLES] = {
           [IO_EMBED] = {"token_embd.weight", DIM, VOCAB},
@@ -72,6 +75,8 @@ static uint64_t manifest_extent(const struct hparams *hp, enum extent e) {
 		return (uint64_t)hp->kv_heads * hp->head_size;
 	case HEAD:
 		return hp->head_size;
+	case HEADS:
+		return hp->heads;
 	case VOCAB:
 		return hp->vocab;
 	case EXPERTS:

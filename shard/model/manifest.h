@@ -40,6 +40,9 @@ enum layer_role {
 	LAYER_SHARED_GATE, /* the expert of every row */
 	LAYER_SHARED_UP,
 	LAYER_SHARED_DOWN,
+	LAYER_POST_ATTN_NORM,
+	LAYER_POST_FFN_NORM,
+	LAYER_SINKS,
 	LAYER_ROLES
 };
 typedef uint64_t layer_roles; /* a set of them, LAYER_BIT each */

@@ -76,7 +76,7 @@ void bench_attention(struct bench *b) {
 		for (size_t k = 0; k < MOST; k++) {
 			for (size_t d = 0; d < HEAD; d++)
 				m->x[k][d] = (float)((k * 31 + d * 17) % 101) / 5000;
-			m->q[k] = (struct kern_query){m->x[k], m->o[k], &m->m[k], &m->l[k], KERN_SPAN};
+			m->q[k] = (struct kern_query){m->x[k], m->o[k], &m->m[k], &m->l[k], 0, KERN_SPAN};
 		}
 	}
 	for (s.type = 0; s.type < KERN_KVS; s.type++)

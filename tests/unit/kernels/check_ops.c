@@ -232,16 +232,28 @@ START_TEST(rope_rotates) {
 }
 END_TEST
 
-START_TEST(swiglu_and_add_are_formulas) {
+START_TEST(units_and_add_are_formulas) {
 	for (size_t r = 0; kern_level(r); r++) {
 		float g[77], u[77], y[77];
 		for (size_t i = 0; i < 77; i++) {
 			g[i] = (float)uniform() * 20;
 			u[i] = (float)uniform();
 		}
-		kern_level(r)->swiglu(y, g, u, 77);
+		kern_level(r)->glu[KERN_SWIGLU](y, g, u, 77);
 		for (size_t i = 0; i < 77; i++)
 			check_close(y[i], g[i] / (1 + exp(-(double)g[i])) * u[i], 1e-5);
+		kern_level(r)->glu[KERN_GEGLU](y, g, u, 77);
+		for (size_t i = 0; i < 77; i++) {
+			double x = (double)g[i], t = tanh(sqrt(2 / acos(-1)) * (x + 0.044715 * x * x * x));
+			check_close(y[i], 0.5 * x * (1 + t) * (double)u[i], 1e-5);
+		}
+		for (size_t i = 0; i < 77; i++)
+			u[i] *= 10;
+		kern_level(r)->glu[KERN_SWIGLU_BOUNDED](y, g, u, 77);
+		for (size_t i = 0; i < 77; i++) {
+			double x = fmin((double)g[i], 7), f = fmax(fmin((double)u[i], 7), -7);
+			check_close(y[i], x / (1 + exp(-1.702 * x)) * (f + 1), 1e-5);
+		}
 		memcpy(y, g, sizeof y);
 		kern_level(r)->add(y, u, 77);
 		for (size_t i = 0; i < 77; i++)
@@ -493,11 +505,12 @@ START_TEST(cache_keeps_extremes) {
 }
 END_TEST
 
-/* Attention of one query over the first n positions by the plain formula. */
-static void softmax(double *out, const struct cache *c, const float *q, size_t n, double scale) {
-	double top = -INFINITY, sum = 0;
+/* Attention of one query over the positions [from, n), and a sink unless that is -infinity, by the plain formula. */
+static void softmax(double *out, const struct cache *c, const float *q, size_t from, size_t n, double scale,
+        double sink) {
+	double top = sink, sum = 0;
 	double *z = allocate(n * sizeof *z);
-	for (size_t p = 0; p < n; p++) {
+	for (size_t p = from; p < n; p++) {
 		z[p] = 0;
 		for (size_t d = 0; d < HEAD; d++)
 			z[p] += q[d] * c->key[p][d];
@@ -505,14 +518,14 @@ static void softmax(double *out, const struct cache *c, const float *q, size_t n
 		top = fmax(top, z[p]);
 	}
 	memset(out, 0, HEAD * sizeof *out);
-	for (size_t p = 0; p < n; p++) {
+	for (size_t p = from; p < n; p++) {
 		double e = exp(z[p] - top);
 		sum += e;
 		for (size_t d = 0; d < HEAD; d++)
 			out[d] += e * c->value[p][d];
 	}
 	for (size_t d = 0; d < HEAD; d++)
-		out[d] /= sum;
+		out[d] /= sum + exp(sink - top);
 	free(z);
 }
 
@@ -521,32 +534,42 @@ struct outputs {
 	float o[SPANS][HEAD], m[SPANS], l[SPANS];
 };
 
-static struct kern_query query(struct outputs *t, size_t span, const float *q, size_t count) {
-	return (struct kern_query){
-	        .q = q, .o = t->o[span], .m = &t->m[span], .l = &t->l[span], .count = (uint32_t)count};
+static struct kern_query query(struct outputs *t, size_t span, const float *q, size_t first, size_t count) {
+	return (struct kern_query){.q = q,
+	        .o = t->o[span],
+	        .m = &t->m[span],
+	        .l = &t->l[span],
+	        .first = (uint32_t)first,
+	        .count = (uint32_t)count};
 }
 
+/* Without and with a window, which leaves out spans and the beginning of one; without and with a sink. */
 START_TEST(spans_combine_to_softmax) {
-	static const size_t lengths[] = {1, 5, 64, 100, 512, 513, 700, 1024, 1025, 1536};
-	float scale = 1.0f / sqrtf(HEAD);
+	static const size_t lengths[] = {1, 5, 64, 100, 512, 513, 700, 1024, 1025, 1536},
+	                    windows[] = {SPANS * KERN_SPAN, 1, 100, 700};
+	float scale = 1.0f / sqrtf(HEAD), sink = 1.5f;
 	for (size_t r = 0; kern_level(r); r++) {
 		const struct kern_ops *ops = kern_level(r);
 		struct cache c;
 		cache_make(&c, ops, _i);
-		for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
-			size_t n = lengths[i], spans = (n + KERN_SPAN - 1) / KERN_SPAN;
+		for (size_t i = 0; i < 8 * sizeof lengths / sizeof *lengths; i++) {
+			size_t n = lengths[i / 8], window = windows[i / 2 % 4],
+			       from = n > window ? n - window : 0;
+			size_t spans = (n + KERN_SPAN - 1) / KERN_SPAN, before = from / KERN_SPAN;
 			struct outputs t;
 			float q[HEAD], out[HEAD];
 			double want[HEAD];
 			for (size_t d = 0; d < HEAD; d++)
 				q[d] = (float)uniform() * 3;
-			for (size_t s = 0; s < spans; s++) {
-				size_t left = n - s * KERN_SPAN;
-				struct kern_query k = query(&t, s, q, left < KERN_SPAN ? left : KERN_SPAN);
+			for (size_t s = before; s < spans; s++) {
+				size_t left = n - s * KERN_SPAN, first = s == before ? from % KERN_SPAN : 0;
+				struct kern_query k =
+				        query(&t, s, q, first, left < KERN_SPAN ? left : KERN_SPAN);
 				c.ops->span(&k, 1, c.k + s * 8, c.v + s * 8, HEAD, scale, c.scratch);
 			}
-			ops->combine(out, t.o[0], t.m, t.l, spans, HEAD);
-			softmax(want, &c, q, n, 1 / sqrt(HEAD));
+			ops->combine(out, t.o[before], t.m + before, t.l + before, spans - before,
+			        i % 2 ? &sink : NULL, HEAD);
+			softmax(want, &c, q, from, n, 1 / sqrt(HEAD), i % 2 ? (double)sink : -INFINITY);
 			for (size_t d = 0; d < HEAD; d++)
 				check_close(out[d], want[d], 2e-5);
 		}
@@ -570,8 +593,9 @@ START_TEST(span_does_not_depend_on_its_company) {
 			for (size_t d = 0; d < HEAD; d++)
 				q[i][d] = (float)uniform() * 3;
 			size_t count = i < 8 ? 301 : i < 14 ? 400 + i : 1 + random_bits() % KERN_SPAN;
-			a[i] = query(&alone[i], 0, q[i], count);
-			b[i] = query(&together[i], 0, q[i], count);
+			size_t first = i % 3 ? random_bits() % count : 0;
+			a[i] = query(&alone[i], 0, q[i], first, count);
+			b[i] = query(&together[i], 0, q[i], first, count);
 			c.ops->span(&a[i], 1, c.k, c.v, HEAD, 0.125f, c.scratch);
 		}
 		for (size_t size = 2; size <= QUERIES; size++) {
@@ -600,13 +624,13 @@ START_TEST(span_does_not_look_beyond_its_count) {
 			struct outputs before, after;
 			memset(&before, 0, sizeof before);
 			memset(&after, 0, sizeof after);
-			struct kern_query k = query(&before, 0, q, counts[i]);
+			struct kern_query k = query(&before, 0, q, 0, counts[i]);
 			c.ops->span(&k, 1, c.k, c.v, HEAD, 0.125f, c.scratch);
 			for (size_t p = counts[i]; p < KERN_SPAN; p++) {
 				c.ops->put_key(c.keys[p / 64], p % 64, nan, HEAD);
 				c.ops->put_value(c.values[p / 64], p % 64, nan, HEAD);
 			}
-			k = query(&after, 0, q, counts[i]);
+			k = query(&after, 0, q, 0, counts[i]);
 			c.ops->span(&k, 1, c.k, c.v, HEAD, 0.125f, c.scratch);
 			ck_assert_mem_eq(&before, &after, sizeof before);
 			ck_assert(isfinite(after.l[0]) && isfinite(after.o[0][0]));
@@ -625,10 +649,10 @@ START_TEST(one_position_is_its_value) {
 		float q[HEAD], out[HEAD];
 		for (size_t d = 0; d < HEAD; d++)
 			q[d] = (float)uniform();
-		struct kern_query k = query(&t, 0, q, 1);
+		struct kern_query k = query(&t, 0, q, 0, 1);
 		c.ops->span(&k, 1, c.k, c.v, HEAD, 0.125f, c.scratch);
 		ck_assert(t.l[0] == 1.0f);
-		ops->combine(out, t.o[0], t.m, t.l, 1, HEAD);
+		ops->combine(out, t.o[0], t.m, t.l, 1, NULL, HEAD);
 		for (size_t d = 0; d < HEAD; d++) {
 			ck_assert(t.o[0][d] == c.value[0][d]);
 			ck_assert(out[d] == t.o[0][d]);
@@ -643,7 +667,7 @@ START_TEST(combine_of_one_span_divides) {
 		float o[HEAD], out[HEAD], m = -3.5f, l = 7.25f;
 		for (size_t d = 0; d < HEAD; d++)
 			o[d] = (float)uniform();
-		kern_level(r)->combine(out, o, &m, &l, 1, HEAD);
+		kern_level(r)->combine(out, o, &m, &l, 1, NULL, HEAD);
 		for (size_t d = 0; d < HEAD; d++)
 			ck_assert(out[d] == o[d] * (1.0f / l));
 	}
@@ -657,9 +681,9 @@ START_TEST(a_nan_is_not_lost) {
 		cache_make(&c, ops, _i);
 		struct outputs t;
 		float q[HEAD] = {NAN}, out[HEAD];
-		struct kern_query k = query(&t, 0, q, 100);
+		struct kern_query k = query(&t, 0, q, 0, 100);
 		c.ops->span(&k, 1, c.k, c.v, HEAD, 0.125f, c.scratch);
-		ops->combine(out, t.o[0], t.m, t.l, 1, HEAD);
+		ops->combine(out, t.o[0], t.m, t.l, 1, NULL, HEAD);
 		for (size_t d = 0; d < HEAD; d++)
 			ck_assert(isnan(out[d]));
 		cache_free(&c);
@@ -685,7 +709,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, rope_angles_are_rounded_once);
 	tcase_add_test(t, rmsnorm_is_a_norm);
 	tcase_add_loop_test(t, rope_rotates, 0, KERN_ROPES);
-	tcase_add_test(t, swiglu_and_add_are_formulas);
+	tcase_add_test(t, units_and_add_are_formulas);
 	tcase_add_test(t, exp_sum_is_a_formula);
 	tcase_add_test(t, gate_l2norm_and_conv_are_formulas);
 	tcase_add_test(t, delta_is_the_rule_and_may_be_cut_anywhere);

@@ -127,27 +127,29 @@ static void check_rope(struct checkkern *ck, const struct kern_ops *ref, const s
 	        kind_name[kind]);
 }
 
-static void check_swiglu(struct checkkern *ck, const struct kern_ops *ref, const struct kern_ops *ops,
-        struct buffers *f, enum kind kind) {
+static const char *const glu_name[KERN_GLUS] = {"swiglu", "geglu", "swiglu_bounded"};
+
+static void check_glu(struct checkkern *ck, const struct kern_ops *ref, const struct kern_ops *ops,
+        struct buffers *f, enum kind kind, enum kern_glu glu) {
 	bool ok = true;
 	for (size_t k = 0, n; (n = length_at(k)) > 0; k++) {
 		fill(ck, f->x, n + 1, kind);
 		fill(ck, f->w, n + 1, kind);
 		memcpy(f->a, f->x, (n + 1) * sizeof(float));
 		memcpy(f->b, f->x, (n + 1) * sizeof(float));
-		ref->swiglu(f->a, f->x, f->w, n);
-		ops->swiglu(f->b, f->b, f->w, n);
+		ref->glu[glu](f->a, f->x, f->w, n);
+		ops->glu[glu](f->b, f->b, f->w, n);
 		ok &= same(ck, f->a, f->b, n + 1);
 		memcpy(f->b, f->w, (n + 1) * sizeof(float));
-		ops->swiglu(f->b, f->x, f->b, n);
+		ops->glu[glu](f->b, f->x, f->b, n);
 		ok &= same(ck, f->a, f->b, n);
 	}
-	checkkern_case(ck, ok, "%s swiglu, %s", ops->name, kind_name[kind]);
+	checkkern_case(ck, ok, "%s %s, %s", ops->name, glu_name[glu], kind_name[kind]);
 }
 
-/* Gates over all floats in steps: the exponential's clamps, both infinities, every NaN. */
-static void check_swiglu_sweep(
-        struct checkkern *ck, const struct kern_ops *ref, const struct kern_ops *ops, struct buffers *f) {
+/* Gates over all floats in steps: the exponential's clamps, the bound, both infinities, every NaN; the factors as well. */
+static void check_glu_sweep(struct checkkern *ck, const struct kern_ops *ref, const struct kern_ops *ops,
+        struct buffers *f, enum kern_glu glu) {
 	bool ok = true;
 	uint64_t bits = 0, step = ck->quick ? 262147 : 12289;
 	while (bits <= UINT32_MAX) {
@@ -157,11 +159,14 @@ static void check_swiglu_sweep(
 			memcpy(&f->x[n], &u, sizeof u);
 			f->w[n] = 0x1p100f;
 		}
-		ref->swiglu(f->a, f->x, f->w, n);
-		ops->swiglu(f->b, f->x, f->w, n);
+		ref->glu[glu](f->a, f->x, f->w, n);
+		ops->glu[glu](f->b, f->x, f->w, n);
+		ok &= same(ck, f->a, f->b, n);
+		ref->glu[glu](f->a, f->w, f->x, n);
+		ops->glu[glu](f->b, f->w, f->x, n);
 		ok &= same(ck, f->a, f->b, n);
 	}
-	checkkern_case(ck, ok, "%s swiglu over all floats in steps", ops->name);
+	checkkern_case(ck, ok, "%s %s over all floats in steps", ops->name, glu_name[glu]);
 }
 
 static void check_add(struct checkkern *ck, const struct kern_ops *ref, const struct kern_ops *ops,
@@ -358,14 +363,14 @@ static void attention_free(struct attention *t) {
 	free(t->scratch);
 }
 
-/* Rows below `count` hold values of a kind, those after it what must not matter: NaN and infinities. */
+/* Rows [first, count) hold values of a kind, the others what must not matter: NaN and infinities. */
 static void attention_fill(struct checkkern *ck, struct attention *t, const struct kern_ops *ref, float *row,
-        size_t head_size, size_t count, enum kind kind) {
+        size_t head_size, size_t first, size_t count, enum kind kind) {
 	static const uint16_t junk[] = {0x7e00, 0xfe00, 0x7c00, 0xfc00, 0xffff};
 	for (size_t b = 0; b < BLOCKS; b++)
 		for (size_t i = 0; i < kern_kv_bytes(t->type, head_size) / sizeof *junk; i++)
 			((uint16_t *)t->keys[b])[i] = ((uint16_t *)t->values[b])[i] = junk[i % LENGTH(junk)];
-	for (size_t p = 0; p < count; p++) {
+	for (size_t p = first; p < count; p++) {
 		fill(ck, row, head_size, kind);
 		ref->kv[t->type].put_key(t->keys[p / KERN_KV_BLOCK], p % KERN_KV_BLOCK, row, head_size);
 		fill(ck, row, head_size, kind);
@@ -373,14 +378,16 @@ static void attention_fill(struct checkkern *ck, struct attention *t, const stru
 	}
 	/* A block that no query reaches need not exist. */
 	for (size_t b = 0; b < BLOCKS; b++) {
-		t->k[b] = b * KERN_KV_BLOCK < count ? t->keys[b] : NULL;
-		t->v[b] = b * KERN_KV_BLOCK < count ? t->values[b] : NULL;
+		bool reached = b * KERN_KV_BLOCK < count && (b + 1) * KERN_KV_BLOCK > first;
+		t->k[b] = reached ? t->keys[b] : NULL;
+		t->v[b] = reached ? t->values[b] : NULL;
 	}
 }
 
-/* Runs the same queries on both levels and compares every output. */
+/* Runs the same queries on both levels and compares every output.  first: NULL for zeros. */
 static bool attention_same(struct checkkern *ck, struct attention *t, const struct kern_ops *ref,
-        const struct kern_ops *ops, const uint32_t *count, size_t nq, size_t head_size, float scale) {
+        const struct kern_ops *ops, const uint32_t *first, const uint32_t *count, size_t nq, size_t head_size,
+        float scale) {
 	const struct kern_ops *level[2] = {ref, ops};
 	for (int r = 0; r < 2; r++) {
 		struct kern_query q[MAX_QUERIES];
@@ -389,6 +396,7 @@ static bool attention_same(struct checkkern *ck, struct attention *t, const stru
 			        .o = t->o[r] + i * head_size,
 			        .m = t->m[r] + i,
 			        .l = t->l[r] + i,
+			        .first = first ? first[i] : 0,
 			        .count = count[i]};
 		t->o[r][nq * head_size] = 12345.0f;
 		memset(t->scratch, 0xff, kern_span_scratch(nq));
@@ -418,7 +426,7 @@ static void check_span(struct checkkern *ck, const struct kern_ops *ref, const s
 	size_t turn = 0;
 	for (size_t c = 0; c < LENGTH(counts); c++) {
 		size_t most = counts[c];
-		attention_fill(ck, t, ref, row, head_size, most, kind);
+		attention_fill(ck, t, ref, row, head_size, 0, most, kind);
 		for (size_t nq = 1; nq <= MAX_QUERIES; nq = nq == 9 ? MAX_QUERIES : nq + 1, turn++) {
 			if (head_size > 64 && most > 200 && turn % 3 != 0)
 				continue;
@@ -428,7 +436,7 @@ static void check_span(struct checkkern *ck, const struct kern_ops *ref, const s
 			for (size_t i = 0; i < nq; i++)
 				count[i] = query_count(ck, turn % 3, most, i, nq);
 			fill(ck, t->q, nq * head_size, kind);
-			ok &= attention_same(ck, t, ref, ops, count, nq, head_size, scale);
+			ok &= attention_same(ck, t, ref, ops, NULL, count, nq, head_size, scale);
 		}
 	}
 	checkkern_case(ck, ok, "%s span of %s, head size %zu, %s", ops->name, kern_kv_name(t->type),
@@ -441,13 +449,38 @@ static void check_span_counts(struct checkkern *ck, const struct kern_ops *ref, 
 	for (uint32_t most = 1; most <= KERN_SPAN; most += ck->quick ? 23 : 1) {
 		uint32_t count[2] = {most, 1 + most / 2};
 		size_t hs = t->type == KERN_KV_F16 ? 8 : 32;
-		attention_fill(ck, t, ref, row, hs, most, PLAIN);
+		attention_fill(ck, t, ref, row, hs, 0, most, PLAIN);
 		fill(ck, t->q, 2 * hs, PLAIN);
-		ok &= attention_same(ck, t, ref, ops, count, 1, hs, 0.25f);
-		ok &= attention_same(ck, t, ref, ops, count, 2, hs, 0.25f);
+		ok &= attention_same(ck, t, ref, ops, NULL, count, 1, hs, 0.25f);
+		ok &= attention_same(ck, t, ref, ops, NULL, count, 2, hs, 0.25f);
 	}
 	checkkern_case(ck, ok, "%s span of %s, every count from 1 to %d", ops->name, kern_kv_name(t->type),
 	        KERN_SPAN);
+}
+
+/* Windows: queries that begin within the span, at one position each, at the same, at any. */
+static void check_span_windows(struct checkkern *ck, const struct kern_ops *ref, const struct kern_ops *ops,
+        struct attention *t, float *row, size_t head_size, enum kind kind) {
+	static const uint32_t widths[] = {1, 2, 7, 8, 9, 31, 33, 64, 100, 128, 300, 511};
+	bool ok = true;
+	size_t turn = 0;
+	for (size_t w = 0; w < LENGTH(widths); w++)
+		for (size_t nq = 1; nq <= MAX_QUERIES; nq = nq == 9 ? MAX_QUERIES : nq + 1, turn++) {
+			if (turn % (ck->quick || head_size > 64 ? 3 : 1) != 0)
+				continue;
+			uint32_t first[MAX_QUERIES], count[MAX_QUERIES], least = KERN_SPAN;
+			uint32_t most = 1 + (uint32_t)(checkkern_random(ck) % KERN_SPAN);
+			for (size_t i = 0; i < nq; i++) {
+				count[i] = query_count(ck, turn % 3, most, i, nq);
+				first[i] = count[i] > widths[w] ? count[i] - widths[w] : 0;
+				least = first[i] < least ? first[i] : least;
+			}
+			attention_fill(ck, t, ref, row, head_size, least, most, kind);
+			fill(ck, t->q, nq * head_size, kind);
+			ok &= attention_same(ck, t, ref, ops, first, count, nq, head_size, 0.25f);
+		}
+	checkkern_case(ck, ok, "%s span of %s with windows, head size %zu, %s", ops->name,
+	        kern_kv_name(t->type), head_size, kind_name[kind]);
 }
 
 /* Fills HEAD positions of which p has key[p] in dimension 0 and the value 1 in dimension p, so that outputs are
@@ -471,7 +504,7 @@ static bool exponentials_same(struct checkkern *ck, struct attention *t, const s
 	}
 	for (size_t d = 0; d < HEAD; d++)
 		t->q[d] = d == 0 ? q : -0.0f; /* leaves a score of -0 as it is */
-	return attention_same(ck, t, ref, ops, &count, 1, HEAD, 1.0f);
+	return attention_same(ck, t, ref, ops, NULL, &count, 1, HEAD, 1.0f);
 }
 
 static void check_span_exponentials(
@@ -519,8 +552,9 @@ static void check_combine(struct checkkern *ck, const struct kern_ops *ref, cons
 			for (size_t s = 0; s < spans; s++)
 				t->l[0][s] = 1.0f + 511.0f * fabsf(checkkern_float(ck));
 			t->q[hs] = t->o[1][hs] = 1.0f;
-			ref->combine(t->q, t->o[0], t->m[0], t->l[0], spans, hs);
-			ops->combine(t->o[1], t->o[0], t->m[0], t->l[0], spans, hs);
+			float value = any_float(ck, kind), *sink = spans % 2 ? NULL : &value;
+			ref->combine(t->q, t->o[0], t->m[0], t->l[0], spans, sink, hs);
+			ops->combine(t->o[1], t->o[0], t->m[0], t->l[0], spans, sink, hs);
 			ok &= same(ck, t->q, t->o[1], hs + 1);
 		}
 	}
@@ -535,8 +569,9 @@ static void check_kind(struct checkkern *ck, const struct kern_ops *ref, const s
 	for (int way = 0; way < KERN_ROPES; way++)
 		if (!checkkern_is_shared(ops, &ops->rope[way]))
 			check_rope(ck, ref, ops, f, kind, (enum kern_rope)way);
-	if (!checkkern_is_shared(ops, &ops->swiglu))
-		check_swiglu(ck, ref, ops, f, kind);
+	for (int glu = 0; glu < KERN_GLUS; glu++)
+		if (!checkkern_is_shared(ops, &ops->glu[glu]))
+			check_glu(ck, ref, ops, f, kind, (enum kern_glu)glu);
 	if (!checkkern_is_shared(ops, &ops->add))
 		check_add(ck, ref, ops, f, kind);
 	if (!checkkern_is_shared(ops, &ops->exp_sum))
@@ -564,8 +599,10 @@ static void check_kv(struct checkkern *ck, const struct kern_ops *ref, const str
 		        "%s put_value of %s, %s", ops->name, name, kind_name[kind]);
 	if (!checkkern_is_shared(ops, &have->span))
 		for (size_t i = 0; i < LENGTH(head_sizes); i++)
-			if (kern_kv_fits(t->type, head_sizes[i]))
+			if (kern_kv_fits(t->type, head_sizes[i])) {
 				check_span(ck, ref, ops, t, row, head_sizes[i], kind);
+				check_span_windows(ck, ref, ops, t, row, head_sizes[i], kind);
+			}
 }
 
 void checkkern_ops(struct checkkern *ck, const struct kern_ops *ops) {
@@ -577,8 +614,9 @@ void checkkern_ops(struct checkkern *ck, const struct kern_ops *ops) {
 	attention_alloc(&t);
 	if (!checkkern_is_shared(ops, &ops->rmsnorm))
 		check_norm_overflow(ck, ops, &f);
-	if (!checkkern_is_shared(ops, &ops->swiglu))
-		check_swiglu_sweep(ck, ref, ops, &f);
+	for (int glu = 0; glu < KERN_GLUS; glu++)
+		if (!checkkern_is_shared(ops, &ops->glu[glu]))
+			check_glu_sweep(ck, ref, ops, &f, (enum kern_glu)glu);
 	for (t.type = 0; t.type < KERN_KVS; t.type++)
 		if (!checkkern_is_shared(ops, &ops->kv[t.type].span))
 			check_span_counts(ck, ref, ops, &t, f.x);

@@ -310,6 +310,9 @@ static void add_parallel(struct ggufgen *g) {
 static void add_window_text(struct ggufgen *g) {
 	ggufgen_string(g, "llama.attention.sliding_window", "wide");
 }
+static void add_window_pattern(struct ggufgen *g) {
+	ggufgen_u32(g, "llama.attention.sliding_window_pattern", 4);
+}
 
 static void add_adapter(struct ggufgen *g) {
 	ggufgen_string(g, "general.type", "adapter");
@@ -360,6 +363,7 @@ static const struct {
         {add_negative_scale, "llama.rope.scaling.factor is negative"},
         {add_parallel, "llama.use_parallel_residual is true"},
         {add_window_text, "llama.attention.sliding_window is not a valid number"},
+        {add_window_pattern, "llama.attention.sliding_window_pattern is 4"},
 };
 
 START_TEST(keys_are_refused) {
