@@ -30,6 +30,14 @@ static const struct family families[] = {
                 .halves = true,
                 .mixture = true,
                 .sigmoid = true},
+        {.name = "gemma3",
+                .needs = QK_NORM | HALF_NORMS,
+                .halves = true,
+                .full_every = 6,
+                .window_base = 10000,
+                .glu = KERN_GEGLU,
+                .root_scale = true,
+                .narrow_layers = 62},
 };
 #define FAMILIES (sizeof families / sizeof *families)
 

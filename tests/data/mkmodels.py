@@ -91,7 +91,8 @@ def fuse(tensors, gate):
 
 def model(path, seed, kind, dim, ffn, heads=4, kv_heads=2, vocab=64, head=None, given=False, tied=False, factors=None,
           linear=None, base=10000.0, narrow=None, kinds=None, steep=1.0, version=3, align=32, split=False, family="llama",
-          layers=1, biases=(), head_norms=False, keys=(), context=64, delta=None, rope=None, fused=False, factors_for=None,
+          layers=1, biases=(), head_norms=False, half_norms=(), keys=(), context=64, delta=None, rope=None,
+          fused=False, factors_for=None,
           experts=None, shared=0, dense=0, choice_bias=False, ffn_norm="ffn_norm", unused=0):
     """kind: the type of all matrices but attn_output, which is narrow, since its width is that of the heads.
     kinds: types of some matrices; given: the head size stands in the file; steep: makes attention sharper, so that
@@ -150,6 +151,8 @@ def model(path, seed, kind, dim, ffn, heads=4, kv_heads=2, vocab=64, head=None, 
                       (rng.standard_normal(width[name]) * 0.7).astype("<f4").tobytes()))
         for name in ("attn_q_norm", "attn_k_norm") if head_norms and not (delta and layer % 4 < 3) else ():
             t.append((block + name + ".weight", (head,), gg.F32, (steep * rng.uniform(0.5, 1.5, head)).astype("<f4").tobytes()))
+        for name in half_norms:
+            t.append((block + name + ".weight", (dim,), gg.F32, norm(dim)))
     for layer in range(layers, layers + unused):
         t.append((f"blk.{layer}.attn_norm.weight", (dim,), gg.F32, norm(dim)))
     t.append(("output_norm.weight", (dim,), gg.F32, norm(dim)))
@@ -265,6 +268,9 @@ FAMILIES = [
           keys=[("expert_shared_count", gg.U32, 1), ("expert_gating_func", gg.U32, 2), ("expert_weights_norm", gg.BOOL, True),
                 ("expert_weights_scale", gg.FLOAT, 1.5), ("leading_dense_block_count", gg.U32, 1),
                 ("nextn_predict_layers", gg.U32, 1)])),
+    ("gemma3", "windows in five layers of six, with RoPE of their own; norms after both halves of a layer; GELU",
+     dict(FAMILY, family="gemma3", layers=7, ffn=32, given=True, head_norms=True, tied=True, linear=8.0, base=1000000.0,
+          half_norms=("post_attention_norm", "post_ffw_norm"), keys=[("attention.sliding_window", gg.U32, 10)])),
 ]
 
 README = """# Test models

@@ -270,7 +270,8 @@ def longrope(freq, tensors, get):
     return freq / tensors[f"rope_factors_{length}.weight"], magnitude
 
 
-HALVES = ("qwen2", "qwen3", "qwen35", "phi3", "qwen3moe", "glm4moe")  # RoPE pairs an element with the one half the rotated width further on
+HALVES = ("qwen2", "qwen3", "qwen35", "phi3", "qwen3moe", "glm4moe", "gemma3")  # RoPE pairs an element with the one half the rotated width further on
+FULL_EVERY = {"gemma3": 6}  # of layers with a window, every so many have none, the last of them
 
 
 class Llama:
@@ -283,7 +284,7 @@ class Llama:
     def __init__(self, gguf, kv_f16=True, q8=False):
         g = gguf.metadata
         self.family = g["general.architecture"]
-        if self.family not in ("llama", "qwen2", "qwen3", "mistral3", "granite", "smollm3", "qwen35", "phi3", "qwen3moe", "glm4moe"):
+        if self.family not in ("llama", "qwen2", "qwen3", "mistral3", "granite", "smollm3", "qwen35", "phi3", "qwen3moe", "glm4moe", "gemma3"):
             raise ValueError("architecture " + self.family)
         get = lambda key, default=None: g.get(self.family + "." + key, default)
         self.kv_f16 = kv_f16
@@ -314,8 +315,15 @@ class Llama:
         if factor is not None:
             self.magnitude = factor * (self.magnitude if kind == "yarn" else 1.0)
         self.rope, self.freq = rope, freq
+        self.window = get("attention.sliding_window", 0) if self.family in FULL_EVERY else 0
+        self.full_every = get("attention.sliding_window_pattern", FULL_EVERY.get(self.family))
         self.attention_scale = get("attention.scale", 0.0) or 1 / math.sqrt(self.head)
         self.embedding_scale = get("embedding_scale", 0.0) or 1.0
+        if self.family == "gemma3":
+            self.window_freq = get("rope.freq_base_swa", 10000.0) ** (-np.arange(0, rope, 2) / rope)
+            self.embedding_scale = math.sqrt(get("embedding_length"))
+            if self.layers == 62:
+                self.attention_scale = 1 / math.sqrt(get("embedding_length") // self.heads)
         self.residual_scale = get("residual_scale", 0.0) or 1.0
         self.logit_scale = get("logit_scale", 0.0) or 1.0
         self.key_groups, self.state_heads = get("ssm.group_count", 0), get("ssm.time_step_rank", 0)
@@ -350,10 +358,13 @@ class Llama:
     def norm(self, x, name):
         return x / np.sqrt((x * x).mean(-1, keepdims=True) + self.eps) * self.w[name]
 
+    def has_window(self, layer):
+        return self.window > 0 and (layer + 1) % self.full_every != 0
+
     def rotate(self, x, positions, layer):
         if self.family == "smollm3" and layer % 4 == 3:
             return x
-        angle = positions[:, None] * self.freq
+        angle = positions[:, None] * (self.window_freq if self.family == "gemma3" and self.has_window(layer) else self.freq)
         c, s = self.magnitude * np.cos(angle)[:, None], self.magnitude * np.sin(angle)[:, None]
         first, second = slice(0, self.rope, 2), slice(1, self.rope, 2)
         if self.family in HALVES:
@@ -388,14 +399,27 @@ class Llama:
         self.k[layer] = np.concatenate([self.k[layer], self.store(k)])
         self.v[layer] = np.concatenate([self.v[layer], self.store(v)])
         out = np.empty((n, self.heads, self.head))
+        if self.has_window(layer):
+            hidden = np.where(np.arange(hidden.shape[1])[None, :] <= positions[:, None] - self.window, -np.inf, hidden)
+        sinks = self.w.get(f"blk.{layer}.attn_sinks.weight", np.full(self.heads, -np.inf))
         for i in range(self.heads):
             j = i * self.kv_heads // self.heads
             z = q[:, i] @ self.k[layer][:, j].T * self.attention_scale + hidden
-            e = np.exp(z - z.max(1, keepdims=True))
-            out[:, i] = e @ self.v[layer][:, j] / e.sum(1, keepdims=True)
+            top = np.maximum(z.max(1, keepdims=True), sinks[i])
+            e = np.exp(z - top)
+            out[:, i] = e @ self.v[layer][:, j] / (e.sum(1, keepdims=True) + np.exp(sinks[i] - top))
         if gate.size:
             out = out / (1 + np.exp(-gate))
         return product(out.reshape(n, -1), "attn_output")
+
+    def after(self, x, layer, name):
+        """A norm after a half of a layer, in families that have it."""
+        return self.norm(x, f"blk.{layer}.{name}.weight") if self.family == "gemma3" else x
+
+    def gated(self, g, u):
+        if self.family == "gemma3":
+            return 0.5 * g * (1 + np.tanh(math.sqrt(2 / math.pi) * (g + 0.044715 * g ** 3))) * u
+        return g / (1 + np.exp(-g)) * u
 
     def delta_net(self, h, layer, product):
         """A gated delta net (Yang et al. 2024), as Qwen's: a convolution over the last four rows, then the delta rule."""
@@ -424,8 +448,7 @@ class Llama:
         return product((self.norm(out, f"blk.{layer}.ssm_norm.weight") * silu(gate)).reshape(n, -1), "ssm_out")
 
     def feed_forward(self, h, gate, up, down):
-        g = gate(h)
-        return down(g / (1 + np.exp(-g)) * up(h))
+        return down(self.gated(gate(h), up(h)))
 
     def mixture(self, h, layer):
         """What some experts give for each row, as much as the router says, and the expert of all rows."""
@@ -465,14 +488,14 @@ class Llama:
                 half = self.delta_net(h, layer, product)
             else:
                 half = self.attention(h, layer, product, positions, hidden)
-            x = x + half * self.residual_scale
+            x = x + self.after(half, layer, "post_attention_norm") * self.residual_scale
             norm = f"blk.{layer}.ffn_norm.weight"
             h = self.norm(x, norm if norm in self.w else f"blk.{layer}.post_attention_norm.weight")
             if f"blk.{layer}.ffn_gate_inp.weight" in self.w:
                 half = self.mixture(h, layer)
             else:
                 half = self.feed_forward(h, *[lambda x, n=n: product(x, n) for n in ("ffn_gate", "ffn_up", "ffn_down")])
-            x = x + half * self.residual_scale
+            x = x + self.after(half, layer, "post_ffw_norm") * self.residual_scale
         head = "output.weight" if "output.weight" in self.w else "token_embd.weight"
         return self.product(self.norm(x, "output_norm.weight"), head) / self.logit_scale
 

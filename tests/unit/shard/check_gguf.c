@@ -364,6 +364,57 @@ START_TEST(shape_with_two_tables) {
 }
 END_TEST
 
+/* Keys of a Gemma 3 of so many layers. */
+static struct ggufgen *gemma(uint32_t layers) {
+	static const struct {
+		const char *key;
+		uint32_t v;
+	} numbers[] = {{"embedding_length", 64}, {"attention.head_count", 4}, {"attention.key_length", 8},
+	        {"attention.value_length", 8}, {"feed_forward_length", 96}, {"context_length", 1000},
+	        {"attention.sliding_window", 100}, {"vocab_size", 40}};
+	struct ggufgen *g = ggufgen_create();
+	char key[64];
+	ggufgen_string(g, "general.architecture", "gemma3");
+	ggufgen_u32(g, "gemma3.block_count", layers);
+	for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+		snprintf(key, sizeof key, "gemma3.%s", numbers[i].key);
+		ggufgen_u32(g, key, numbers[i].v);
+	}
+	ggufgen_f32(g, "gemma3.attention.layer_norm_rms_epsilon", 1e-6f);
+	ggufgen_f32(g, "gemma3.rope.freq_base", 1000000.0f);
+	ggufgen_f32(g, "gemma3.rope.scaling.factor", 8.0f);
+	return g;
+}
+
+START_TEST(shape_with_windows) {
+	struct hparams hp;
+	float freq[4];
+	ck_assert_msg(hparams_gen(gemma(34), &hp) == 0, "%s", err);
+	ck_assert(hp.context == 1000 && hp.window == 100 && hp.full_every == 6 && hp.window_base == 10000.0f);
+	ck_assert(hp.embed_scale == 8 && hp.attention_scale == 0 && hp.glu == KERN_GEGLU && hp.halves);
+	for (uint32_t l = 0; l < 34; l++)
+		ck_assert_int_eq(hparams_has_window(&hp, l), l % 6 != 5);
+	hparams_window_freq(&hp, freq);
+	for (uint32_t i = 0; i < 4; i++) {
+		ck_assert(freq[i] == (float)kern_pow(10000.0, -2.0 * i / 8));
+		ck_assert(hp.freq[i] == (float)(kern_pow(1000000.0, -2.0 * i / 8) / 8));
+	}
+	/* 27B divides by the root of width / heads */
+	ck_assert_int_eq(hparams_gen(gemma(62), &hp), 0);
+	ck_assert(hp.attention_scale == 0.25f);
+	struct ggufgen *g = gemma(34);
+	ggufgen_u32(g, "gemma3.attention.sliding_window_pattern", 2);
+	ggufgen_f32(g, "gemma3.rope.freq_base_swa", 500.0f);
+	ck_assert_int_eq(hparams_gen(g, &hp), 0);
+	ck_assert(hp.full_every == 2 && hp.window_base == 500.0f);
+	ck_assert(hparams_has_window(&hp, 0) && !hparams_has_window(&hp, 1));
+	g = gemma(34);
+	ggufgen_f32(g, "gemma3.final_logit_softcapping", 30.0f);
+	ck_assert_int_lt(hparams_gen(g, &hp), 0);
+	ck_assert_msg(strstr(err, "gemma3.final_logit_softcapping is 30"), "said: %s", err);
+}
+END_TEST
+
 START_TEST(harmless_tensors_are_taken) {
 	struct ggufgen_model m = small_model;
 	m.factors = true;
@@ -417,6 +468,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, shape_with_head_size_and_factors);
 	tcase_add_test(t, shape_with_old_scaling);
 	tcase_add_test(t, shape_with_two_tables);
+	tcase_add_test(t, shape_with_windows);
 	tcase_add_test(t, harmless_tensors_are_taken);
 	tcase_add_test(t, foreign_files_open);
 	suite_add_tcase(s, t);
