@@ -3,7 +3,8 @@
  *
  *   bench [-t THREADS] [-r ROUNDS] [read|products|attention|tokens|sharing|start]...
  *
- * All sections when none is named.  Threads: one a processor that this process may use; -t for fewer.  BENCH_COMMIT says what was built, for the object. */
+ * All sections when none is named.  Threads: one a processor that this process may use; -t for fewer.  BENCH_COMMIT says what was built, for the
+ * object; BENCH_MODEL limits the tokens to models with this in their names. */
 #include "tests/bench/bench.h"
 #include <sched.h>
 #include <stdio.h>

@@ -50,6 +50,14 @@ void peers_begin(const struct synth_spec *c, unsigned threads) {
 	        .vocab = c->vocab,
 	        .context = c->context,
 	        .seed = c->seed};
+	if (c->traits.experts) {
+		m.family = "qwen3moe";
+		m.head_norms = true;
+		m.head_size = c->head_size;
+		m.experts = c->traits.experts;
+		m.experts_used = c->traits.experts_used;
+		m.expert_ffn = c->traits.expert_ffn;
+	}
 	struct ggufgen *g = ggufgen_model(&m);
 	ggufgen_write_path(g, peers.path);
 	ggufgen_destroy(g);

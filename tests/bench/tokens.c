@@ -41,6 +41,24 @@ static const struct model {
                         .head = KERN_Q4_0,
                         .seed = 1},
                 NAN, 1.2, false},
+#define MIXTURE(t, down) \
+	{ \
+		.layers = 4, .dim = 2048, .heads = 32, .kv_heads = 4, .head_size = 128, .ffn = 6144, \
+		.vocab = 32000, .context = LONG, \
+		.layer = {KERN_F32, t, t, down, \
+		        t, [LAYER_EXPERT_GATE] = t, [LAYER_EXPERT_UP] = t, [LAYER_EXPERT_DOWN] = down}, \
+		.embed = t, .head = KERN_Q6_K, .seed = 1, \
+		.roles = LAYER_BIT(LAYER_Q_NORM) | LAYER_BIT(LAYER_K_NORM) | LAYER_BIT(LAYER_ROUTER) | \
+		         LAYER_BIT(LAYER_EXPERT_GATE) | LAYER_BIT(LAYER_EXPERT_UP) | \
+		         LAYER_BIT(LAYER_EXPERT_DOWN), \
+		.traits = { \
+			.halves = 1, \
+			.experts = 128, \
+			.experts_used = 8, \
+			.expert_ffn = 768 \
+		} \
+	}
+        {"30B-A3B-wide Q4_K", MIXTURE(KERN_Q4_K, KERN_Q4_K), 1.2, 1, false},
 };
 
 struct run {
@@ -95,7 +113,12 @@ static double prompt(struct run *r, uint32_t length) {
 
 /* Bytes that a token reads: of weights; of keys and values at a position. */
 static double weights(const struct synth *s) {
-	return (double)slice_bytes(&s->whole) - (double)s->io[IO_EMBED].packed_bytes;
+	const struct hparams *hp = &s->m->hp;
+	double bytes = (double)slice_bytes(&s->whole) - (double)s->io[IO_EMBED].packed_bytes;
+	for (size_t i = 0; i < manifest_layer_tensors(s->m); i++)
+		if (s->m->tensor[i].parts > 1)
+			bytes -= (double)s->m->tensor[i].bytes * (1 - (double)hp->experts_used / hp->experts);
+	return bytes;
 }
 static double cache_bytes(const struct synth *s, enum kern_kv kv, uint32_t position) {
 	return (double)kv_block_bytes(&s->m->hp, kv, s->m->hp.layers) / KERN_KV_BLOCK * position;
@@ -199,6 +222,8 @@ void bench_tokens(struct bench *b) {
 	printf("\nWhole tokens and prompts: %u threads\n", b->threads);
 	printf("model          a token    tokens/s  of reading  prompt tokens/s  %d positions, times their bytes\n",
 	        FAR);
+	const char *only = getenv("BENCH_MODEL");
 	for (size_t i = 0; i < sizeof models / sizeof *models; i++)
-		one(b, &models[i]);
+		if (!only || strstr(models[i].name, only))
+			one(b, &models[i]);
 }

@@ -22,7 +22,7 @@ struct tensor {
 	char name[96];
 	enum kern_type type;
 	uint64_t n, rows, offset, offset_error;
-	uint32_t dims, type_written;
+	uint32_t dims, experts, type_written;
 	enum ggufgen_fill fill;
 	bool alias;
 	float *given; /* its weights, owned; NULL: by fill */
@@ -145,6 +145,14 @@ static uint64_t padded(uint64_t bytes) {
 
 static uint64_t tensor_bytes(const struct tensor *t) {
 	return t->rows * kern_row_bytes(t->type, t->n);
+}
+
+size_t ggufgen_experts(struct ggufgen *g, const char *name, enum kern_type type, uint64_t n, uint64_t rows,
+        uint32_t experts, enum ggufgen_fill fill) {
+	size_t i = ggufgen_tensor(g, name, type, n, rows * experts, fill);
+	g->tensor[i].dims = 3;
+	g->tensor[i].experts = experts;
+	return i;
 }
 
 size_t ggufgen_tensor(struct ggufgen *g, const char *name, enum kern_type type, uint64_t n, uint64_t rows,
@@ -304,8 +312,10 @@ static struct buffer make_head(const struct ggufgen *g) {
 		put_string(&b, t->name);
 		put_u32(&b, t->dims);
 		put_u64(&b, t->n);
-		if (t->dims == 2)
-			put_u64(&b, t->rows);
+		if (t->dims > 1)
+			put_u64(&b, t->dims == 3 ? t->rows / t->experts : t->rows);
+		if (t->dims == 3)
+			put_u64(&b, t->experts);
 		put_u32(&b, t->type_written);
 		put_u64(&b, t->offset + t->offset_error);
 	}
@@ -387,29 +397,46 @@ enum kern_type ggufgen_layer_type(const struct ggufgen_model *m, uint32_t layer,
 	uint32_t eighth = m->layers / 8;
 	bool more = layer < eighth || layer >= 7 * m->layers / 8 || (layer - eighth) % 3 == 2;
 	bool value = strcmp(name, "attn_v") == 0;
-	if (!m->mixture || (!value && strcmp(name, "ffn_down") != 0))
+	if (!m->mixture || (!value && strncmp(name, "ffn_down", 8) != 0))
 		return m->type;
 	return more ? KERN_Q6_K : value && m->kv_heads && m->heads / m->kv_heads >= 8 ? KERN_Q5_K : m->type;
 }
 
+/* A key of the model's family. */
+static void family_u32(struct ggufgen *g, const struct ggufgen_model *m, const char *key, uint32_t v) {
+	char name[96];
+	snprintf(name, sizeof name, "%s.%s", m->family ? m->family : "llama", key);
+	ggufgen_u32(g, name, v);
+}
+static void family_f32(struct ggufgen *g, const struct ggufgen_model *m, const char *key, float v) {
+	char name[96];
+	snprintf(name, sizeof name, "%s.%s", m->family ? m->family : "llama", key);
+	ggufgen_f32(g, name, v);
+}
+
 void ggufgen_model_keys(struct ggufgen *g, const struct ggufgen_model *m) {
 	uint32_t head_size = m->head_size ? m->head_size : m->dim / m->heads;
-	ggufgen_string(g, "general.architecture", "llama");
+	ggufgen_string(g, "general.architecture", m->family ? m->family : "llama");
 	ggufgen_string(g, "general.name", "synthetic");
-	ggufgen_u32(g, "llama.block_count", m->layers);
-	ggufgen_u32(g, "llama.context_length", m->context ? m->context : 4096);
-	ggufgen_u32(g, "llama.embedding_length", m->dim);
-	ggufgen_u32(g, "llama.feed_forward_length", m->ffn);
-	ggufgen_u32(g, "llama.attention.head_count", m->heads);
-	ggufgen_u32(g, "llama.attention.head_count_kv", m->kv_heads ? m->kv_heads : m->heads);
-	ggufgen_f32(g, "llama.attention.layer_norm_rms_epsilon", 1e-5f);
+	family_u32(g, m, "block_count", m->layers);
+	family_u32(g, m, "context_length", m->context ? m->context : 4096);
+	family_u32(g, m, "embedding_length", m->dim);
+	family_u32(g, m, "feed_forward_length", m->ffn);
+	family_u32(g, m, "attention.head_count", m->heads);
+	family_u32(g, m, "attention.head_count_kv", m->kv_heads ? m->kv_heads : m->heads);
+	family_f32(g, m, "attention.layer_norm_rms_epsilon", 1e-5f);
 	if (m->head_size) {
-		ggufgen_u32(g, "llama.attention.key_length", head_size);
-		ggufgen_u32(g, "llama.attention.value_length", head_size);
+		family_u32(g, m, "attention.key_length", head_size);
+		family_u32(g, m, "attention.value_length", head_size);
 	}
-	ggufgen_u32(g, "llama.rope.dimension_count", head_size);
-	ggufgen_f32(g, "llama.rope.freq_base", m->freq_base > 0 ? m->freq_base : 10000.0f);
-	ggufgen_u32(g, "llama.vocab_size", m->vocab);
+	family_u32(g, m, "rope.dimension_count", head_size);
+	family_f32(g, m, "rope.freq_base", m->freq_base > 0 ? m->freq_base : 10000.0f);
+	family_u32(g, m, "vocab_size", m->vocab);
+	if (m->experts) {
+		family_u32(g, m, "expert_count", m->experts);
+		family_u32(g, m, "expert_used_count", m->experts_used);
+		family_u32(g, m, "expert_feed_forward_length", m->expert_ffn);
+	}
 }
 
 /* Three special tokens, the 256 bytes, words. */
@@ -450,13 +477,33 @@ void ggufgen_vocab_keys(struct ggufgen *g, uint32_t tokens) {
 void ggufgen_model_tensors(struct ggufgen *g, const struct ggufgen_model *m) {
 	uint64_t head_size = m->head_size ? m->head_size : m->dim / m->heads;
 	uint64_t q = m->heads * head_size, kv = (m->kv_heads ? m->kv_heads : m->heads) * head_size;
-	const struct {
+	struct {
 		const char *name;
-		uint64_t n, rows;
-	} per[] = {{"attn_norm", m->dim, 0}, {"attn_q", m->dim, q}, {"attn_k", m->dim, kv},
-	        {"attn_v", m->dim, kv}, {"attn_output", q, m->dim}, {"ffn_norm", m->dim, 0},
-	        {"ffn_gate", m->dim, m->ffn}, {"ffn_up", m->dim, m->ffn}, {"ffn_down", m->ffn, m->dim}};
-	const size_t count = sizeof per / sizeof *per;
+		uint64_t n, rows; /* rows 0: a norm */
+		uint32_t experts;
+	} per[16] = {{"attn_norm", m->dim, 0, 0}, {"attn_q", m->dim, q, 0}, {"attn_k", m->dim, kv, 0},
+	        {"attn_v", m->dim, kv, 0}, {"attn_output", q, m->dim, 0}, {"ffn_norm", m->dim, 0, 0},
+	        {"ffn_gate", m->dim, m->ffn, 0}, {"ffn_up", m->dim, m->ffn, 0},
+	        {"ffn_down", m->ffn, m->dim, 0}};
+	size_t count = 9;
+	if (m->experts) {
+		count = 6;
+		per[count++].name = "ffn_gate_exps";
+		per[count++].name = "ffn_up_exps";
+		per[count++].name = "ffn_down_exps";
+		for (size_t k = 6; k < 9; k++) {
+			per[k].n = k < 8 ? m->dim : m->expert_ffn;
+			per[k].rows = k < 8 ? m->expert_ffn : m->dim;
+			per[k].experts = m->experts;
+		}
+		per[count].name = "ffn_gate_inp";
+		per[count].n = m->dim;
+		per[count++].rows = m->experts;
+	}
+	for (int k = 0; m->head_norms && k < 2; k++) {
+		per[count].name = k ? "attn_k_norm" : "attn_q_norm";
+		per[count++].n = head_size;
+	}
 	uint32_t distinct = m->distinct ? m->distinct : m->layers;
 	/* of each role and type: how many layers have it, and the tensors that were written for the first of them */
 	uint32_t seen[sizeof per / sizeof *per][KERN_TYPES] = {{0}};
@@ -470,11 +517,16 @@ void ggufgen_model_tensors(struct ggufgen *g, const struct ggufgen_model *m) {
 		for (size_t k = 0; k < count; k++) {
 			char name[64];
 			enum kern_type type = per[k].rows ? ggufgen_layer_type(m, l, per[k].name) : m->norm;
+			if (strcmp(per[k].name, "ffn_gate_inp") == 0)
+				type = KERN_F32;
 			uint32_t at = seen[k][type]++;
 			size_t *slot = &written[(k * KERN_TYPES + (size_t)type) * distinct + at % distinct];
 			snprintf(name, sizeof name, "blk.%u.%s.weight", l, per[k].name);
 			if (at >= distinct)
 				ggufgen_alias(g, name, *slot);
+			else if (per[k].experts)
+				*slot = ggufgen_experts(g, name, type, per[k].n, per[k].rows, per[k].experts,
+				        GGUFGEN_WEIGHTS);
 			else
 				*slot = ggufgen_tensor(g, name, type, per[k].n, per[k].rows,
 				        per[k].rows ? GGUFGEN_WEIGHTS : GGUFGEN_NORM);

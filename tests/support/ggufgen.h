@@ -33,6 +33,9 @@ enum ggufgen_fill {
 /* A tensor of rows of n elements (rows 0: one dimension); returns its number. */
 size_t ggufgen_tensor(struct ggufgen *g, const char *name, enum kern_type type, uint64_t n, uint64_t rows,
         enum ggufgen_fill fill);
+/* The same for each of some experts, one below the other: three dimensions. */
+size_t ggufgen_experts(struct ggufgen *g, const char *name, enum kern_type type, uint64_t n, uint64_t rows,
+        uint32_t experts, enum ggufgen_fill fill);
 /* An F32 tensor with these weights, which are copied; NULL: all 0. */
 size_t ggufgen_floats(struct ggufgen *g, const char *name, uint64_t n, uint64_t rows, const float *weights);
 /* A tensor that lies on an earlier one's bytes. */
@@ -59,9 +62,12 @@ struct ggufgen_model {
 	uint32_t dim, layers, heads, kv_heads, head_size, ffn, vocab, context;
 	uint32_t
 	        distinct; /* so many tensors of a role and type are written; further ones lie on their bytes in turn */
-	bool mixture; /* as Q4_K_M has it: type Q4_K, where most is lost by it Q5_K or Q6_K */
-	bool tied;    /* no output tensor */
-	bool factors; /* a tensor rope_freqs */
+	bool mixture;       /* as Q4_K_M has it: type Q4_K, where most is lost by it Q5_K or Q6_K */
+	bool tied;          /* no output tensor */
+	bool factors;       /* a tensor rope_freqs */
+	const char *family; /* NULL: llama */
+	bool head_norms;    /* of queries and keys */
+	uint32_t experts, experts_used, expert_ffn; /* in place of the feed-forward; 0: none */
 	float freq_base;
 	uint64_t seed;
 };

@@ -1,5 +1,6 @@
 /* mkmodel: writes a GGUF file of any Llama shape with random weights, for tests and measurements of speed.
  *
+ * -e: a mixture of so many experts, of which a row uses `-u` of width `-w`, as Qwen 3 has it.
  * TYPE: of the matrices, or Q4_K_M, the mixture by that name.
  * distinct: layers beyond this many lie on the bytes of the earlier ones (layer l on those of l mod distinct, as far as
  * the types are alike), so that a file of a few GiB has the shape of a 70B model: 8192 80 64 8 28672 32000 4096 4. */
@@ -7,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
+#include <unistd.h>
 
 static uint32_t number(const char *s) {
 	char *end;
@@ -30,12 +32,29 @@ static enum kern_type type_named(const char *name) {
 	exit(1);
 }
 
+static int usage(void) {
+	fprintf(stderr,
+	        "usage: mkmodel [-e EXPERTS -u USED -w WIDTH] [-s HEAD SIZE] OUT TYPE dim layers heads kvheads ffn "
+	        "vocab [ctx [distinct]]\n");
+	return 1;
+}
+
 int main(int argc, char **argv) {
-	if (argc < 9 || argc > 11) {
-		fprintf(stderr,
-		        "usage: mkmodel OUT TYPE dim layers heads kvheads ffn vocab [ctx [distinct]]\n");
-		return 1;
+	uint32_t experts = 0, used = 0, width = 0, head = 0;
+	for (int option; (option = getopt(argc, argv, "e:u:w:s:")) != -1;) {
+		uint32_t *to = option == 'e'   ? &experts
+		               : option == 'u' ? &used
+		               : option == 'w' ? &width
+		               : option == 's' ? &head
+		                               : NULL;
+		if (!to)
+			return usage();
+		*to = number(optarg);
 	}
+	argc -= optind - 1;
+	argv += optind - 1;
+	if (argc < 9 || argc > 11)
+		return usage();
 	bool mixture = strcasecmp(argv[2], "Q4_K_M") == 0;
 	struct ggufgen_model m = {.type = mixture ? KERN_Q4_K : type_named(argv[2]),
 	        .mixture = mixture,
@@ -47,6 +66,12 @@ int main(int argc, char **argv) {
 	        .vocab = number(argv[8]),
 	        .context = argc > 9 ? number(argv[9]) : 4096,
 	        .distinct = argc > 10 ? number(argv[10]) : 0,
+	        .family = experts ? "qwen3moe" : NULL,
+	        .head_norms = experts != 0,
+	        .experts = experts,
+	        .experts_used = used,
+	        .expert_ffn = width,
+	        .head_size = head,
 	        .seed = 1};
 	m.head = ggufgen_usual_head(m.type);
 	if (m.dim % m.heads) {
