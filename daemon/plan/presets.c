@@ -52,9 +52,9 @@ static const struct preset {
         {"qwen3-14b", "Qwen/Qwen3-14B", 40, 5120, 40, 8, 17408, 151936, 40960, false, QK_NORM, 128},
         {"qwen3-32b", "Qwen/Qwen3-32B", 64, 5120, 64, 8, 25600, 151936, 40960, false, QK_NORM, 128},
         {"mixtral-8x7b", "mistralai/Mixtral-8x7B-Instruct-v0.1", 32, 4096, 32, 8, 14336, 32000, 32768, false,
-                0, 0, 8, 2, 14336},
+                .experts = 8, .experts_used = 2, .expert_ffn = 14336},
         {"qwen3-30b-a3b", "Qwen/Qwen3-30B-A3B", 48, 2048, 32, 4, 6144, 151936, 40960, false, QK_NORM, 128,
-                128, 8, 768},
+                .experts = 128, .experts_used = 8, .expert_ffn = 768},
         {"qwen3-235b-a22b", "Qwen/Qwen3-235B-A22B", 94, 4096, 64, 4, 12288, 151936, 40960, false, QK_NORM,
                 128, .experts = 128, .experts_used = 8, .expert_ffn = 1536},
         {"gpt-oss-20b", "openai/gpt-oss-20b", 24, 2880, 64, 8, 2880, 201088, 131072, false,
@@ -64,7 +64,7 @@ static const struct preset {
                 QKV_BIAS | LAYER_BIT(LAYER_OUT_BIAS) | MIXTURE_BIASES, 64, .experts = 128, .experts_used = 4,
                 .expert_ffn = 2880},
         {"glm-4.5-air", "zai-org/GLM-4.5-Air", 46, 4096, 96, 8, 10944, 151552, 131072, false, QKV_BIAS, 128,
-                128, 8, 1408, 1408, 1},
+                .experts = 128, .experts_used = 8, .expert_ffn = 1408, .shared_ffn = 1408, .dense = 1},
 };
 
 static const struct preset *presets_find(const char *name, size_t len) {

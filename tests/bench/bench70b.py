@@ -159,7 +159,7 @@ def end(path, processors):
                     cpu = line.split(":", 1)[1].strip()
                     break
         with open(out, "w") as f:
-            json.dump({"bench": "70b", "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "cpu": cpu,
+            json.dump({"bench": os.environ.get("BENCH70B_NAME", "70b"), "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "cpu": cpu,
                        "processors": int(processors), "commit": os.environ.get("BENCH_COMMIT") or "unknown",
                        "rows": rows}, f, indent=1)
 
