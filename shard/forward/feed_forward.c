@@ -10,8 +10,6 @@
 #include <math.h>
 #include <string.h>
 
-#include "kernels/math.h"
-
 /* The roles of a part's tensors, and of their biases, which only experts have. */
 struct feed_kind {
 	enum layer_role gate, up, down, gate_bias, up_bias, down_bias;
@@ -25,50 +23,6 @@ static const struct feed_kind dense = {LAYER_GATE, LAYER_UP, LAYER_DOWN, LAYER_R
 
 /* ---- the choice ---- */
 
-/* Whether expert a comes before b: by its score, then by its number. */
-static bool feed_forward_is_better(const float *score, uint32_t a, uint32_t b) {
-	return score[a] > score[b] || (score[a] == score[b] && a < b);
-}
-
-void feed_forward_choose(const struct hparams *hp, float *score, const float *bias, struct choice *out) {
-	uint32_t n = hp->experts, k = hp->experts_used;
-	bool sigmoid = hp->router == ROUTER_SIGMOID || hp->router == ROUTER_SIGMOID_ONLY;
-	float weight[HPARAMS_MAX_EXPERTS];
-	for (uint32_t e = 0; sigmoid && e < n; e++)
-		score[e] = 1 / (1 + kern_exp(-score[e]));
-	memcpy(weight, score, n * sizeof *weight);
-	for (uint32_t e = 0; bias && e < n; e++)
-		score[e] += bias[e];
-	for (uint32_t i = 0; i < k; i++) {
-		uint32_t best = n;
-		for (uint32_t e = 0; e < n; e++) {
-			bool after = i == 0 || feed_forward_is_better(score, out[i - 1].expert, e);
-			if (after && (best == n || feed_forward_is_better(score, e, best)))
-				best = e;
-		}
-		out[i] = (struct choice){.expert = best, .weight = weight[best]};
-	}
-	float sum = 0, most = weight[0];
-	for (uint32_t e = 0; hp->router == ROUTER_ALL && e < n; e++)
-		most = weight[e] > most ? weight[e] : most;
-	for (uint32_t i = 0; hp->router == ROUTER_CHOSEN && i < k; i++)
-		most = i == 0 || out[i].weight > most ? out[i].weight : most;
-	for (uint32_t e = 0; hp->router == ROUTER_ALL && e < n; e++)
-		sum += kern_exp(weight[e] - most);
-	for (uint32_t i = 0; i < k; i++) {
-		if (!sigmoid)
-			out[i].weight = kern_exp(out[i].weight - most);
-		if (hp->router != ROUTER_ALL)
-			sum += out[i].weight;
-	}
-	for (uint32_t i = 0; i < k; i++) {
-		if (hp->router != ROUTER_SIGMOID_ONLY)
-			out[i].weight /= sigmoid ? sum + 1e-20f : sum;
-		if (hp->expert_scale != 0)
-			out[i].weight *= hp->expert_scale;
-	}
-}
-
 /* A row's choice, from its scores; false: a score is not finite. */
 static bool feed_forward_choose_row(
         const struct forward *f, struct member *m, uint32_t layer, size_t row, struct choice *out) {
@@ -79,7 +33,7 @@ static bool feed_forward_choose_row(
 			return false;
 		m->score[e] = score[e];
 	}
-	feed_forward_choose(f->hp, m->score, f->vector[layer][LAYER_CHOICE_BIAS], out);
+	router_choose(f->hp, m->score, f->vector[layer][LAYER_CHOICE_BIAS], out);
 	return true;
 }
 

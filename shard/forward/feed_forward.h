@@ -1,12 +1,8 @@
 /* feed_forward: the second half of a layer; see feed_forward.c.  Private to this folder.
- * Threads: the members of the team, except feed_forward_choose, which is pure. */
+ * Threads: the members of the team. */
 #ifndef SHARD_FORWARD_FEED_FORWARD_H
 #define SHARD_FORWARD_FEED_FORWARD_H
 #include "shard/forward/forward_internal.h"
-
-/* The experts that a row uses, the best first, from the router's scores [hp->experts], which are finite and are overwritten.
- * bias: of the choice alone, [hp->experts]; NULL: none.  out: [hp->experts_used], without places. */
-void feed_forward_choose(const struct hparams *hp, float *score, const float *bias, struct choice *out);
 
 /* From the normalised rows in f->act to the outputs in f->y and f->expert_y.  0, -EDOM or -EIO; ends with a gate. */
 int feed_forward_run(

@@ -3,6 +3,7 @@
 #define SHARD_FORWARD_FORWARD_INTERNAL_H
 #include "shard/forward/forward.h"
 #include "shard/forward/phase.h"
+#include "shard/forward/router.h"
 
 /* Queries that one call of the span kernel takes, unless one token's group has more. */
 #define PASS_QUERIES 64
@@ -26,13 +27,6 @@ struct tiling {
 	size_t head_tasks;      /* attention tasks of one key/value head */
 	bool split;             /* a task is one span of a tile; otherwise a whole tile */
 	_Atomic uint32_t *open; /* [max_rows][kv_heads]: spans of a tile that are still out */
-};
-
-/* An expert that a row uses. */
-struct choice {
-	uint32_t expert;
-	uint32_t place; /* of the row's results in it */
-	float weight;
 };
 
 /* A feed-forward and the rows that go through it (feed_forward.c). */

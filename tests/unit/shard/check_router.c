@@ -1,0 +1,80 @@
+/* Which experts a row uses, and how much each counts. */
+#include "shard/forward/router.h"
+#include <check.h>
+#include <math.h>
+#include <string.h>
+
+enum { EXPERTS = 6, USED = 3 };
+
+/* Scores, the bias of the choice, and what is chosen with it: in which order, and the weights by exp() and 1 / (1 + exp()). */
+static const struct {
+	float score[EXPERTS], bias[EXPERTS];
+	uint32_t chosen[USED];
+} rows[] = {
+        {{0.5f, 2, -1, 3, 0.25f, 1}, {0}, {3, 1, 5}},
+        {{1, 1, 1, 1, 1, 1}, {0}, {0, 1, 2}}, /* of equal ones the first */
+        {{-0.0f, 0, -5, -5, -5, -5}, {0}, {0, 1, 2}}, {{-3, 0, 2, 0, 2, 2}, {0}, {2, 4, 5}},
+        {{80, -80, 0, 79, 0, 0}, {0}, {0, 3, 2}},
+        {{0.5f, 2, -1, 3, 0.25f, 1}, {0, 0, 9, -4, 0, 0}, {2, 1, 5}},
+        {{0, 0, 0, 0, 0, 0}, {0, 0.25f, 0, 0.25f, 0.5f, 0},
+                {4, 1, 3}}, /* the bias decides, and not the weight */
+};
+
+static double plain(enum hparams_router router, float score) {
+	return router >= ROUTER_SIGMOID ? 1 / (1 + exp(-(double)score)) : exp((double)score);
+}
+
+START_TEST(choice_and_weights) {
+	for (enum hparams_router router = 0; router < ROUTERS; router++)
+		for (int scaled = 0; scaled < 2; scaled++) {
+			const struct hparams hp = {.experts = EXPERTS,
+			        .experts_used = USED,
+			        .router = router,
+			        .expert_scale = scaled ? 2.5f : 0};
+			float score[EXPERTS];
+			struct choice out[USED];
+			double all = 0, chosen = 0;
+			memcpy(score, rows[_i].score, sizeof score);
+			router_choose(&hp, score, rows[_i].bias, out);
+			for (uint32_t e = 0; e < EXPERTS; e++)
+				all += plain(router, rows[_i].score[e]);
+			for (uint32_t i = 0; i < USED; i++)
+				chosen += plain(router, rows[_i].score[rows[_i].chosen[i]]);
+			double by = router == ROUTER_ALL ? all : router == ROUTER_SIGMOID_ONLY ? 1 : chosen;
+			for (uint32_t i = 0; i < USED; i++) {
+				double want = plain(router, rows[_i].score[rows[_i].chosen[i]]) / by *
+				              (scaled ? 2.5 : 1);
+				ck_assert_uint_eq(out[i].expert, rows[_i].chosen[i]);
+				ck_assert_double_le(fabs((double)out[i].weight - want), 1e-6 * want + 1e-30);
+			}
+		}
+}
+END_TEST
+
+/* All of them, as many as there may be. */
+START_TEST(all_experts) {
+	const struct hparams hp = {
+	        .experts = HPARAMS_MAX_EXPERTS_USED, .experts_used = HPARAMS_MAX_EXPERTS_USED};
+	float score[HPARAMS_MAX_EXPERTS_USED];
+	struct choice out[HPARAMS_MAX_EXPERTS_USED];
+	double sum = 0;
+	for (uint32_t e = 0; e < hp.experts; e++)
+		score[e] = (float)((e * 29 + 5) % hp.experts) / 16;
+	router_choose(&hp, score, NULL, out);
+	for (uint32_t i = 0; i < hp.experts; i++) {
+		ck_assert_uint_eq((out[i].expert * 29 + 5) % hp.experts, hp.experts - 1 - i);
+		sum += (double)out[i].weight;
+	}
+	ck_assert_double_le(fabs(sum - 1), 1e-6);
+}
+END_TEST
+
+static Suite *suite(void) {
+	Suite *s = suite_create("router");
+	TCase *t = tcase_create("router");
+	tcase_add_loop_test(t, choice_and_weights, 0, (int)(sizeof rows / sizeof *rows));
+	tcase_add_test(t, all_experts);
+	suite_add_tcase(s, t);
+	return s;
+}
+#include "tests/unit/check_main.h"
