@@ -14,6 +14,9 @@
 	(LAYER_BIT(LAYER_ROUTER) | LAYER_BIT(LAYER_EXPERT_GATE) | LAYER_BIT(LAYER_EXPERT_UP) | \
 	        LAYER_BIT(LAYER_EXPERT_DOWN))
 #define SHARED (LAYER_BIT(LAYER_SHARED_GATE) | LAYER_BIT(LAYER_SHARED_UP) | LAYER_BIT(LAYER_SHARED_DOWN))
+#define EXPERT_BIASES \
+	(LAYER_BIT(LAYER_ROUTER_BIAS) | LAYER_BIT(LAYER_EXPERT_GATE_BIAS) | \
+	        LAYER_BIT(LAYER_EXPERT_UP_BIAS) | LAYER_BIT(LAYER_EXPERT_DOWN_BIAS))
 
 static const struct family families[] = {
         {.name = "llama", .may_have = QKV_BIAS | OUT_BIAS, .mixture = true},
@@ -38,6 +41,13 @@ static const struct family families[] = {
                 .glu = KERN_GEGLU,
                 .root_scale = true,
                 .narrow_layers = 62},
+        {.name = "gpt-oss",
+                .needs = QKV_BIAS | OUT_BIAS | LAYER_BIT(LAYER_SINKS) | EXPERT_BIASES,
+                .ffn_norm = "post_attention_norm.weight",
+                .mixture = true,
+                .halves = true,
+                .full_every = 2,
+                .glu = KERN_SWIGLU_BOUNDED},
 };
 #define FAMILIES (sizeof families / sizeof *families)
 

@@ -93,7 +93,8 @@ def model(path, seed, kind, dim, ffn, heads=4, kv_heads=2, vocab=64, head=None, 
           linear=None, base=10000.0, narrow=None, kinds=None, steep=1.0, version=3, align=32, split=False, family="llama",
           layers=1, biases=(), head_norms=False, half_norms=(), keys=(), context=64, delta=None, rope=None,
           fused=False, factors_for=None,
-          experts=None, shared=0, dense=0, choice_bias=False, ffn_norm="ffn_norm", unused=0):
+          experts=None, shared=0, dense=0, choice_bias=False, ffn_norm="ffn_norm", unused=0,
+          expert_biases=False, sinks=False):
     """kind: the type of all matrices but attn_output, which is narrow, since its width is that of the heads.
     kinds: types of some matrices; given: the head size stands in the file; steep: makes attention sharper, so that
     positions matter more.
@@ -151,6 +152,12 @@ def model(path, seed, kind, dim, ffn, heads=4, kv_heads=2, vocab=64, head=None, 
                       (rng.standard_normal(width[name]) * 0.7).astype("<f4").tobytes()))
         for name in ("attn_q_norm", "attn_k_norm") if head_norms and not (delta and layer % 4 < 3) else ():
             t.append((block + name + ".weight", (head,), gg.F32, (steep * rng.uniform(0.5, 1.5, head)).astype("<f4").tobytes()))
+        for name, size, much in (("ffn_gate_inp", experts[0], 0.7), ("ffn_gate_exps", experts[2], 4), ("ffn_up_exps", experts[2], 4),
+                                 ("ffn_down_exps", dim, 0.7)) if expert_biases else ():
+            shape = (size,) if name == "ffn_gate_inp" else (experts[0], size)
+            t.append((block + name + ".bias", shape, gg.F32, (rng.standard_normal(shape) * much).astype("<f4").tobytes()))
+        if sinks:
+            t.append((block + "attn_sinks.weight", (heads,), gg.F32, rng.uniform(-1, 3, heads).astype("<f4").tobytes()))
         for name in half_norms:
             t.append((block + name + ".weight", (dim,), gg.F32, norm(dim)))
     for layer in range(layers, layers + unused):
@@ -271,6 +278,10 @@ FAMILIES = [
     ("gemma3", "windows in five layers of six, with RoPE of their own; norms after both halves of a layer; GELU",
      dict(FAMILY, family="gemma3", layers=7, ffn=32, given=True, head_norms=True, tied=True, linear=8.0, base=1000000.0,
           half_norms=("post_attention_norm", "post_ffw_norm"), keys=[("attention.sliding_window", gg.U32, 10)])),
+    ("gpt-oss", "sinks; windows in every other layer; experts with biases and a bounded SwiGLU; YaRN",
+     dict(FAMILY, family="gpt-oss", layers=3, head=16, given=True, biases=QKV + ("attn_output",), ffn_norm="post_attention_norm",
+          experts=(8, 3, 32), expert_biases=True, sinks=True, base=150000.0,
+          keys=YARN + [("attention.sliding_window", gg.U32, 9)])),
 ]
 
 README = """# Test models

@@ -270,8 +270,8 @@ def longrope(freq, tensors, get):
     return freq / tensors[f"rope_factors_{length}.weight"], magnitude
 
 
-HALVES = ("qwen2", "qwen3", "qwen35", "phi3", "qwen3moe", "glm4moe", "gemma3")  # RoPE pairs an element with the one half the rotated width further on
-FULL_EVERY = {"gemma3": 6}  # of layers with a window, every so many have none, the last of them
+HALVES = ("qwen2", "qwen3", "qwen35", "phi3", "qwen3moe", "glm4moe", "gemma3", "gpt-oss")  # RoPE pairs an element with the one half the rotated width further on
+FULL_EVERY = {"gemma3": 6, "gpt-oss": 2}  # of layers with a window, every so many have none, the last of them
 
 
 class Llama:
@@ -284,7 +284,7 @@ class Llama:
     def __init__(self, gguf, kv_f16=True, q8=False):
         g = gguf.metadata
         self.family = g["general.architecture"]
-        if self.family not in ("llama", "qwen2", "qwen3", "mistral3", "granite", "smollm3", "qwen35", "phi3", "qwen3moe", "glm4moe", "gemma3"):
+        if self.family not in ("llama", "qwen2", "qwen3", "mistral3", "granite", "smollm3", "qwen35", "phi3", "qwen3moe", "glm4moe", "gemma3", "gpt-oss"):
             raise ValueError("architecture " + self.family)
         get = lambda key, default=None: g.get(self.family + "." + key, default)
         self.kv_f16 = kv_f16
@@ -419,6 +419,9 @@ class Llama:
     def gated(self, g, u):
         if self.family == "gemma3":
             return 0.5 * g * (1 + np.tanh(math.sqrt(2 / math.pi) * (g + 0.044715 * g ** 3))) * u
+        if self.family == "gpt-oss":
+            g = np.minimum(g, 7)
+            return g / (1 + np.exp(-1.702 * g)) * (np.clip(u, -7, 7) + 1)
         return g / (1 + np.exp(-g)) * u
 
     def delta_net(self, h, layer, product):
