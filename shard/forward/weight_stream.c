@@ -4,6 +4,7 @@
  * finds no block left in a group starts on the next group as soon as its buffer is free. */
 #include "shard/forward/weight_stream.h"
 #include "kernels/thread.h"
+#include "shard/forward/weight_read.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -13,12 +14,9 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
-#include <unistd.h>
 
 #define READERS 4
-#define BLOCK (1u << 20)
-#define ALIGN 4096u /* of file offsets, lengths and memory for direct reads */
-#define PARTS 3     /* most tensors in a group */
+#define PARTS 3 /* most tensors in a group */
 
 struct part {
 	int fd;
@@ -74,33 +72,20 @@ static struct group *weight_stream_group_of(struct weight_stream *s, uint64_t n)
 
 /* ---- reading ---- */
 
-/* Reads a block of a group.  Direct reads have a length in whole pages, beyond the end of the file if need
- * be. */
+/* Reads a block of a group. */
 static int weight_stream_read_block(
         const struct group *g, uint64_t block, uint8_t *buffer, bool direct, const struct part **of) {
 	const struct part *p = g->part;
-	uint64_t blocks = (p->bytes + BLOCK - 1) / BLOCK;
+	uint64_t blocks = (p->bytes + WEIGHT_READ_BLOCK - 1) / WEIGHT_READ_BLOCK;
 	while (block >= blocks) {
 		block -= blocks;
 		p++;
-		blocks = (p->bytes + BLOCK - 1) / BLOCK;
+		blocks = (p->bytes + WEIGHT_READ_BLOCK - 1) / WEIGHT_READ_BLOCK;
 	}
 	*of = p;
-	uint64_t from = block * BLOCK, end = from + BLOCK < p->bytes ? from + BLOCK : p->bytes;
-	for (uint64_t at = from; at < end;) {
-		size_t len = (size_t)(end - at), ask = direct ? (len + ALIGN - 1) / ALIGN * ALIGN : len;
-		ssize_t n = pread(p->fd, buffer + p->to + at, ask, (off_t)(p->at + at));
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0 || (direct && (size_t)n < len && n % ALIGN))
-			return -ENODATA; /* the file has become shorter */
-		at += (uint64_t)n;
-	}
-	if (!direct)
-		posix_fadvise(p->fd, (off_t)(p->at + from), (off_t)(end - from), POSIX_FADV_DONTNEED);
-	return 0;
+	uint64_t from = block * WEIGHT_READ_BLOCK;
+	uint64_t bytes = p->bytes - from < WEIGHT_READ_BLOCK ? p->bytes - from : WEIGHT_READ_BLOCK;
+	return weight_read(p->fd, buffer + p->to + from, bytes, p->at + from, direct);
 }
 
 static bool weight_stream_has_work(const struct weight_stream *s) {
@@ -227,17 +212,6 @@ static const enum layer_role roles[WEIGHT_GROUPS][PARTS] = {[WEIGHTS_QKV] = {LAY
 static const unsigned parts[WEIGHT_GROUPS] = {
         [WEIGHTS_QKV] = 3, [WEIGHTS_OUT] = 1, [WEIGHTS_UP] = 2, [WEIGHTS_DOWN] = 1};
 
-/* Switches a file to direct reads, and tries one; false: not supported. */
-static bool weight_stream_make_direct(const struct store_tensor *t, void *page) {
-	int flags = fcntl(t->fd, F_GETFL);
-	if (flags < 0 || fcntl(t->fd, F_SETFL, flags | O_DIRECT) < 0)
-		return false;
-	if (pread(t->fd, page, ALIGN, (off_t)t->packed_at) > 0)
-		return true;
-	fcntl(t->fd, F_SETFL, flags);
-	return false;
-}
-
 static void weight_stream_add_group(
         struct weight_stream *s, uint32_t layer, int which, const struct store_tensor *const *w) {
 	struct group *g = &s->group[s->groups++];
@@ -253,8 +227,8 @@ static void weight_stream_add_group(
 			g->view[b][i] = *t;
 			g->view[b][i].packed = s->buffer[b] + g->bytes;
 		}
-		g->blocks += (t->packed_bytes + BLOCK - 1) / BLOCK;
-		g->bytes += (t->packed_bytes + ALIGN - 1) / ALIGN * ALIGN;
+		g->blocks += (t->packed_bytes + WEIGHT_READ_BLOCK - 1) / WEIGHT_READ_BLOCK;
+		g->bytes += (t->packed_bytes + WEIGHT_READ_ALIGN - 1) / WEIGHT_READ_ALIGN * WEIGHT_READ_ALIGN;
 		/* direct reads have no use for the pages that writing has left in the page cache */
 		posix_fadvise(t->fd, 0, 0, POSIX_FADV_DONTNEED);
 	}
@@ -303,13 +277,13 @@ int weight_stream_create(struct weight_stream **out, const struct weight_stream_
 				weight_stream_add_group(f, l, g, layer[l]);
 	for (size_t i = 0; i < f->groups && f->direct; i++)
 		for (unsigned k = 0; k < f->group[i].parts && f->direct; k++)
-			f->direct = weight_stream_make_direct(&f->group[i].view[0][k], f->buffer[0]);
+			f->direct = weight_read_make_direct(&f->group[i].view[0][k], f->buffer[0]);
 	for (size_t i = 0; i < f->groups; i++) {
 		const struct group *g = &f->group[i];
 		f->stats.step += g->bytes;
 		/* all or none, so that there is one way of reading */
 		for (unsigned k = 0; k < g->parts && !f->direct; k++)
-			fcntl(g->part[k].fd, F_SETFL, fcntl(g->part[k].fd, F_GETFL) & ~O_DIRECT);
+			weight_read_make_cached(&g->view[0][k]);
 	}
 	f->stats.buffers = 2 * f->buffer_bytes;
 	rc = f->groups ? weight_stream_start_threads(f) : -EINVAL;
