@@ -234,7 +234,7 @@ void participant_learnt(struct participant *st, const char *error) {
 			        size_layers_named(first, last).s);
 			return;
 		}
-		need -= p.step - 2 * p.buffer;
+		need = need - disk + p.memory;
 		weight_stream_plan_clear(&p);
 	}
 	if (!deploy_charge(d, need)) {

@@ -34,8 +34,9 @@ uint64_t planner_layer_bytes(const struct manifest *m, uint32_t first, uint32_t 
 }
 
 static uint64_t planner_file_bytes(const struct manifest_tensor *t) {
-	/* plus a hash of 32 bytes for each chunk */
-	return weight_stream_tensor_bytes(t) + t->bytes / CONTENT_CHUNK_BYTES * 32 + FILE_OVERHEAD;
+	/* plus a hash of 32 bytes for each chunk; each part has a short one */
+	return weight_stream_tensor_bytes(t) + (t->bytes / CONTENT_CHUNK_BYTES + t->parts - 1) * 32 +
+	       FILE_OVERHEAD;
 }
 
 /* Bytes of the files of embedding and output that are not in `held` (a bit per io_role). */
@@ -173,6 +174,11 @@ uint64_t planner_disk_new_io(const struct planner_input *in) {
 	return planner_io_file_bytes(in->manifest, planner_stored_io(&in->node[in->coordinator]));
 }
 
+/* How much of the weights that are not in memory a step of one row reads. */
+static double planner_read_share(const struct manifest *m) {
+	return m->hp.experts ? (double)m->hp.experts_used / m->hp.experts : 1;
+}
+
 static int planner_sums_create(struct sums *s, const struct planner_input *in) {
 	const struct manifest *m = in->manifest;
 	uint32_t layers = m->hp.layers;
@@ -196,9 +202,10 @@ static int planner_sums_create(struct sums *s, const struct planner_input *in) {
 		uint64_t fixed = planner_fixed_bytes(in, i);
 		s->memory_limit[i] = n->memory > fixed ? n->memory - fixed : 0;
 		s->hop[i] = planner_picoseconds(n->hop);
-		/* groups of matrices are streamed, and experts are none */
-		if (n->disk >= DISK_LEAST && !in->memory_only && !m->hp.experts) {
-			s->disk[i] = planner_picoseconds((double)(1 << 20) / n->disk) + 1;
+		if (n->disk >= DISK_LEAST && !in->memory_only) {
+			s->disk[i] = planner_picoseconds(
+			                     (double)(1 << 20) / n->disk * planner_read_share(in->manifest)) +
+			             1;
 			s->any_disk = true;
 		}
 		uint64_t io = i == in->coordinator ? planner_io_file_bytes(m, planner_stored_io(n)) : 0;
@@ -330,15 +337,28 @@ static int planner_check_input(
 	return 0;
 }
 
+/* What a node that reads weights from disk needs at least: buffers, or a cache of experts, and what is never read. */
+static void planner_add_least(struct search *s, const struct manifest *m) {
+	uint64_t rest = 0;
+	s->buffers = weight_stream_least(m, 0, m->hp.layers).cache;
+	for (uint32_t l = 0; s->buffers && l < m->hp.layers; l++) {
+		struct weight_stream_least least = weight_stream_least(m, l, l + 1);
+		rest = least.rest > rest ? least.rest : rest;
+	}
+	if (!s->buffers) {
+		s->buffers = 2 * weight_stream_largest_group(m, 0, m->hp.layers);
+		for (uint32_t i = m->at[0]; i < m->at[1]; i++)
+			if (manifest_layer_is_vector((enum layer_role)m->tensor[i].role))
+				rest += weight_stream_tensor_bytes(&m->tensor[i]);
+	}
+	s->stay_layer = s->kv_layer + rest;
+}
+
 /* The search with weights that do not fit into memory streamed from disk.  0, or a negative errno with *s as it was. */
 static int planner_search_streaming(struct search *s, const struct sums *sums, const struct manifest *m,
         struct search_stage *found, size_t *count) {
 	s->disk = sums->disk;
-	s->buffers = 2 * weight_stream_largest_group(m, 0, m->hp.layers);
-	s->stay_layer = s->kv_layer;
-	for (uint32_t i = m->at[0]; i < m->at[1]; i++)
-		if (manifest_layer_is_vector((enum layer_role)m->tensor[i].role))
-			s->stay_layer += weight_stream_tensor_bytes(&m->tensor[i]);
+	planner_add_least(s, m);
 	int rc = search_best(s, found, count);
 	if (rc == 0 && search_total(s, found, *count) > planner_picoseconds(PLANNER_LONGEST))
 		rc = -ENOSPC;
@@ -385,7 +405,8 @@ static void planner_add_prompt(struct planner_plan *out, const struct planner_in
 		if (!(st->prompt > 0) || in->max_rows < PLANNER_MANY)
 			return;
 		if (st->streamed)
-			st->prompt = fmax(st->prompt, (double)st->streamed / n->disk / rows);
+			st->prompt = fmax(st->prompt,
+			        fmin((double)st->streamed, (double)st->streamed_most / rows) / n->disk);
 		sum += st->prompt;
 		if (st->hop > 0)
 			sum += row / n->rate + fmax(st->hop - row / n->rate, 0) / rows;
@@ -403,6 +424,13 @@ static double planner_spread_time(
 	       (other > 0 && (high ? other > rate : other < rate) ? other : rate);
 }
 
+/* Time of a token on a stage that reads weights from disk: ahead of computing, but for experts, which are known late. */
+static double planner_reading_time(
+        const struct planner_stage *st, const struct planner_input *in, double computing) {
+	double reading = (double)st->streamed / in->node[st->node].disk;
+	return st->streamed < st->streamed_most ? computing + reading : fmax(computing, reading);
+}
+
 /* Time of a token if every node runs at its highest, or lowest, measured rates. */
 static double planner_spread_seconds(
         const struct planner_plan *p, const struct planner_input *in, bool high) {
@@ -413,7 +441,7 @@ static double planner_spread_seconds(
 		for (uint32_t k = in->manifest->at[st->first]; k < in->manifest->at[st->last]; k++)
 			computing += planner_spread_time(in, st->node, &in->manifest->tensor[k], high);
 		if (st->streamed)
-			computing = fmax(computing, (double)st->streamed / in->node[st->node].disk);
+			computing = planner_reading_time(st, in, computing);
 		sum += computing + st->hop;
 	}
 	return sum;
@@ -428,9 +456,10 @@ static int planner_add_streaming(struct planner_plan *out, struct planner_stage 
 	if (rc == 0 && p.step) {
 		double searched = st->seconds;
 		st->memory_limit = memory_limit;
-		st->resident = p.resident + 2 * p.buffer;
+		st->resident = p.memory;
 		st->streamed = p.step;
-		st->seconds = fmax(computing, (double)p.step / in->node[st->node].disk);
+		st->streamed_most = p.step_most;
+		st->seconds = planner_reading_time(st, in, computing);
 		out->seconds += st->seconds - searched;
 	}
 	weight_stream_plan_clear(&p);

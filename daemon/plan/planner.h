@@ -48,12 +48,13 @@ struct planner_stage {
 	uint64_t weights, kv, buffers; /* bytes */
 	uint64_t memory_limit; /* of its weights, 0: none; with a limit the rest is streamed from disk */
 	uint64_t resident;     /* bytes of weights and streaming buffers in memory */
-	uint64_t streamed;     /* bytes that each step reads from disk */
-	uint64_t moves;        /* canonical bytes of its layers that are not on its disk */
-	uint64_t stored;       /* bytes of files added to its disk, without embedding and output */
-	double seconds;        /* for a token: computing, or streaming if that takes longer */
-	double hop;            /* for a token: until its row arrives */
-	double prompt;         /* for a token in a step of many rows: computing; 0: unknown */
+	uint64_t streamed;     /* bytes that each step reads from disk: one of one row, if experts are read */
+	uint64_t streamed_most; /* a step of many rows */
+	uint64_t moves;         /* canonical bytes of its layers that are not on its disk */
+	uint64_t stored;        /* bytes of files added to its disk, without embedding and output */
+	double seconds;         /* for a token: computing, or streaming if that takes longer */
+	double hop;             /* for a token: until its row arrives */
+	double prompt;          /* for a token in a step of many rows: computing; 0: unknown */
 };
 
 struct planner_plan {

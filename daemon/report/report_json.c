@@ -145,6 +145,8 @@ static json_t *report_stage_json(const struct report *r, const Caravan__ReportMo
 			json_object_set_new(o, "read_bytes", json_integer((json_int_t)st->read_bytes));
 			json_object_set_new(o, "read_seconds", json_real(st->read_seconds));
 			json_object_set_new(o, "read_wait_seconds", json_real(st->read_wait_seconds));
+			json_object_set_new(o, "expert_hits", json_integer((json_int_t)st->expert_hits));
+			json_object_set_new(o, "expert_misses", json_integer((json_int_t)st->expert_misses));
 		}
 		json_object_set_new(o, "skipped_steps", json_integer((json_int_t)st->skipped));
 	}

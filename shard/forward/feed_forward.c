@@ -4,11 +4,14 @@
  * A part is one feed-forward with the rows that go through it: the layer's own, an expert's, or the shared expert's.  A place is
  * where the results of a row in an expert are: places of an expert are neighbours.  With one row every member chooses for
  * itself, which is cheaper than waiting, and the places are those of its choice, the best expert first.
+ * Experts that are not mapped are computed as they come from disk, those in memory first: then the parts are reordered.
  * The result of a row depends on nothing of this: the experts' outputs are added in the order of the row's choice. */
 #include "shard/forward/feed_forward.h"
 #include <errno.h>
 #include <math.h>
 #include <string.h>
+
+enum { MATRIX_GATE, MATRIX_UP, MATRIX_DOWN }; /* of an expert, as in struct expert_layer */
 
 /* The roles of a part's tensors, and of their biases, which only experts have. */
 struct feed_kind {
@@ -79,7 +82,7 @@ static void feed_forward_group(struct forward *f, uint32_t layer) {
 		        .in = &f->expert_act,
 		        .in_at = place,
 		        .hidden = f->expert_hidden + place * f->hp->expert_ffn,
-		        .mid = &f->expert_act,
+		        .mid = &f->expert_mid,
 		        .mid_at = place,
 		        .y = f->expert_y + place * f->hp->dim};
 		place += n;
@@ -124,7 +127,7 @@ static int feed_forward_mix_row(struct forward *f, struct phase_member *j, uint3
 		        .in = &f->act,
 		        .in_at = j->id,
 		        .hidden = f->expert_hidden + i * f->hp->expert_ffn,
-		        .mid = &f->expert_act,
+		        .mid = &f->expert_mid,
 		        .mid_at = j->id * used + i,
 		        .y = f->expert_y + i * f->hp->dim};
 	}
@@ -152,7 +155,7 @@ static int feed_forward_mix_rows(struct forward *f, struct phase_member *j, uint
 
 /* Finds the layer's parts: those of a step of one row, or of a layer that is no mixture, are the member's own. */
 static int feed_forward_find_parts(struct forward *f, struct phase_member *j, uint32_t layer,
-        const struct store_tensor *router, const struct feed_part **part, size_t *parts) {
+        const struct store_tensor *router, struct feed_part **part, size_t *parts) {
 	struct member *m = &f->member[j->id];
 	size_t at = forward_slot_of(f, j, 0);
 	*part = m->part;
@@ -182,14 +185,27 @@ static const float *feed_forward_bias(const struct forward *f, uint32_t layer, e
 	return bias ? bias + p->expert * n + first : NULL;
 }
 
+/* Rows [first, first + n) of the product with one of a part's matrices: gate, up, down. */
+static void feed_forward_product(const struct forward *f, const struct feed_part *p, int matrix,
+        const struct store_tensor *w, float *y, size_t ldy, size_t first, size_t n) {
+	const struct content_tensor *t = &w->record;
+	size_t row = kern_row_bytes(t->type, t->n), each = t->rows / t->parts;
+	const uint8_t *packed = p->packed[matrix];
+	if (!packed)
+		packed = (const uint8_t *)w->packed + p->expert * each * row;
+	bool down = matrix == MATRIX_DOWN;
+	product_rows(f->ops, t, packed + first * row, y, ldy, n, down ? p->mid : p->in,
+	        down ? p->mid_at : p->in_at, p->rows);
+}
+
 /* Rows [first, first + n) of gate and up side by side, so that the gated unit finds both in the first-level cache. */
 static void feed_forward_glu(struct forward *f, struct member *m, uint32_t layer, const struct feed_part *p,
         const struct store_tensor *const w[LAYER_ROLES], size_t first, size_t n) {
-	size_t width = feed_forward_width(f, p->kind), row = p->expert * width + first;
+	size_t width = feed_forward_width(f, p->kind);
 	const float *gate_bias = feed_forward_bias(f, layer, p->kind->gate_bias, p, width, first),
 	            *up_bias = feed_forward_bias(f, layer, p->kind->up_bias, p, width, first);
-	product_rows(f->ops, w[p->kind->gate], p->hidden + first, width, row, n, p->in, p->in_at, p->rows);
-	product_rows(f->ops, w[p->kind->up], m->up, PHASE_CHUNK, row, n, p->in, p->in_at, p->rows);
+	feed_forward_product(f, p, MATRIX_GATE, w[p->kind->gate], p->hidden + first, width, first, n);
+	feed_forward_product(f, p, MATRIX_UP, w[p->kind->up], m->up, PHASE_CHUNK, first, n);
 	for (size_t c = 0; c < p->rows; c++) {
 		float *g = p->hidden + c * width + first, *u = m->up + c * PHASE_CHUNK;
 		if (gate_bias)
@@ -204,8 +220,7 @@ static void feed_forward_down(struct forward *f, uint32_t layer, const struct fe
         const struct store_tensor *const w[LAYER_ROLES], size_t first, size_t n) {
 	size_t dim = f->hp->dim;
 	const float *bias = feed_forward_bias(f, layer, p->kind->down_bias, p, dim, first);
-	product_rows(f->ops, w[p->kind->down], p->y + first, dim, p->expert * dim + first, n, p->mid,
-	        p->mid_at, p->rows);
+	feed_forward_product(f, p, MATRIX_DOWN, w[p->kind->down], p->y + first, dim, first, n);
 	for (size_t c = 0; bias && c < p->rows; c++)
 		f->ops->add(p->y + c * dim + first, bias, n);
 }
@@ -235,50 +250,114 @@ static void feed_forward_share(struct forward *f, struct phase_member *j, uint32
 		}
 }
 
-/* ---- the whole ---- */
+/* ---- both products ---- */
 
-/* Quantises the experts' hidden rows: the member's share of them, or all those of a single row. */
-static bool feed_forward_prepare_experts(struct forward *f, struct phase_member *j, unsigned forms) {
-	size_t n = f->hp->expert_ffn, used = f->hp->experts_used, first = 0, last = used, at = j->id * used;
+/* Quantises the hidden rows of experts: the member's share of them, or all those of a single row. */
+static bool feed_forward_prepare_experts(struct forward *f, struct phase_member *j,
+        const struct feed_part *part, size_t parts, unsigned forms) {
+	size_t n = f->hp->expert_ffn, rows = 0, first = 0, last, at = 0;
 	bool fine = true;
-	if (f->step->rows > 1) {
-		team_share(j->team, j->id, f->step->rows * used, 1, &first, &last);
-		at = 0;
-	}
-	for (size_t i = first; i < last; i++)
-		fine &= act_put(&f->expert_act, forms, at + i, f->expert_hidden + i * n, n) == 0;
+	for (size_t i = 0; i < parts; i++)
+		rows += part[i].kind == &expert ? part[i].rows : 0;
+	last = rows;
+	if (f->step->rows > 1)
+		team_share(j->team, j->id, rows, 1, &first, &last);
+	for (size_t i = 0; i < parts; i++)
+		for (size_t c = 0; part[i].kind == &expert && c < part[i].rows; c++, at++)
+			if (at >= first && at < last)
+				fine &= act_put(&f->expert_mid, forms, part[i].mid_at + c,
+				                part[i].hidden + c * n, n) == 0;
 	return fine;
 }
 
 /* The same of the whole rows, where there are some, and then waits for what is shared. */
-static int feed_forward_prepare(struct forward *f, struct phase_member *j, uint32_t layer) {
+static int feed_forward_prepare(struct forward *f, struct phase_member *j, uint32_t layer,
+        const struct feed_part *part, size_t parts) {
 	const struct layer_forms *forms = &f->forms[layer];
-	bool mixture = feed_forward_has(f, layer, LAYER_ROUTER), fine = true;
-	if (mixture)
-		fine &= feed_forward_prepare_experts(f, j, forms->expert_down);
-	if (!mixture || feed_forward_has(f, layer, LAYER_SHARED_GATE))
-		fine &= forward_put_rows(
-		        f, j, f->ffn, feed_forward_width(f, mixture ? &shared : &dense), forms->down);
+	bool fine = feed_forward_prepare_experts(f, j, part, parts, forms->expert_down);
+	if (part->kind != &expert)
+		fine &= forward_put_rows(f, j, f->ffn, feed_forward_width(f, part->kind), forms->down);
 	return forward_is_prepared(f, j, !fine, layer << 8 | AT_FFN);
 }
 
-int feed_forward_run(struct forward *f, struct phase_member *j, uint32_t layer,
-        const struct store_tensor *w[LAYER_ROLES]) {
-	const struct feed_part *part;
-	size_t parts;
-	if (feed_forward_find_parts(f, j, layer, w[LAYER_ROUTER], &part, &parts))
-		return -EDOM;
+/* Both products of some parts. */
+static int feed_forward_run_parts(struct forward *f, struct phase_member *j, uint32_t layer,
+        const struct feed_part *part, size_t parts, const struct store_tensor *w[LAYER_ROLES]) {
 	if (forward_fetch_group(f, j, layer, WEIGHTS_UP, w))
 		return -EIO;
 	feed_forward_share(f, j, layer, part, parts, w, false);
 	if (forward_leave_group(f, j, layer, WEIGHTS_UP))
 		return -EDOM;
-	if (feed_forward_prepare(f, j, layer))
+	if (feed_forward_prepare(f, j, layer, part, parts))
 		return -EDOM;
 	if (forward_fetch_group(f, j, layer, WEIGHTS_DOWN, w))
 		return -EIO;
 	feed_forward_share(f, j, layer, part, parts, w, true);
 	return forward_leave_group(f, j, layer, WEIGHTS_DOWN);
+}
+
+/* ---- experts that are read from disk ---- */
+
+static void feed_forward_want(
+        const struct forward *f, uint32_t layer, const struct feed_part *part, size_t parts) {
+	uint32_t wanted[HPARAMS_MAX_EXPERTS];
+	size_t count = 0;
+	for (size_t i = 0; i < parts; i++)
+		if (part[i].kind == &expert)
+			wanted[count++] = part[i].expert;
+	expert_cache_want(f->slice->experts, layer, wanted, count);
+}
+
+/* Moves the parts of the experts that are ready to the front, behind a whole one.  How many parts are there then. */
+static size_t feed_forward_take_ready(const struct forward *f, struct feed_part *part, size_t parts) {
+	size_t count = part->kind != &expert;
+	for (int i = 0; i < f->readies; i++, count++) {
+		size_t k = count;
+		while (k < parts && part[k].expert != f->ready[i].expert)
+			k++;
+		struct feed_part p = part[k];
+		part[k] = part[count];
+		memcpy(p.packed, f->ready[i].packed, sizeof p.packed);
+		part[count] = p;
+	}
+	return count;
+}
+
+/* Computes experts as they come.  The parts of several rows are everybody's, those of one row the member's own. */
+static int feed_forward_run_read(struct forward *f, struct phase_member *j, uint32_t layer,
+        struct feed_part *part, size_t parts, const struct store_tensor *w[LAYER_ROLES]) {
+	bool alone = f->step->rows == 1;
+	if (j->id == 0)
+		feed_forward_want(f, layer, part, parts);
+	for (size_t done = 0, count; done < parts; done += count) {
+		if (j->id == 0) {
+			f->readies = expert_cache_next(f->slice->experts, f->ready, f->hp->experts);
+			if (!alone && f->readies > 0)
+				f->taken = feed_forward_take_ready(f, part + done, parts - done);
+		}
+		if (phase_gate(j))
+			return -EDOM;
+		if (f->readies < 0)
+			return -EIO;
+		count = alone ? feed_forward_take_ready(f, part + done, parts - done) : f->taken;
+		int rc = feed_forward_run_parts(f, j, layer, part + done, count, w);
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+/* ---- the whole ---- */
+
+int feed_forward_run(struct forward *f, struct phase_member *j, uint32_t layer,
+        const struct store_tensor *w[LAYER_ROLES]) {
+	struct feed_part *part;
+	size_t parts;
+	if (feed_forward_find_parts(f, j, layer, w[LAYER_ROUTER], &part, &parts))
+		return -EDOM;
+	if (f->slice->experts && w[LAYER_ROUTER])
+		return feed_forward_run_read(f, j, layer, part, parts, w);
+	return feed_forward_run_parts(f, j, layer, part, parts, w);
 }
 
 const float *feed_forward_row(

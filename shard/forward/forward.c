@@ -37,12 +37,16 @@ static unsigned forward_expert_forms(const struct manifest *m) {
 static void forward_lay_experts(struct forward *f, uint8_t *arena, const struct manifest *m, size_t rows,
         unsigned team, size_t *used) {
 	const struct hparams *hp = &m->hp;
-	size_t places = rows * hp->experts_used, n = hp->dim > hp->expert_ffn ? hp->dim : hp->expert_ffn;
+	size_t places = rows * hp->experts_used;
 	size_t slots = (rows > team ? rows : team) * hp->experts_used;
 	unsigned forms = forward_expert_forms(m);
 	for (int form = 0; form < KERN_FORMS; form++)
-		if (forms & 1u << form)
-			f->expert_act.form[form] = forward_carve(arena, used, 1, act_bytes(form, slots, n));
+		if (forms & 1u << form) {
+			f->expert_act.form[form] =
+			        forward_carve(arena, used, 1, act_bytes(form, places, hp->dim));
+			f->expert_mid.form[form] =
+			        forward_carve(arena, used, 1, act_bytes(form, slots, hp->expert_ffn));
+		}
 	f->expert_hidden = forward_carve(arena, used, places * hp->expert_ffn, sizeof(float));
 	f->expert_y = forward_carve(arena, used, places * hp->dim, sizeof(float));
 	f->score = forward_carve(arena, used, rows * hp->experts, sizeof(float));
@@ -50,6 +54,7 @@ static void forward_lay_experts(struct forward *f, uint8_t *arena, const struct 
 	f->part = forward_carve(arena, used, (size_t)hp->experts + 1, sizeof *f->part);
 	f->expert_rows = forward_carve(arena, used, hp->experts, sizeof *f->expert_rows);
 	f->place_row = forward_carve(arena, used, places, sizeof *f->place_row);
+	f->ready = forward_carve(arena, used, hp->experts, sizeof *f->ready);
 }
 
 /* Lays out the buffers, and returns their total size. */
@@ -399,16 +404,20 @@ int forward_run(struct forward *f, const struct forward_step *st, char *err, siz
 	f->fault = 0;
 	f->left = false;
 	f->first_group = f->slice->stream ? weight_stream_begin(f->slice->stream) : 0;
+	if (f->slice->experts)
+		expert_cache_begin(f->slice->experts);
 	team_reset_counter(f->team);
 	team_run(f->team, forward_run_member, f);
 	if ((rc = slice_check(f->slice, &renewed, err, errlen)))
 		return rc;
 	if (!f->fault && !f->left)
 		return 0;
-	if (!f->fault) {
+	if (!f->fault && f->slice->experts)
+		expert_cache_error(f->slice->experts, f->slice->first, err, errlen);
+	else if (!f->fault)
 		weight_stream_error(f->slice->stream, err, errlen);
+	if (!f->fault)
 		return -EIO;
-	}
 	uint32_t where = phase_fault_where(f->fault);
 	return fail_with(-EDOM, err, errlen, "layer %u: a value is not finite in %s",
 	        f->slice->first + (where >> 8), at_name[where & 0xff]);

@@ -40,6 +40,8 @@ struct feed_part {
 	const struct act *mid; /* the hidden rows in the form of the second product, from mid_at on */
 	size_t mid_at;
 	float *y; /* [rows][dim] */
+	const uint8_t *packed
+	        [EXPERT_MATRICES]; /* gate, up and down of an expert that was read from disk; NULL: mapped */
 };
 
 /* What a member has for itself. */
@@ -87,7 +89,8 @@ struct forward {
 	float *y;         /* [max_rows][dim]: what the last products leave for the residual */
 	float *ffn;       /* [max_rows][ffn], or the shared expert's width */
 	/* of mixtures: */
-	struct act expert_act;  /* a row for each place */
+	struct act expert_act;  /* a row for each place: of the first products, */
+	struct act expert_mid;  /* and of the second, since one expert may be computed after the other */
 	float *expert_hidden;   /* [places][expert_ffn] */
 	float *expert_y;        /* [places][dim] */
 	float *score;           /* [max_rows][experts] */
@@ -96,6 +99,9 @@ struct forward {
 	uint32_t *expert_rows;  /* [experts] */
 	uint32_t *place_row;    /* [places]: the row at a place */
 	size_t parts;
+	struct expert_ready *ready; /* [experts], `readies` of them: experts that can be computed */
+	int readies;                /* or -EIO */
+	size_t taken;               /* parts that are computed next, of several rows */
 	float *angles
 	        [2]; /* [max_rows][2 * pairs]: of layers without and with a window; the same unless those differ */
 	struct member *member;

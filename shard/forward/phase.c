@@ -71,12 +71,10 @@ int act_put(const struct act *a, unsigned forms, size_t row, const float *x, siz
 	return 0;
 }
 
-void product_rows(const struct kern_ops *ops, const struct store_tensor *w, float *y, size_t ldy,
-        size_t first, size_t rows, const struct act *a, size_t at, size_t cols) {
-	const struct content_tensor *t = &w->record;
+void product_rows(const struct kern_ops *ops, const struct content_tensor *t, const uint8_t *packed, float *y,
+        size_t ldy, size_t rows, const struct act *a, size_t at, size_t cols) {
 	enum kern_form form = kern_traits(t->type)->form;
 	size_t stride = kern_act_bytes(form, t->n);
-	const uint8_t *packed = (const uint8_t *)w->packed + first * kern_row_bytes(t->type, t->n);
 	ops->mul[t->type](y, ldy, packed, rows, t->n, a->form[form] + at * stride, stride, cols);
 }
 
@@ -106,8 +104,10 @@ void product_share(struct phase_member *j, const struct kern_ops *ops, const str
 			size_t row = from * KERN_STRIP,
 			       last = to * KERN_STRIP < rows ? to * KERN_STRIP : rows;
 			if (row < last) {
-				product_rows(
-				        ops, p[i].w, p[i].y + row, p[i].ldy, row, last - row, a, at, cols);
+				const struct content_tensor *t = &p[i].w->record;
+				const uint8_t *packed =
+				        (const uint8_t *)p[i].w->packed + row * kern_row_bytes(t->type, t->n);
+				product_rows(ops, t, packed, p[i].y + row, p[i].ldy, last - row, a, at, cols);
 				product_finish(ops, &p[i], row, last - row, cols);
 			}
 			begin = end;

@@ -73,9 +73,10 @@ struct product {
 	float scale;       /* of the sum; 0: 1 */
 };
 
-/* Rows [first, first + rows) of a product with `cols` activation rows from row `at` on; y and ldy as given. */
-void product_rows(const struct kern_ops *ops, const struct store_tensor *w, float *y, size_t ldy,
-        size_t first, size_t rows, const struct act *a, size_t at, size_t cols);
+/* Products of `rows` rows of a tensor, packed from the first of them on, with `cols` activation rows from row `at` on; y and ldy as
+ * given. */
+void product_rows(const struct kern_ops *ops, const struct content_tensor *t, const uint8_t *packed, float *y,
+        size_t ldy, size_t rows, const struct act *a, size_t at, size_t cols);
 
 /* The member's part of `count` products of the same activations; no gate. */
 void product_share(struct phase_member *j, const struct kern_ops *ops, const struct product *p, size_t count,

@@ -29,6 +29,9 @@ static int slice_map(struct slice *sl, struct store *s, const struct manifest_te
 		store_touch_tensor(t);
 		sl->maps[sl->nmaps++] = t;
 	}
+	if (t->record.parts != mt->parts)
+		return fail_with(-EBADMSG, err, errlen, "%s: its record has %ju parts, the manifest %ju",
+		        what, (uintmax_t)t->record.parts, (uintmax_t)mt->parts);
 	if (t->record.type != mt->type || t->record.n != mt->n || t->record.rows != mt->rows)
 		return fail_with(-EBADMSG, err, errlen,
 		        "%s: the record says %s %ju x %ju, the manifest %s %ju x %ju", what,
@@ -52,6 +55,28 @@ static enum weight_group slice_group_of(enum layer_role role) {
 	       : role == LAYER_DOWN                     ? WEIGHTS_DOWN
 	       : role <= LAYER_V                        ? WEIGHTS_QKV
 	                                                : WEIGHT_GROUPS;
+}
+
+/* Whether a layer's tensor is read from disk. */
+static bool slice_from_disk(
+        const struct weight_stream_plan *p, const struct manifest_tensor *t, uint32_t layer) {
+	enum layer_role r = (enum layer_role)t->role;
+	if (t->parts > 1)
+		return p->cache;
+	return p->streamed && !manifest_layer_is_vector(r) && p->streamed[layer] >> slice_group_of(r) & 1;
+}
+
+static int slice_make_cache(
+        struct slice *s, uint32_t layers, uint64_t memory, bool direct, char *err, size_t errlen) {
+	struct expert_layer *layer = calloc(layers, sizeof *layer);
+	if (!layer)
+		return -ENOMEM;
+	for (uint32_t l = 0; l < layers; l++)
+		layer[l] = (struct expert_layer){{s->layer[l][LAYER_EXPERT_GATE],
+		        s->layer[l][LAYER_EXPERT_UP], s->layer[l][LAYER_EXPERT_DOWN]}};
+	int rc = expert_cache_create(&s->experts, layer, layers, memory, direct, err, errlen);
+	free(layer);
+	return rc;
 }
 
 int slice_create(struct slice **out, struct store *s, const struct manifest *m, uint32_t first, uint32_t last,
@@ -83,9 +108,8 @@ int slice_create(struct slice **out, struct store *s, const struct manifest *m, 
 			enum layer_role r = (enum layer_role)m->tensor[i].role;
 			char what[64];
 			snprintf(what, sizeof what, "layer %u, %s", first + l, manifest_layer_tensor_name(r));
-			bool from_disk = plan.streamed && !manifest_layer_is_vector(r) &&
-			                 plan.streamed[l] >> slice_group_of(r) & 1;
-			rc = slice_map(sl, s, &m->tensor[i], from_disk, what, &sl->layer[l][r], err, errlen);
+			rc = slice_map(sl, s, &m->tensor[i], slice_from_disk(&plan, &m->tensor[i], l), what,
+			        &sl->layer[l][r], err, errlen);
 			if (rc)
 				goto error;
 		}
@@ -100,6 +124,12 @@ int slice_create(struct slice **out, struct store *s, const struct manifest *m, 
 		if (rc)
 			goto error;
 	}
+	if (plan.cache) {
+		rc = slice_make_cache(sl, (uint32_t)layers, plan.cache, true, err, errlen);
+		if (rc)
+			goto error;
+	}
+	sl->step = plan.step;
 	weight_stream_plan_clear(&plan);
 	*out = sl;
 	return 0;
@@ -116,6 +146,7 @@ void slice_destroy(struct slice *s) {
 		return;
 	int saved = errno;
 	weight_stream_destroy(s->stream);
+	expert_cache_destroy(s->experts);
 	for (size_t i = 0; i < s->nmaps; i++)
 		store_unmap_tensor(s->maps[i]);
 	free(s->maps);
@@ -164,4 +195,37 @@ uint64_t slice_bytes(const struct slice *s) {
 		if (r != IO_HEAD || s->io[r] != s->io[IO_EMBED]) /* a tied head is the embedding */
 			bytes += s->io[r]->packed_bytes;
 	return bytes;
+}
+
+static uint64_t slice_expert_bytes(const struct slice *s) {
+	uint64_t bytes = 0;
+	for (uint32_t l = 0; l < s->last - s->first; l++)
+		for (int r = LAYER_EXPERT_GATE; r <= LAYER_EXPERT_DOWN; r++)
+			bytes += s->layer[l][r] ? s->layer[l][r]->packed_bytes : 0;
+	return bytes;
+}
+
+bool slice_reading(const struct slice *s, struct slice_reading *out) {
+	*out = (struct slice_reading){.resident = slice_bytes(s), .step = s->step};
+	if (s->stream) {
+		struct weight_stream_stats stats;
+		weight_stream_stats(s->stream, &stats);
+		out->resident += stats.buffers - stats.step;
+		out->read = stats.read;
+		out->read_seconds = stats.read_seconds;
+		out->wait_seconds = stats.wait_seconds;
+		out->direct = stats.direct;
+	} else if (s->experts) {
+		struct expert_cache_stats stats;
+		expert_cache_stats(s->experts, &stats);
+		out->resident += stats.bytes - slice_expert_bytes(s);
+		out->read = stats.read;
+		out->read_seconds = stats.read_seconds;
+		out->wait_seconds = stats.wait_seconds;
+		out->direct = stats.direct;
+		out->slots = stats.slots;
+		out->hits = stats.hits;
+		out->misses = stats.misses;
+	}
+	return s->stream || s->experts;
 }

@@ -1,10 +1,11 @@
 /* slice: the weights of layers [first, last) of a model, or of its embedding and output.  They are mapped; if they do not fit
- * into memory, a part is mapped and the rest is streamed from disk.
+ * into memory, a part is mapped and the rest is read from disk: experts when they are chosen, other weights as a stream.
  *
- * Owns: maps of store tensors (a tensor that several layers share is mapped once), and the stream of what is not mapped.
- * Immutable once created, except for the stream; any thread. */
+ * Owns: maps of store tensors (a tensor that several layers share is mapped once), and the stream or cache of what is not mapped.
+ * Immutable once created, except for stream and cache; any thread. */
 #ifndef SHARD_FORWARD_SLICE_H
 #define SHARD_FORWARD_SLICE_H
+#include "shard/forward/expert_cache.h"
 #include "shard/forward/weight_stream.h"
 #include "shard/model/manifest.h"
 #include "shard/store/store.h"
@@ -13,10 +14,12 @@ struct slice {
 	const struct manifest *manifest; /* borrowed */
 	uint32_t first, last;
 	const struct store_tensor *(
-	        *layer)[LAYER_ROLES]; /* [last - first]; streamed tensors are not mapped; NULL: none */
+	        *layer)[LAYER_ROLES]; /* [last - first]; what is read from disk is not mapped; NULL: none */
 	const struct store_tensor *io[IO_ROLES]; /* NULL in a slice of layers */
-	struct weight_stream *stream;            /* NULL: everything is mapped */
+	struct weight_stream *stream;            /* NULL: nothing is streamed */
+	struct expert_cache *experts;            /* NULL: experts are mapped, or there are none */
 	/* private */
+	uint64_t step; /* bytes that a step of one row is expected to read */
 	struct store_tensor **maps;
 	size_t nmaps;
 };
@@ -35,5 +38,18 @@ int slice_check(const struct slice *s, uint64_t *renewed, char *err, size_t errl
 
 /* Bytes of weights, mapped or not, counted once for each layer that uses them. */
 uint64_t slice_bytes(const struct slice *s);
+
+/* What is read from disk. */
+struct slice_reading {
+	uint64_t resident;     /* bytes of weights that stay, and of buffers or cache */
+	uint64_t step;         /* bytes that a step of one row reads */
+	uint64_t read;         /* bytes since the beginning */
+	double read_seconds;   /* while something was being read */
+	double wait_seconds;   /* while a step waited for that */
+	bool direct;           /* past the page cache */
+	uint32_t slots;        /* experts that can be in memory; 0: none are read */
+	uint64_t hits, misses; /* of the experts that steps chose: those in memory, those read */
+};
+bool slice_reading(const struct slice *s, struct slice_reading *out); /* false: nothing is */
 
 #endif

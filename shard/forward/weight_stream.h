@@ -1,4 +1,5 @@
-/* weight_stream: reads the weights of a slice that do not fit into memory from disk, ahead of the computation.
+/* weight_stream: reads the weights of a slice that do not fit into memory from disk, ahead of the computation.  Those of a slice with
+ * experts are read otherwise (expert_cache.h), but planned here.
  *
  * A slice that is larger than its memory limit keeps a fixed part mapped.  The rest is read from the store's files again in
  * every step, in the order in which the step uses it, into two buffers: while the team computes from one, the other is filled.
@@ -21,19 +22,31 @@ enum weight_group { WEIGHTS_QKV, WEIGHTS_OUT, WEIGHTS_UP, WEIGHTS_DOWN, WEIGHT_G
 struct weight_stream_plan {
 	uint8_t *
 	        streamed; /* [layers]: bit g is set when group g is read from disk; owned, NULL: nothing is */
+	uint64_t cache;   /* bytes for experts that are read on demand; 0: none are, or there are none */
 	uint64_t resident; /* bytes of weights that stay */
-	uint64_t buffer;   /* bytes of each of the two buffers; 0: nothing is read */
-	uint64_t step;     /* bytes that a step reads */
+	uint64_t buffer;   /* bytes of each of the two buffers; 0: there are none */
+	uint64_t memory;   /* bytes of all that: weights that stay, buffers, cache */
+	uint64_t
+	        step; /* bytes that a step of one row reads; of experts, if each is as likely as the others */
+	uint64_t step_most; /* bytes that a step of many rows reads at most */
 };
 
 /* Decides what of layers [first, last) stays in memory when weights and buffers together may take `memory_limit` bytes: everything if
- * it fits, otherwise as much as possible.  0, -ENOSPC when not even the buffers fit, -ENOMEM. */
+ * it fits, otherwise as much as possible.  If there are experts, everything else stays.  0, -ENOSPC when not even the buffers, or
+ * what stays and the experts of a row, fit; -ENOMEM. */
 int weight_stream_plan(struct weight_stream_plan *out, const struct manifest *m, uint32_t first,
         uint32_t last, uint64_t memory_limit);
 void weight_stream_plan_clear(struct weight_stream_plan *p);
 
 /* Bytes of a tensor's packed matrix in whole pages: what it takes, mapped or in a buffer. */
 uint64_t weight_stream_tensor_bytes(const struct manifest_tensor *t);
+/* What a slice with experts needs at least: bytes of everything else, and of a cache. */
+struct weight_stream_least {
+	uint64_t rest, experts; /* bytes of layers, in whole pages */
+	uint64_t count;         /* experts of all layers */
+	uint64_t slot, cache;   /* of an expert; of the smallest cache */
+};
+struct weight_stream_least weight_stream_least(const struct manifest *m, uint32_t first, uint32_t last);
 /* Bytes of the largest group of these layers: an upper bound of a buffer. */
 uint64_t weight_stream_largest_group(const struct manifest *m, uint32_t first, uint32_t last);
 

@@ -99,7 +99,7 @@ static void tensor(
 	for (size_t r = 0; r < rows; r++)
 		fill(canonical + r * bytes, type, n, norm ? 0.5f : 1.5f / sqrtf((float)n), norm ? 1 : 0,
 		        state);
-	*t = (struct store_tensor){.record = {.type = type, .n = n, .rows = rows}};
+	*t = (struct store_tensor){.record = {.type = type, .n = n, .rows = rows, .parts = 1}};
 	t->packed_bytes = kern_packed_bytes(type, rows, n);
 	/* what is large lies in huge pages, as the store has it mapped (shard/store/write.c) */
 	size_t align = t->packed_bytes < HUGE_PAGE ? KERN_ALIGN : HUGE_PAGE;
@@ -156,6 +156,7 @@ struct synth *synth_create(const struct synth_spec *c) {
 			t->type = c->layer[t->role];
 			t->bytes = t->rows * kern_row_bytes(t->type, t->n);
 			tensor(&s->layer[l][t->role], c->layer[t->role], t->rows, t->n, t->rows == 1, &state);
+			s->layer[l][t->role].record.parts = t->parts;
 			s->whole.layer[l][t->role] = &s->layer[l][t->role];
 		}
 	tensor(&s->io[IO_EMBED], c->embed, c->vocab, c->dim, false, &state);
@@ -195,6 +196,7 @@ struct line *line_create(const struct slice *whole, enum kern_kv kv, unsigned th
 		s->last = i + 1 < stages ? cuts[i] : whole->last;
 		s->layer = whole->layer + s->first;
 		s->stream = stages == 1 ? whole->stream : NULL;
+		s->experts = stages == 1 ? whole->experts : NULL;
 		check(kv_create(&l->kv[i], &whole->manifest->hp, kv, s->last - s->first, blocks),
 		        "kv_create");
 		check(forward_create(&l->forward[i], s, l->kv[i], l->team, max_rows), "forward_create");

@@ -101,12 +101,14 @@ static void stage_downstream_lost(void *arg, uint64_t number, bool refused, cons
 }
 
 static void stage_log_reading(const struct stage *s) {
-	struct weight_stream_stats stats;
-	weight_stream_stats(s->slice->stream, &stats);
-	log_line(LOG_LINE_INFO, "model %s: %s do%s not fit: each step reads %s from disk", s->plan->model,
+	struct slice_reading reading;
+	if (!slice_reading(s->slice, &reading))
+		return;
+	log_line(LOG_LINE_INFO, "model %s: %s do%s not fit: each step reads %s%s from disk", s->plan->model,
 	        size_layers_named(s->slice->first, s->slice->last).s,
-	        s->slice->last - s->slice->first == 1 ? "es" : "", size_text((double)stats.step).s);
-	if (!stats.direct)
+	        s->slice->last - s->slice->first == 1 ? "es" : "", reading.slots ? "experts of about " : "",
+	        size_text((double)reading.step).s);
+	if (!reading.direct)
 		log_line(LOG_LINE_WARN,
 		        "the store's file system does not support direct reads: weights go through the page cache, which is slower");
 }
@@ -139,8 +141,7 @@ int stage_create(struct stage **out, struct peers *p, struct compute *c, const C
 	if (rc != 0)
 		goto error;
 	s->slice = slice;
-	if (slice->stream)
-		stage_log_reading(s);
+	stage_log_reading(s);
 	*out = s;
 	return 0;
 error:
@@ -467,16 +468,15 @@ void stage_state(const struct stage *s, Caravan__StageState *out) {
 	out->first = s->slice->first;
 	out->last = s->slice->last;
 	out->weight_bytes = slice_bytes(s->slice);
-	out->resident_bytes = out->weight_bytes;
-	if (s->slice->stream) {
-		struct weight_stream_stats stats;
-		weight_stream_stats(s->slice->stream, &stats);
-		out->resident_bytes += stats.buffers - stats.step;
-		out->streamed_bytes = stats.step;
-		out->read_bytes = stats.read;
-		out->read_seconds = stats.read_seconds;
-		out->read_wait_seconds = stats.wait_seconds;
-	}
+	struct slice_reading reading;
+	slice_reading(s->slice, &reading);
+	out->resident_bytes = reading.resident;
+	out->streamed_bytes = reading.step;
+	out->read_bytes = reading.read;
+	out->read_seconds = reading.read_seconds;
+	out->read_wait_seconds = reading.wait_seconds;
+	out->expert_hits = reading.hits;
+	out->expert_misses = reading.misses;
 	out->kv_bytes = (uint64_t)s->kv->blocks * s->kv->block_bytes;
 	out->rows = s->rows;
 	out->rows_per_second = rate_per_second(&s->rate, loop_now_ns());

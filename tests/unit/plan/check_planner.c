@@ -956,11 +956,27 @@ START_TEST(a_mixture_takes_all_memory_and_some_time) {
 	ck_assert_int_eq(planner_plan(&plan, &in_one, err, sizeof err), 0);
 	ck_assert(fabs(plan.stage[0].prompt / ((double)experts / 10e9 / 512) - 1) < 1e-3);
 	planner_clear(&plan);
-	/* what does not fit is not streamed, as matrices are that every step needs */
+	/* of what does not fit, experts are read from disk: those of a row that are not in memory, and not ahead of computing */
 	only.memory = 8ull << 30;
-	only.disk = 2e9;
 	ck_assert_int_eq(planner_plan(&plan, &in_one, err, sizeof err), -ENOSPC);
 	ck_assert_uint_gt(plan.missing, 7ull << 30);
+	planner_clear(&plan);
+	only.disk = 2e9;
+	ck_assert_msg(planner_plan(&plan, &in_one, err, sizeof err) == 0, "%s", err);
+	const struct planner_stage *st = &plan.stage[0];
+	double missing = (double)(st->weights - st->resident);
+	ck_assert_uint_lt(st->resident, 8ull << 30);
+	ck_assert_uint_gt(st->resident, 6ull << 30);
+	ck_assert(fabs((double)st->streamed / (missing / 16) - 1) < 1e-2);
+	ck_assert(fabs((double)st->streamed_most / missing - 1) < 1e-2);
+	ck_assert(fabs(st->seconds / (layers + (double)st->streamed / 2e9) - 1) < 1e-6);
+	ck_assert(fabs(plan.seconds / (st->seconds + head) - 1) < 1e-6);
+	/* 512 rows use all experts: each is read once */
+	ck_assert(fabs(st->prompt / ((double)st->streamed_most / 512 / 2e9) - 1) < 1e-6);
+	planner_clear(&plan);
+	/* what is left is for the experts of a row, or nothing is */
+	only.memory = planner_slice_bytes(m, 0, m->hp.layers, in_one.kv, 8, 512, 0) - experts + (1u << 20);
+	ck_assert_int_eq(planner_plan(&plan, &in_one, err, sizeof err), -ENOSPC);
 	planner_clear(&plan);
 	manifest_destroy(m);
 }

@@ -116,6 +116,112 @@ START_TEST(a_model_goes_into_the_store) {
 }
 END_TEST
 
+/* ---- experts ---- */
+
+static const struct ggufgen_model mixture = {.type = KERN_F16,
+        .head = KERN_Q8_0,
+        .norm = KERN_F32,
+        .dim = 64,
+        .layers = 2,
+        .heads = 4,
+        .ffn = 96,
+        .experts = 4,
+        .experts_used = 2,
+        .expert_ffn = 96,
+        .vocab = 300,
+        .context = 128,
+        .seed = 11};
+
+/* Each expert's rows have chunks of their own, with the bytes that the file has for it. */
+START_TEST(an_expert_is_content_by_itself) {
+	static const enum layer_role roles[] = {LAYER_EXPERT_GATE, LAYER_EXPERT_UP, LAYER_EXPERT_DOWN};
+	static const char *const names[] = {"ffn_gate_exps", "ffn_up_exps", "ffn_down_exps"};
+	struct progress p;
+	struct gguf *g;
+	int fd = model_fd(&mixture);
+	struct import *im = import_fd(fd, &p);
+	const struct manifest *m = import_manifest(im);
+	ck_assert_int_eq(gguf_open(&g, &fd, 1, "model", err, sizeof err), 0);
+	for (size_t i = 0; i < 3; i++) {
+		char name[64];
+		const struct manifest_tensor *mt = manifest_find(m, 1, roles[i]);
+		const struct content_tensor *t = import_tensor(im, &mt->id);
+		uint64_t rows = i == 2 ? 64 : 96, bytes = rows * mt->n * 2;
+		snprintf(name, sizeof name, "blk.1.%s.weight", names[i]);
+		const struct gguf_tensor *in_file = gguf_find(g, name);
+		ck_assert(mt->parts == 4 && mt->rows == 4 * rows);
+		ck_assert(t->parts == 4 && t->chunks == 4 && t->rows == 4 * rows);
+		for (uint32_t e = 0; e < 4; e++) {
+			uint8_t *have, *want = malloc(bytes);
+			size_t len;
+			ck_assert_int_eq(gguf_read(in_file, e * bytes, want, bytes), 0);
+			ck_assert_int_eq(import_chunk(im, &mt->id, e, &have, &len, err, sizeof err), 0);
+			ck_assert_uint_eq(len, bytes);
+			ck_assert_mem_eq(have, want, bytes);
+			struct content_id id = content_hash(want, bytes);
+			ck_assert(content_equal(&id, &t->chunk[e]));
+			free(have);
+			free(want);
+		}
+		move_tensor(im, &mt->id);
+	}
+	gguf_close(g);
+	/* what is remembered of them is what was hashed */
+	struct content_id id = m->id, up = manifest_find(m, 0, LAYER_EXPERT_UP)->id;
+	import_close(im);
+	im = import_fd(fd, &p);
+	ck_assert_int_eq(p.calls, 0);
+	ck_assert(content_equal(&import_manifest(im)->id, &id));
+	ck_assert_uint_eq(import_tensor(im, &up)->parts, 4);
+	import_close(im);
+	close(fd);
+}
+END_TEST
+
+/* A mixture of one layer, whose experts' gates have this shape. */
+static int refuse_gates(uint64_t rows, uint64_t experts) {
+	struct ggufgen_model one = mixture;
+	struct ggufgen *gen = ggufgen_create();
+	struct import *im = NULL;
+	size_t len;
+	one.layers = 1;
+	one.expert_ffn = 100;
+	ggufgen_model_keys(gen, &one);
+	ggufgen_vocab_keys(gen, one.vocab);
+	ggufgen_tensor(gen, "token_embd.weight", KERN_F16, 64, 300, GGUFGEN_WEIGHTS);
+	ggufgen_tensor(gen, "output_norm.weight", KERN_F32, 64, 0, GGUFGEN_NORM);
+	ggufgen_tensor(gen, "blk.0.attn_norm.weight", KERN_F32, 64, 0, GGUFGEN_NORM);
+	ggufgen_tensor(gen, "blk.0.attn_q.weight", KERN_F16, 64, 64, GGUFGEN_WEIGHTS);
+	ggufgen_tensor(gen, "blk.0.attn_k.weight", KERN_F16, 64, 64, GGUFGEN_WEIGHTS);
+	ggufgen_tensor(gen, "blk.0.attn_v.weight", KERN_F16, 64, 64, GGUFGEN_WEIGHTS);
+	ggufgen_tensor(gen, "blk.0.attn_output.weight", KERN_F16, 64, 64, GGUFGEN_WEIGHTS);
+	ggufgen_tensor(gen, "blk.0.ffn_norm.weight", KERN_F32, 64, 0, GGUFGEN_NORM);
+	ggufgen_tensor(gen, "blk.0.ffn_gate_inp.weight", KERN_F32, 64, 4, GGUFGEN_WEIGHTS);
+	ggufgen_experts(gen, "blk.0.ffn_gate_exps.weight", KERN_F16, 64, rows, experts, GGUFGEN_WEIGHTS);
+	ggufgen_experts(gen, "blk.0.ffn_up_exps.weight", KERN_F16, 64, 100, 4, GGUFGEN_WEIGHTS);
+	ggufgen_experts(gen, "blk.0.ffn_down_exps.weight", KERN_F16, 100, 64, 4, GGUFGEN_WEIGHTS);
+	uint8_t *data = ggufgen_bytes(gen, &len);
+	int fd = ggufgen_fd(data, len);
+	int rc = import_open(&im, &fd, 1, "model", NULL, NULL, NULL, NULL, err, sizeof err);
+	free(data);
+	ggufgen_destroy(gen);
+	close(fd);
+	return rc;
+}
+
+START_TEST(experts_of_other_shapes_are_refused_by_name) {
+	ck_assert_int_eq(refuse_gates(80, 5), -EINVAL);
+	ck_assert_str_eq(
+	        err, "model: tensor blk.0.ffn_gate_exps.weight has 5 experts where the model needs 4");
+	ck_assert_int_eq(refuse_gates(100, 4), -ENOTSUP);
+	ck_assert_str_eq(err,
+	        "model: tensor blk.0.ffn_gate_exps.weight has experts of 100 rows; multiples of 8 are supported");
+	ck_assert_int_eq(refuse_gates(104, 4), -EINVAL);
+	ck_assert_ptr_nonnull(
+	        strstr(err, "has 416 rows of 64 elements where the model needs 400 rows of 64"));
+}
+END_TEST
+
 START_TEST(names_are_remembered) {
 	struct progress p;
 	int fd = model_fd(&small);
@@ -615,6 +721,8 @@ static Suite *suite(void) {
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_set_timeout(t, 120);
 	tcase_add_test(t, a_model_goes_into_the_store);
+	tcase_add_test(t, an_expert_is_content_by_itself);
+	tcase_add_test(t, experts_of_other_shapes_are_refused_by_name);
 	tcase_add_test(t, names_are_remembered);
 	tcase_add_test(t, damaged_names_are_not_read);
 	tcase_add_test(t, a_vocabulary_is_checked_first);

@@ -44,6 +44,21 @@ static const struct ggufgen_model large = {.type = KERN_Q8_0,
         .context = 256,
         .seed = 4};
 
+/* A mixture, whose experts begin anywhere in a page. */
+static const struct ggufgen_model sparse = {.type = KERN_Q8_0,
+        .head = KERN_Q6_K,
+        .dim = 256,
+        .layers = 4,
+        .heads = 8,
+        .kv_heads = 2,
+        .ffn = 256,
+        .experts = 8,
+        .experts_used = 2,
+        .expert_ffn = 96,
+        .vocab = 300,
+        .context = 256,
+        .seed = 5};
+
 static void load(const struct ggufgen_model *m) {
 	char path[] = "/tmp/check_weight_stream.XXXXXX";
 	ck_assert_int_eq(kern_init(err, sizeof err), 0);
@@ -61,6 +76,9 @@ static void load_small(void) {
 }
 static void load_large(void) {
 	load(&large);
+}
+static void load_sparse(void) {
+	load(&sparse);
 }
 static void unload(void) {
 	loaded_destroy(model);
@@ -102,7 +120,9 @@ START_TEST(what_stays_is_as_much_as_can) {
 		ck_assert_int_eq(rc, 0);
 		least = memory_limit;
 		ck_assert_uint_eq(p.resident + p.step, all);
-		ck_assert(p.resident + 2 * p.buffer <= memory_limit);
+		ck_assert_uint_eq(p.memory, p.resident + 2 * p.buffer);
+		ck_assert_uint_le(p.memory, memory_limit);
+		ck_assert_uint_eq(p.step_most, p.step);
 		ck_assert((p.streamed == NULL) == (memory_limit >= all) &&
 		          (p.step == 0) == (memory_limit >= all));
 		ck_assert(p.buffer <= most);
@@ -153,6 +173,90 @@ START_TEST(what_is_read_lies_evenly) {
 	ck_assert_uint_eq(groups, 5);
 	ck_assert_uint_le(longest, 1);
 	weight_stream_plan_clear(&p);
+}
+END_TEST
+
+/* A mixture whose first layer has no experts; its names are made up. */
+static struct manifest *make_mixture(void) {
+	struct hparams hp = {.layers = 4,
+	        .dim = 256,
+	        .heads = 4,
+	        .kv_heads = 4,
+	        .head_size = 64,
+	        .ffn = 512,
+	        .vocab = 300,
+	        .context = 256,
+	        .experts = 16,
+	        .experts_used = 3,
+	        .expert_ffn = 256};
+	layer_roles dense = LAYER_PLAIN_BITS,
+	            mixed = (dense & ~(LAYER_BIT(LAYER_GATE) | LAYER_BIT(LAYER_UP) | LAYER_BIT(LAYER_DOWN))) |
+	                    LAYER_BIT(LAYER_ROUTER) | LAYER_BIT(LAYER_EXPERT_GATE) |
+	                    LAYER_BIT(LAYER_EXPERT_UP) | LAYER_BIT(LAYER_EXPERT_DOWN);
+	layer_roles roles[] = {dense, mixed, mixed, mixed};
+	struct manifest *m;
+	ck_assert_int_eq(manifest_create(&m, &hp, roles), 0);
+	for (size_t i = 0; i < manifest_tensors(m); i++) {
+		struct manifest_tensor *t = (struct manifest_tensor *)manifest_tensor_at(m, i);
+		t->type = t->rows == 1 ? KERN_F32 : i % 2 ? KERN_Q4_K : KERN_Q6_K;
+		t->bytes = t->rows * kern_row_bytes(t->type, t->n);
+	}
+	return m;
+}
+
+/* What is not of experts stays; they have what is left, at least the experts of a row. */
+START_TEST(of_a_mixture_only_experts_are_read) {
+	struct manifest *m = make_mixture();
+	uint64_t all = 0, experts = 0, slot = 0, least = UINT64_MAX, before = 0;
+	for (uint32_t i = m->at[0]; i < m->at[4]; i++) {
+		const struct manifest_tensor *t = &m->tensor[i];
+		all += weight_stream_tensor_bytes(t);
+		experts += t->parts > 1 ? weight_stream_tensor_bytes(t) : 0;
+	}
+	for (uint32_t l = 1; l < 4; l++) {
+		uint64_t bytes = 0;
+		for (int r = LAYER_EXPERT_GATE; r <= LAYER_EXPERT_DOWN; r++) {
+			const struct manifest_tensor *t = manifest_find(m, l, (enum layer_role)r);
+			bytes += expert_cache_part_bytes(t->type, t->n, t->rows, t->parts);
+		}
+		slot = bytes > slot ? bytes : slot;
+	}
+	for (uint64_t memory_limit = all + PAGE;; memory_limit -= PAGE) {
+		struct weight_stream_plan p;
+		int rc = weight_stream_plan(&p, m, 0, 4, memory_limit);
+		if (rc == -ENOSPC)
+			break;
+		ck_assert_int_eq(rc, 0);
+		ck_assert_ptr_null(p.streamed);
+		least = memory_limit;
+		ck_assert_uint_le(p.memory, memory_limit);
+		if (memory_limit >= all) {
+			ck_assert(
+			        p.memory == all && p.resident == all && !p.cache && !p.step && !p.step_most);
+			continue;
+		}
+		ck_assert(p.resident == all - experts && p.memory == p.resident + p.cache);
+		ck_assert(p.cache % slot == 0 && memory_limit - p.memory < slot);
+		/* 48 experts */
+		ck_assert_uint_eq(p.step_most, experts / 48 * (48 - p.cache / slot));
+		ck_assert_uint_eq(p.step, p.step_most / 16 * 3);
+		ck_assert_uint_ge(p.step, before);
+		before = p.step;
+	}
+	ck_assert_uint_ge(least, all - experts + 3 * slot);
+	ck_assert_uint_lt(least, all - experts + 3 * slot + PAGE);
+	manifest_destroy(m);
+}
+END_TEST
+
+START_TEST(a_tensor_of_other_parts_is_refused) {
+	struct manifest *m;
+	struct slice *s;
+	ck_assert_int_eq(manifest_copy(&m, import_manifest(model->import)), 0);
+	manifest_find(m, 2, LAYER_UP)->parts = 4;
+	ck_assert_int_eq(slice_create(&s, model->store, m, 0, 5, false, 0, err, sizeof err), -EBADMSG);
+	ck_assert_str_eq(err, "layer 2, ffn_up.weight: its record has 1 parts, the manifest 4");
+	manifest_destroy(m);
 }
 END_TEST
 
@@ -378,6 +482,101 @@ START_TEST(one_that_is_never_used_goes_as_well) {
 }
 END_TEST
 
+/* ---- experts ---- */
+
+/* What the layers of the mixture need at least. */
+static uint64_t sparse_least(const struct manifest *m) {
+	struct weight_stream_least least = weight_stream_least(m, 0, m->hp.layers);
+	return least.rest + least.cache;
+}
+
+START_TEST(the_bits_are_those_of_mapped_experts) {
+	static const unsigned chunks[] = {1, 3, TOKENS};
+	const struct manifest *m = import_manifest(model->import);
+	uint64_t all = all_bytes(m), least = sparse_least(m);
+	float *want = logits_of(model->whole, 2, TOKENS);
+	for (int i = 0; i < 5; i++) {
+		struct slice_reading r;
+		struct slice *s = slice_within(least + (all - least) * (uint64_t)i / 4);
+		ck_assert_ptr_null(s->stream);
+		ck_assert_int_eq(s->experts != NULL, i < 4);
+		ck_assert(slice_reading(s, &r) == (i < 4));
+		ck_assert(i < 4 ? r.slots >= 2 : r.slots == 0);
+		for (unsigned threads = 1; threads <= 3; threads++)
+			for (int c = 0; c < 3; c++)
+				same_bits(s, want, threads, chunks[c]);
+		slice_reading(s, &r);
+		ck_assert((r.misses > 0) == (i < 4) && (r.read > 0) == (i < 4));
+		slice_destroy(s);
+	}
+	free(want);
+}
+END_TEST
+
+/* In a step of one row each layer wants two experts; all the cache's slots are used before an expert is read again. */
+START_TEST(experts_stay_while_there_is_space) {
+	const struct manifest *m = import_manifest(model->import);
+	struct slice_reading r;
+	struct slice *s = slice_within(all_bytes(m) - PAGE);
+	ck_assert(slice_reading(s, &r));
+	ck_assert_uint_ge(r.slots, 24); /* of 32 */
+	ck_assert_uint_le(r.resident, slice_bytes(s));
+	free(logits_of(s, 2, 1));
+	slice_reading(s, &r);
+	ck_assert_uint_eq(r.hits + r.misses, TOKENS * 4 * 2);
+	ck_assert_uint_gt(r.hits, r.misses);
+	slice_destroy(s);
+	s = slice_within(sparse_least(m));
+	free(logits_of(s, 2, 1));
+	ck_assert(slice_reading(s, &r));
+	ck_assert_uint_eq(r.slots, 2);
+	ck_assert_uint_eq(r.hits + r.misses, TOKENS * 4 * 2);
+	ck_assert_uint_gt(r.misses, r.hits);
+	slice_destroy(s);
+	ck_assert_int_eq(
+	        slice_create(&s, model->store, m, 0, 4, false, sparse_least(m) - PAGE, err, sizeof err),
+	        -ENOSPC);
+	ck_assert_ptr_nonnull(strstr(err, "not enough memory even to read them from disk"));
+}
+END_TEST
+
+/* The step ends, and the next one is right once the store has a good file. */
+START_TEST(experts_that_cannot_be_read_end_the_step_alone) {
+	const struct manifest *m = import_manifest(model->import);
+	size_t bytes = sizeof(float) * m->hp.vocab;
+	float *want = malloc(bytes), *have = malloc(bytes);
+	char path[400], hex[CONTENT_HEX];
+	struct slice *s = slice_within(sparse_least(m));
+	struct line *l = line_create(s, KERN_KV_F16, 2, 1, NULL, 1, 4),
+	            *mapped = line_create(model->whole, KERN_KV_F16, 1, 1, NULL, 1, 4);
+	const struct store_tensor *t = s->layer[3][LAYER_EXPERT_UP];
+	ck_assert_ptr_null(t->packed);
+	snprintf(path, sizeof path, "%s/tensors/%s", model->dir, content_hex(&t->record.id, hex));
+	ck_assert_int_eq(one_step(l, 0, have), 0);
+	for (uint32_t i = 0; i < 3; i++)
+		ck_assert_int_eq(one_step(mapped, i, want), 0);
+	ck_assert_int_eq(truncate(path, (off_t)t->packed_at), 0);
+	int rc = 0;
+	for (int i = 0; i < 8 && rc == 0; i++) /* with experts that are in memory it goes on */
+		rc = one_step(l, 1, have);
+	ck_assert_int_eq(rc, -EIO);
+	ck_assert(store_tensor_damaged(t));
+	struct content_id id;
+	ck_assert_uint_eq(store_find_damaged(model->store, &id, 1), 1);
+	ck_assert(content_equal(&id, &t->record.id));
+	put_again(&id);
+	ck_assert_uint_eq(store_find_damaged(model->store, &id, 1), 0);
+	for (uint32_t i = 1; i < 3; i++)
+		ck_assert_msg(one_step(l, i, have) == 0, "%s", err);
+	ck_assert_mem_eq(have, want, bytes);
+	line_destroy(l);
+	line_destroy(mapped);
+	slice_destroy(s);
+	free(want);
+	free(have);
+}
+END_TEST
+
 /* ---- memory ---- */
 
 /* KiB of a line of /proc/self/status. */
@@ -476,6 +675,8 @@ static Suite *suite(void) {
 	tcase_add_checked_fixture(t, load_small, unload);
 	tcase_set_timeout(t, 240);
 	tcase_add_test(t, what_stays_is_as_much_as_can);
+	tcase_add_test(t, of_a_mixture_only_experts_are_read);
+	tcase_add_test(t, a_tensor_of_other_parts_is_refused);
 	tcase_add_test(t, the_bits_are_those_of_the_mapped_slice);
 	tcase_add_test(t, each_step_reads_each_group_once);
 	tcase_add_test(t, the_page_cache_will_do);
@@ -483,6 +684,13 @@ static Suite *suite(void) {
 	tcase_add_test(t, a_group_that_cannot_be_read_is_not_given);
 	tcase_add_test(t, a_value_that_is_not_finite_does_no_harm);
 	tcase_add_test(t, one_that_is_never_used_goes_as_well);
+	suite_add_tcase(s, t);
+	t = tcase_create("experts");
+	tcase_add_checked_fixture(t, load_sparse, unload);
+	tcase_set_timeout(t, 240);
+	tcase_add_test(t, the_bits_are_those_of_mapped_experts);
+	tcase_add_test(t, experts_stay_while_there_is_space);
+	tcase_add_test(t, experts_that_cannot_be_read_end_the_step_alone);
 	suite_add_tcase(s, t);
 	t = tcase_create("large");
 	tcase_add_checked_fixture(t, load_large, unload);
