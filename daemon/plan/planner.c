@@ -53,10 +53,20 @@ uint32_t planner_blocks(uint32_t context, uint32_t parallel) {
 	return parallel * ((context + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK);
 }
 
+/* Bytes of a KV block of the layer that needs most. */
+static uint64_t planner_most_kv(const struct manifest *m, enum kern_kv kv) {
+	uint64_t most = 0;
+	for (uint32_t l = 0; l < m->hp.layers; l++) {
+		uint64_t bytes = kv_block_bytes(&m->hp, kv, l, l + 1);
+		most = bytes > most ? bytes : most;
+	}
+	return most;
+}
+
 uint64_t planner_slice_bytes(const struct manifest *m, uint32_t first, uint32_t last, enum kern_kv kv,
         uint32_t blocks, uint32_t max_rows, unsigned team) {
 	return planner_layer_bytes(m, first, last) +
-	       (uint64_t)blocks * kv_block_bytes(&m->hp, kv, last - first) + forward_bytes(m, max_rows, team);
+	       (uint64_t)blocks * kv_block_bytes(&m->hp, kv, first, last) + forward_bytes(m, max_rows, team);
 }
 
 uint64_t planner_io_bytes(const struct manifest *m, uint32_t parallel, uint32_t max_rows) {
@@ -501,7 +511,7 @@ static int planner_fill_stage(struct planner_plan *out, const struct planner_inp
 	        .first = a,
 	        .last = b,
 	        .weights = planner_layer_bytes(m, a, b),
-	        .kv = (uint64_t)out->blocks * kv_block_bytes(&m->hp, in->kv, b - a),
+	        .kv = (uint64_t)out->blocks * kv_block_bytes(&m->hp, in->kv, a, b),
 	        .buffers = forward_bytes(m, in->max_rows, in->team),
 	        .seconds = (double)search_time(s, node, a, b) / PICOSECONDS,
 	        .moves = sums->moved[row + b] - sums->moved[row + a],
@@ -556,7 +566,7 @@ static struct search planner_search_of(
 	        .weight = sums->weight,
 	        .store = sums->any_store ? sums->store : NULL,
 	        .stored = sums->any_store ? sums->stored : NULL,
-	        .kv_layer = (uint64_t)blocks * kv_block_bytes(&m->hp, in->kv, 1),
+	        .kv_layer = (uint64_t)blocks * planner_most_kv(m, in->kv),
 	        .memory_limit = sums->memory_limit,
 	        .hop = sums->hop,
 	        .required = sums->required,

@@ -10,8 +10,19 @@
 /* Partial results per member, unless one token of a long context needs more. */
 #define MEMBER_PARTIALS 2048
 
-static size_t attention_group_of(const struct hparams *hp) {
-	return hp->heads / hp->kv_heads;
+static size_t attention_group_of(const struct layer_shape *shape) {
+	return shape->heads / shape->kv_heads;
+}
+
+/* Of the layer that has most heads for one of keys and values: what a step is planned for. */
+static size_t attention_most_group(const struct hparams *hp) {
+	size_t most = 1;
+	for (uint32_t l = 0; l < (hp->unlike ? hp->layers : 1); l++) {
+		struct layer_shape shape = hparams_layer(hp, l);
+		size_t g = shape.kv_heads ? attention_group_of(&shape) : 0;
+		most = g > most ? g : most;
+	}
+	return most;
 }
 
 static size_t attention_spans_of(size_t positions) {
@@ -19,12 +30,12 @@ static size_t attention_spans_of(size_t positions) {
 }
 
 size_t attention_queries(const struct hparams *hp) {
-	size_t g = attention_group_of(hp);
+	size_t g = attention_most_group(hp);
 	return g > PASS_QUERIES ? g : PASS_QUERIES;
 }
 
 static size_t attention_member_partials(const struct hparams *hp) {
-	size_t least = attention_group_of(hp) * attention_spans_of(hp->context);
+	size_t least = attention_most_group(hp) * attention_spans_of(hp->context);
 	return least > MEMBER_PARTIALS ? least : MEMBER_PARTIALS;
 }
 
@@ -53,7 +64,7 @@ static size_t attention_most_spans(uint32_t position, uint32_t rows, uint32_t wi
 
 static void attention_tile_up(struct forward *f, struct tiling *c, uint32_t window) {
 	const struct hparams *hp = f->hp;
-	size_t g = attention_group_of(hp), own = f->partials / team_size(f->team), total = 0;
+	size_t g = attention_most_group(hp), own = f->partials / team_size(f->team), total = 0;
 	uint32_t row = 0;
 	c->tiles = 0;
 	for (uint32_t s = 0; s < f->step->nseqs; s++) {
@@ -103,18 +114,19 @@ static bool attention_norm_heads(const struct forward *f, float *x, size_t heads
 bool attention_store(struct forward *f, struct phase_member *j, uint32_t layer) {
 	const struct hparams *hp = f->hp;
 	const struct kern_kv_ops *ops = &f->ops->kv[f->kv->type];
-	size_t rows = f->step->rows, hs = hp->head_size, g = attention_group_of(hp), first, last;
+	const struct layer_shape *shape = &f->shape[layer];
+	size_t rows = f->step->rows, hs = hp->head_size, g = attention_group_of(shape), first, last;
 	const float *const *vector = f->vector[layer];
 	bool rotates = !hp->plain_every || (f->slice->first + layer + 1) % hp->plain_every, ok = true;
-	team_share(j->team, j->id, rows * hp->kv_heads, 1, &first, &last);
+	team_share(j->team, j->id, rows * shape->kv_heads, 1, &first, &last);
 	for (size_t i = first; i < last; i++) {
 		size_t row = i % rows, head = i / rows;
 		uint32_t position = f->row_position[row];
 		uint32_t block = f->row_seq[row]->blocks[position / KERN_KV_BLOCK];
 		size_t slot = position % KERN_KV_BLOCK;
 		const float *angles = f->angles[attention_has_window(f, layer)] + row * 2 * hp->pairs;
-		float *q = f->q + (row * hp->heads + head * g) * hs,
-		      *k = f->k + (row * hp->kv_heads + head) * hs;
+		float *q = f->q + (row * shape->heads + head * g) * hs,
+		      *k = f->k + (row * shape->kv_heads + head) * hs;
 		ok &= attention_norm_heads(f, q, g, vector[LAYER_Q_NORM]);
 		ok &= attention_norm_heads(f, k, 1, vector[LAYER_K_NORM]);
 		if (rotates) {
@@ -123,7 +135,7 @@ bool attention_store(struct forward *f, struct phase_member *j, uint32_t layer) 
 		}
 		ops->put_key(kv_keys(f->kv, block, layer, (uint32_t)head), slot, k, hs);
 		ops->put_value(kv_values(f->kv, block, layer, (uint32_t)head), slot,
-		        f->v + (row * hp->kv_heads + head) * hs, hs);
+		        f->v + (row * shape->kv_heads + head) * hs, hs);
 	}
 	return ok;
 }
@@ -138,7 +150,8 @@ struct walk {
 /* Computes the tile's queries that see a span against it. */
 static void attention_span(struct forward *f, struct member *m, const struct walk *w, uint32_t span) {
 	const struct tile *t = w->tile;
-	size_t g = attention_group_of(f->hp), hs = f->hp->head_size, n = 0;
+	size_t heads = f->shape[w->layer].heads, g = attention_group_of(&f->shape[w->layer]),
+	       hs = f->hp->head_size, n = 0;
 	uint32_t start = span * KERN_SPAN, least = KERN_SPAN, most = 0;
 	for (uint32_t token = 0; token < t->tokens; token++) {
 		uint32_t position = t->position + token, seen = attention_first_seen(position, w->window);
@@ -151,7 +164,7 @@ static void attention_span(struct forward *f, struct member *m, const struct wal
 		for (size_t h = 0; h < g; h++) {
 			size_t partial = w->first + (token * g + h) * t->spans + span - t->first_span;
 			m->query[n++] = (struct kern_query){
-			        .q = f->q + ((size_t)(t->row + token) * f->hp->heads + w->head * g + h) * hs,
+			        .q = f->q + ((size_t)(t->row + token) * heads + w->head * g + h) * hs,
 			        .o = f->po + partial * hs,
 			        .m = f->pm + partial,
 			        .l = f->pl + partial,
@@ -171,7 +184,8 @@ static void attention_span(struct forward *f, struct member *m, const struct wal
 static void attention_combine_tile(struct forward *f, const struct walk *w) {
 	const struct tile *t = w->tile;
 	const float *sinks = f->vector[w->layer][LAYER_SINKS];
-	size_t g = attention_group_of(f->hp), hs = f->hp->head_size;
+	size_t heads = f->shape[w->layer].heads, g = attention_group_of(&f->shape[w->layer]),
+	       hs = f->hp->head_size;
 	for (uint32_t token = 0; token < t->tokens; token++) {
 		uint32_t position = t->position + token;
 		size_t before = attention_first_seen(position, w->window) / KERN_SPAN,
@@ -179,7 +193,7 @@ static void attention_combine_tile(struct forward *f, const struct walk *w) {
 		for (size_t h = 0; h < g; h++) {
 			size_t head = w->head * g + h,
 			       partial = w->first + (token * g + h) * t->spans + before - t->first_span;
-			f->ops->combine(f->attended + ((size_t)(t->row + token) * f->hp->heads + head) * hs,
+			f->ops->combine(f->attended + ((size_t)(t->row + token) * heads + head) * hs,
 			        f->po + partial * hs, f->pm + partial, f->pl + partial, spans,
 			        sinks ? sinks + head : NULL, hs);
 		}
@@ -206,7 +220,7 @@ static void attention_run(struct forward *f, struct phase_member *j, uint32_t la
 	struct member *m = &f->member[j->id];
 	bool window = attention_has_window(f, layer);
 	const struct tiling *c = &f->tiling[window];
-	size_t g = attention_group_of(f->hp), task = c->head_tasks - 1 - i % c->head_tasks;
+	size_t g = attention_group_of(&f->shape[layer]), task = c->head_tasks - 1 - i % c->head_tasks;
 	struct walk w = {.tile = attention_tile_of(c, task),
 	        .layer = layer,
 	        .head = (uint32_t)(i / c->head_tasks),
@@ -230,7 +244,8 @@ static void attention_run(struct forward *f, struct phase_member *j, uint32_t la
 
 void attention_share(struct forward *f, struct phase_member *j, uint32_t layer) {
 	struct phase_cut cut = {
-	        .strips = f->tiling[attention_has_window(f, layer)].head_tasks * f->hp->kv_heads, .least = 1};
+	        .strips = f->tiling[attention_has_window(f, layer)].head_tasks * f->shape[layer].kv_heads,
+	        .least = 1};
 	size_t first, count;
 	while (phase_next_run(j, &cut, &first, &count))
 		for (size_t i = first; i < first + count; i++)

@@ -42,8 +42,8 @@ static bool feed_forward_choose_row(
 
 /* ---- parts ---- */
 
-static size_t feed_forward_width(const struct forward *f, const struct feed_kind *kind) {
-	return kind == &dense ? f->hp->ffn : kind == &expert ? f->hp->expert_ffn : f->hp->shared_ffn;
+static size_t feed_forward_width(const struct forward *f, uint32_t layer, const struct feed_kind *kind) {
+	return kind == &dense ? f->shape[layer].ffn : kind == &expert ? f->hp->expert_ffn : f->hp->shared_ffn;
 }
 
 static bool feed_forward_has(const struct forward *f, uint32_t layer, enum layer_role r) {
@@ -201,7 +201,7 @@ static void feed_forward_product(const struct forward *f, const struct feed_part
 /* Rows [first, first + n) of gate and up side by side, so that the gated unit finds both in the first-level cache. */
 static void feed_forward_glu(struct forward *f, struct member *m, uint32_t layer, const struct feed_part *p,
         const struct store_tensor *const w[LAYER_ROLES], size_t first, size_t n) {
-	size_t width = feed_forward_width(f, p->kind);
+	size_t width = feed_forward_width(f, layer, p->kind);
 	const float *gate_bias = feed_forward_bias(f, layer, p->kind->gate_bias, p, width, first),
 	            *up_bias = feed_forward_bias(f, layer, p->kind->up_bias, p, width, first);
 	feed_forward_product(f, p, MATRIX_GATE, w[p->kind->gate], p->hidden + first, width, first, n);
@@ -232,10 +232,10 @@ static void feed_forward_share(struct forward *f, struct phase_member *j, uint32
 	struct phase_cut cut = {.least = PHASE_STRIPS};
 	size_t run, strips;
 	for (size_t i = 0; i < parts; i++)
-		cut.strips += phase_strips(down ? f->hp->dim : feed_forward_width(f, part[i].kind));
+		cut.strips += phase_strips(down ? f->hp->dim : feed_forward_width(f, layer, part[i].kind));
 	while (phase_next_run(j, &cut, &run, &strips))
 		for (size_t i = 0, begin = 0; i < parts && begin < run + strips; i++) {
-			size_t rows = down ? f->hp->dim : feed_forward_width(f, part[i].kind), n;
+			size_t rows = down ? f->hp->dim : feed_forward_width(f, layer, part[i].kind), n;
 			size_t end = begin + phase_strips(rows), from = run > begin ? run - begin : 0;
 			size_t last = ((run + strips < end ? run + strips : end) - begin) * KERN_STRIP;
 			last = last < rows ? last : rows;
@@ -276,7 +276,7 @@ static int feed_forward_prepare(struct forward *f, struct phase_member *j, uint3
 	const struct layer_forms *forms = &f->forms[layer];
 	bool fine = feed_forward_prepare_experts(f, j, part, parts, forms->expert_down);
 	if (part->kind != &expert)
-		fine &= forward_put_rows(f, j, f->ffn, feed_forward_width(f, part->kind), forms->down);
+		fine &= forward_put_rows(f, j, f->ffn, feed_forward_width(f, layer, part->kind), forms->down);
 	return forward_is_prepared(f, j, !fine, layer << 8 | AT_FFN);
 }
 

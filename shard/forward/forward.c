@@ -150,8 +150,8 @@ int forward_create(
         struct forward **out, const struct slice *s, struct kv *kv, struct team *t, uint32_t max_rows) {
 	const struct hparams *hp = &s->manifest->hp;
 	size_t layers = s->last - s->first;
-	if (!layers || !max_rows || kv->layers != layers || kv->kv_heads != hp->kv_heads ||
-	        kv->head_size != hp->head_size)
+	if (!layers || !max_rows || kv->layers != layers || kv->head_size != hp->head_size ||
+	        kv->block_bytes != kv_block_bytes(hp, kv->type, s->first, s->last))
 		return -EINVAL;
 	struct forward *f = calloc(1, sizeof *f);
 	if (!f)
@@ -167,13 +167,14 @@ int forward_create(
 	f->glu = f->ops->glu[hp->glu];
 	if (hp->window_base != 0)
 		hparams_window_freq(hp, f->window_freq);
+	f->shape = calloc(layers, sizeof *f->shape);
 	f->forms = calloc(layers, sizeof *f->forms);
 	f->vector = calloc(layers, sizeof *f->vector);
 	f->vectors = malloc(forward_vector_floats(s->manifest, s->first, s->last) * sizeof(float));
 	f->written = calloc(kv->blocks, 1);
 	size_t bytes = forward_lay(f, NULL, s->manifest, max_rows, team_size(t));
 	f->arena = aligned_alloc(KERN_ALIGN, bytes);
-	if (!f->forms || !f->vector || !f->vectors || !f->written || !f->arena) {
+	if (!f->shape || !f->forms || !f->vector || !f->vectors || !f->written || !f->arena) {
 		forward_destroy(f);
 		return -ENOMEM;
 	}
@@ -181,6 +182,7 @@ int forward_create(
 	float *vectors = f->vectors;
 	for (uint32_t l = 0; l < layers; l++) {
 		const struct store_tensor *const *w = s->layer[l];
+		f->shape[l] = hparams_layer(hp, s->first + l);
 		f->forms[l] = (struct layer_forms){.qkv = FORMS_OF(w, LAYER_Q, LAYER_K, LAYER_V),
 		        .out = FORMS_OF(w, LAYER_OUT),
 		        .ffn = FORMS_OF(w, LAYER_GATE, LAYER_UP, LAYER_ROUTER, LAYER_EXPERT_GATE,
@@ -198,6 +200,7 @@ void forward_destroy(struct forward *f) {
 	if (!f)
 		return;
 	int saved = errno;
+	free(f->shape);
 	free(f->forms);
 	free(f->vector);
 	free(f->vectors);
@@ -255,22 +258,30 @@ static bool forward_add_feed_forward(
 	        f->vector[layer][LAYER_POST_FFN_NORM], scratch);
 }
 
-/* What a norm's rows are increased by before it. */
-enum residual { NOTHING, ATTENTION, FEED_FORWARD };
+/* What is still to be added to the rows: the output of the last half, and its layer. */
+struct residual {
+	enum { NOTHING, ATTENTION, FEED_FORWARD } of;
+	uint32_t layer;
+};
 
-/* x += what came before; then norm, in the forms of the next products.  layer: of what came before. */
-static int forward_prepare_norm(struct forward *f, struct phase_member *j, enum residual before,
-        uint32_t layer, const float *norm, unsigned forms, uint32_t where) {
+/* x += that; false: a value is not finite. */
+static bool forward_add_residual(const struct forward *f, const struct phase_member *j,
+        const struct residual *before, size_t row, float *x) {
+	if (before->of == ATTENTION)
+		return forward_add(f, x, f->y + row * f->hp->dim,
+		        f->vector[before->layer][LAYER_POST_ATTN_NORM], f->member[j->id].norm);
+	return before->of == NOTHING || forward_add_feed_forward(f, j, before->layer, row, x);
+}
+
+/* x += what came before; then norm, in the forms of the next products. */
+static int forward_prepare_norm(struct forward *f, struct phase_member *j, struct residual *before,
+        const float *norm, unsigned forms, uint32_t where) {
 	size_t first, last, dim = f->hp->dim;
 	bool failed = false;
 	forward_share_rows(f, j, &first, &last);
 	for (size_t r = first; r < last; r++) {
 		float *x = forward_row_of(f, j, r), *y = f->member[j->id].norm;
-		if (before == ATTENTION)
-			failed |=
-			        !forward_add(f, x, f->y + r * dim, f->vector[layer][LAYER_POST_ATTN_NORM], y);
-		else if (before == FEED_FORWARD)
-			failed |= !forward_add_feed_forward(f, j, layer, r, x);
+		failed |= !forward_add_residual(f, j, before, r, x);
 		failed |= f->ops->rmsnorm(y, x, norm, dim, f->hp->eps) ||
 		          act_put(&f->act, forms, forward_slot_of(f, j, r), y, dim);
 	}
@@ -306,48 +317,63 @@ int forward_leave_group(struct forward *f, struct phase_member *j, uint32_t laye
 	return 0;
 }
 
-static int forward_run_layer(struct forward *f, struct phase_member *j, uint32_t layer) {
-	const struct hparams *hp = f->hp;
-	const struct store_tensor *w[LAYER_ROLES];
-	const struct layer_forms *forms = &f->forms[layer];
+/* The products of queries, keys and values, and attention. */
+static int forward_attend(struct forward *f, struct phase_member *j, uint32_t layer,
+        const struct store_tensor *w[LAYER_ROLES]) {
 	const float *const *vector = f->vector[layer];
-	size_t wide = (size_t)hp->heads * hp->head_size, narrow = (size_t)hp->kv_heads * hp->head_size;
-	size_t rows = f->step->rows, at = forward_slot_of(f, j, 0);
-	uint32_t where = layer << 8;
-	memcpy(w, f->slice->layer[layer], sizeof w);
-
-	if (forward_prepare_norm(f, j, layer ? FEED_FORWARD : NOTHING, layer - 1, vector[LAYER_ATTN_NORM],
-	            forms->qkv, where | AT_ATTN_NORM))
-		return -EDOM;
+	size_t hs = f->hp->head_size, wide = f->shape[layer].heads * hs,
+	       narrow = f->shape[layer].kv_heads * hs;
 	if (forward_fetch_group(f, j, layer, WEIGHTS_QKV, w))
 		return -EIO;
 	const struct product qkv[3] = {{w[LAYER_Q], f->q, wide, vector[LAYER_Q_BIAS], 0},
 	        {w[LAYER_K], f->k, narrow, vector[LAYER_K_BIAS], 0},
 	        {w[LAYER_V], f->v, narrow, vector[LAYER_V_BIAS], 0}};
-	product_share(j, f->ops, qkv, 3, &f->act, at, rows);
+	product_share(j, f->ops, qkv, 3, &f->act, forward_slot_of(f, j, 0), f->step->rows);
 	if (forward_leave_group(f, j, layer, WEIGHTS_QKV))
 		return -EDOM;
 	if (!attention_store(f, j, layer))
-		phase_fail(j, where | AT_HEADS);
+		phase_fail(j, layer << 8 | AT_HEADS);
 	if (phase_gate(j))
 		return -EDOM;
 	attention_share(f, j, layer);
 	phase_gate(j);
+	bool fine = forward_put_rows(f, j, f->attended, wide, f->forms[layer].out);
+	return forward_is_prepared(f, j, !fine, layer << 8 | AT_ATTENTION);
+}
 
-	bool fine = forward_put_rows(f, j, f->attended, wide, forms->out);
-	if (forward_is_prepared(f, j, !fine, where | AT_ATTENTION))
-		return -EDOM;
+/* The first half of a layer; without keys and values the normalised row goes through the output product itself. */
+static int forward_run_attention(struct forward *f, struct phase_member *j, uint32_t layer,
+        const struct store_tensor *w[LAYER_ROLES], struct residual *before) {
+	const struct layer_forms *forms = &f->forms[layer];
+	const float *const *vector = f->vector[layer];
+	bool attends = f->shape[layer].kv_heads != 0;
+	int rc = forward_prepare_norm(f, j, before, vector[LAYER_ATTN_NORM],
+	        attends ? forms->qkv : forms->out, layer << 8 | AT_ATTN_NORM);
+	if (rc == 0 && attends)
+		rc = forward_attend(f, j, layer, w);
+	if (rc)
+		return rc;
 	if (forward_fetch_group(f, j, layer, WEIGHTS_OUT, w))
 		return -EIO;
-	product_share(j, f->ops, &(struct product){w[LAYER_OUT], f->y, hp->dim, vector[LAYER_OUT_BIAS], 0}, 1,
-	        &f->act, at, rows);
-	if (forward_leave_group(f, j, layer, WEIGHTS_OUT))
-		return -EDOM;
+	product_share(j, f->ops, &(struct product){w[LAYER_OUT], f->y, f->hp->dim, vector[LAYER_OUT_BIAS], 0},
+	        1, &f->act, forward_slot_of(f, j, 0), f->step->rows);
+	*before = (struct residual){ATTENTION, layer};
+	return forward_leave_group(f, j, layer, WEIGHTS_OUT);
+}
 
-	if (forward_prepare_norm(
-	            f, j, ATTENTION, layer, vector[LAYER_FFN_NORM], forms->ffn, where | AT_FFN_NORM))
-		return -EDOM;
-	return feed_forward_run(f, j, layer, w);
+static int forward_run_layer(
+        struct forward *f, struct phase_member *j, uint32_t layer, struct residual *before) {
+	const struct store_tensor *w[LAYER_ROLES];
+	int rc = 0;
+	memcpy(w, f->slice->layer[layer], sizeof w);
+	if (f->shape[layer].heads)
+		rc = forward_run_attention(f, j, layer, w, before);
+	if (rc || !f->shape[layer].ffn)
+		return rc;
+	rc = forward_prepare_norm(f, j, before, f->vector[layer][LAYER_FFN_NORM], f->forms[layer].ffn,
+	        layer << 8 | AT_FFN_NORM);
+	*before = (struct residual){FEED_FORWARD, layer};
+	return rc ? rc : feed_forward_run(f, j, layer, w);
 }
 
 /* The cosines and sines of a row, in layers without and with a window. */
@@ -370,8 +396,9 @@ static void forward_run_member(struct team *t, void *arg, unsigned id) {
 		forward_take_angles(f, r); /* first needed two barriers later */
 	if (f->step->rows == 1)
 		memcpy(f->member[id].x, f->step->x, dim * sizeof(float));
+	struct residual before = {NOTHING, 0};
 	for (uint32_t l = 0; l < f->kv->layers; l++)
-		if (forward_run_layer(f, &j, l)) {
+		if (forward_run_layer(f, &j, l, &before)) {
 			atomic_store_explicit(&f->left, true, memory_order_relaxed);
 			return;
 		}
@@ -381,8 +408,8 @@ static void forward_run_member(struct team *t, void *arg, unsigned id) {
 	}
 	for (size_t r = first; r < last; r++) {
 		float *x = forward_row_of(f, &j, r);
-		if (!forward_add_feed_forward(f, &j, f->kv->layers - 1, r, x))
-			phase_fail(&j, (f->kv->layers - 1) << 8 | AT_END);
+		if (!forward_add_residual(f, &j, &before, r, x))
+			phase_fail(&j, before.layer << 8 | AT_END);
 		if (f->step->rows == 1)
 			memcpy(f->step->x, x, dim * sizeof(float));
 	}

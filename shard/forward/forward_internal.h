@@ -76,6 +76,7 @@ struct forward {
 	kern_glu_fn *glu;
 	float window_freq[HPARAMS_MAX_PAIRS]; /* RoPE's table of layers with a window, if it is another one */
 
+	struct layer_shape *shape; /* [layers] */
 	struct layer_forms *forms; /* [layers] */
 	const float *(
 	        *vector)[LAYER_ROLES]; /* [layers]: norms and biases; NULL: the layer has none of that role */

@@ -20,31 +20,43 @@ int kv_check(const struct hparams *hp, enum kern_kv type, char *err, size_t errl
 	        hp->head_size);
 }
 
-size_t kv_block_bytes(const struct hparams *hp, enum kern_kv type, uint32_t layers) {
-	return (size_t)layers * hp->kv_heads * 2 * kern_kv_bytes(type, hp->head_size);
+size_t kv_block_bytes(const struct hparams *hp, enum kern_kv type, uint32_t first, uint32_t last) {
+	size_t heads = 0;
+	for (uint32_t l = first; l < last; l++)
+		heads += hparams_layer(hp, l).kv_heads;
+	return heads * 2 * kern_kv_bytes(type, hp->head_size);
 }
 
-int kv_create(
-        struct kv **out, const struct hparams *hp, enum kern_kv type, uint32_t layers, uint32_t blocks) {
-	size_t block = kv_block_bytes(hp, type, layers);
-	if (!block || !blocks || !kern_kv_fits(type, hp->head_size))
+int kv_create(struct kv **out, const struct hparams *hp, enum kern_kv type, uint32_t first, uint32_t last,
+        uint32_t blocks) {
+	size_t block = kv_block_bytes(hp, type, first, last);
+	if (first >= last || !blocks || !kern_kv_fits(type, hp->head_size))
 		return -EINVAL;
-	if (blocks > PTRDIFF_MAX / block)
+	if (block && blocks > PTRDIFF_MAX / block)
 		return -ENOMEM;
 	struct kv *kv = malloc(sizeof *kv);
-	if (!kv)
+	uint32_t layers = last - first, *first_head = malloc((layers + 1) * sizeof *first_head);
+	if (!kv || !first_head) {
+		free(kv);
+		free(first_head);
 		return -ENOMEM;
+	}
 	*kv = (struct kv){.type = type,
 	        .layers = layers,
-	        .kv_heads = hp->kv_heads,
 	        .head_size = hp->head_size,
 	        .blocks = blocks,
+	        .first_head = first_head,
 	        .block_bytes = block};
-	kv->base = mmap(NULL, block * blocks, PROT_READ | PROT_WRITE,
-	        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	first_head[0] = 0;
+	for (uint32_t l = 0; l < layers; l++)
+		first_head[l + 1] = first_head[l] + hparams_layer(hp, first + l).kv_heads;
+	kv->base = block ? mmap(NULL, block * blocks, PROT_READ | PROT_WRITE,
+	                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+	                 : NULL;
 	if (kv->base == MAP_FAILED) {
 		int rc = -errno;
-		free(kv);
+		kv->base = NULL;
+		kv_destroy(kv);
 		return rc;
 	}
 	*out = kv;
@@ -55,14 +67,17 @@ void kv_destroy(struct kv *kv) {
 	if (!kv)
 		return;
 	int saved = errno;
-	munmap(kv->base, kv->block_bytes * kv->blocks);
+	if (kv->base)
+		munmap(kv->base, kv->block_bytes * kv->blocks);
+	free(kv->first_head);
 	free(kv);
 	errno = saved;
 }
 
 static void *kv_part(const struct kv *kv, uint32_t block, uint32_t layer, uint32_t head, size_t which) {
-	assert(block < kv->blocks && layer < kv->layers && head < kv->kv_heads);
-	size_t row = ((size_t)layer * kv->kv_heads + head) * 2 + which;
+	assert(block < kv->blocks && layer < kv->layers);
+	assert(head < kv->first_head[layer + 1] - kv->first_head[layer]);
+	size_t row = ((size_t)kv->first_head[layer] + head) * 2 + which;
 	return kv->base + (row * kv->blocks + block) * kern_kv_bytes(kv->type, kv->head_size);
 }
 

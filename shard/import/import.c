@@ -546,7 +546,7 @@ static int import_begin(struct import **out, const int *fds, size_t nfds, const 
 	layer_roles *roles = malloc(hp.layers * sizeof *roles);
 	if (!roles)
 		return import_fail_no_memory(im);
-	family_roles(im->family, im->g, hp.layers, roles);
+	family_roles(im->family, im->g, &hp, roles);
 	rc = manifest_create(&im->m, &hp, roles);
 	free(roles);
 	if (rc == 0)

@@ -48,6 +48,7 @@ static const struct family families[] = {
                 .halves = true,
                 .full_every = 2,
                 .glu = KERN_SWIGLU_BOUNDED},
+        {.name = "deci", .skips = true},
 };
 #define FAMILIES (sizeof families / sizeof *families)
 
@@ -103,13 +104,14 @@ static bool family_finds(const struct gguf *g, uint32_t layer, enum layer_role r
 	return f && gguf_find(g, name);
 }
 
-void family_roles(const struct family *f, const struct gguf *g, uint32_t layers, layer_roles *out) {
-	for (uint32_t l = 0; l < layers; l++) {
+void family_roles(const struct family *f, const struct gguf *g, const struct hparams *hp, layer_roles *out) {
+	for (uint32_t l = 0; l < hp->layers; l++) {
 		out[l] = LAYER_PLAIN_BITS | f->needs;
 		if (f->mixture && family_finds(g, l, LAYER_ROUTER))
 			out[l] = (out[l] & ~DENSE) | MIXTURE;
 		for (int r = LAYER_PLAIN; r < LAYER_ROLES; r++)
 			if (f->may_have & LAYER_BIT(r) && family_finds(g, l, (enum layer_role)r))
 				out[l] |= LAYER_BIT(r);
+		out[l] = manifest_fit_roles(hp, l, out[l]);
 	}
 }

@@ -16,6 +16,7 @@ struct family {
 	        *ffn_norm; /* how its files call the feed-forward norm; NULL: as manifest_layer_tensor_name */
 	bool mixture;      /* a layer with a router has experts in place of gate, up and down */
 	bool sigmoid;      /* its router's, unless the file says otherwise */
+	bool skips;        /* layers may have no attention, or only its output product, or no feed-forward */
 	bool halves;       /* as in struct hparams */
 	bool scaled; /* its keys attention.scale, embedding_scale, residual_scale, logit_scale count; the last divides */
 	uint32_t plain_every; /* as in struct hparams */
@@ -47,7 +48,8 @@ const char *family_names(char *out, size_t len);
 /* How the family's files call the tensor of a role that is not in a fused one. */
 const char *family_tensor_name(const struct family *f, enum layer_role r);
 
-/* The roles that each layer of the file has: what its family needs, and what the file holds of the rest.  out: [layers]. */
-void family_roles(const struct family *f, const struct gguf *g, uint32_t layers, layer_roles *out);
+/* The roles that each layer of the file has: what its family and its shape need, and what the file holds of the rest.
+ * out: [hp->layers]. */
+void family_roles(const struct family *f, const struct gguf *g, const struct hparams *hp, layer_roles *out);
 
 #endif

@@ -595,23 +595,78 @@ static int hparams_read_window(const struct reader *r, struct hparams *hp) {
 	return 0;
 }
 
+/* A number of each layer, or one for all: into the layers' shapes, at an offset of struct layer_shape, and the most of them. */
+static int hparams_read_of_layers(
+        const struct reader *r, const char *name, size_t at, struct hparams *hp, uint32_t *most) {
+	struct key key = hparams_key(r, name);
+	enum gguf_kind kind;
+	uint64_t count;
+	uint32_t all;
+	int rc = gguf_u32(r->g, key.s, &all);
+	if (rc == -ENOENT)
+		return rc;
+	bool one = rc == 0;
+	if (!one && (gguf_array(r->g, key.s, &kind, &count) < 0 ||
+	                    count != hp->layers + hparams_unused_layers(r->g)))
+		return hparams_fail_key(r, name, "is not a number, nor one for each layer");
+	*most = 0;
+	for (uint32_t l = 0; l < hp->layers; l++) {
+		int64_t v = all;
+		if (!one && (gguf_array_i64(r->g, key.s, l, &v) < 0 || v < 0 || v > UINT32_MAX))
+			return hparams_fail_key(r, name, "is not a valid number for each layer");
+		uint32_t n = (uint32_t)v;
+		if (n == 0 && !r->family->skips)
+			return hparams_fail_key(r, name, "is 0, which Caravan does not know");
+		memcpy((char *)&hp->shape[l] + at, &n, sizeof n);
+		*most = n > *most ? n : *most;
+	}
+	return 0;
+}
+
+/* Heads and feed-forward width. */
+static int hparams_read_layers(const struct reader *r, struct hparams *hp) {
+	int rc = hparams_read_of_layers(
+	        r, "attention.head_count", offsetof(struct layer_shape, heads), hp, &hp->heads);
+	if (rc == -ENOENT)
+		return hparams_fail_key(r, "attention.head_count", "is missing");
+	for (uint32_t l = 0; l < hp->layers; l++)
+		hp->shape[l].kv_heads = hp->shape[l].heads;
+	hp->kv_heads = hp->heads;
+	if (rc == 0)
+		rc = hparams_read_of_layers(r, "attention.head_count_kv",
+		        offsetof(struct layer_shape, kv_heads), hp, &hp->kv_heads);
+	if (rc == 0 || rc == -ENOENT)
+		rc = hparams_read_of_layers(
+		        r, "feed_forward_length", offsetof(struct layer_shape, ffn), hp, &hp->ffn);
+	if (rc == -ENOENT)
+		return hparams_fail_key(r, "feed_forward_length", "is missing");
+	for (uint32_t l = 0; l < hp->layers; l++)
+		if (hp->shape[l].heads != hp->heads || hp->shape[l].kv_heads != hp->kv_heads ||
+		        hp->shape[l].ffn != hp->ffn)
+			hp->unlike = 1;
+	if (!hp->unlike)
+		memset(hp->shape, 0, sizeof hp->shape);
+	return rc;
+}
+
 static int hparams_read_shape(const struct reader *r, struct hparams *hp) {
 	uint32_t v;
 	int rc;
 
 	if ((rc = hparams_need_u32(r, "block_count", &hp->layers)) < 0 ||
 	        (rc = hparams_need_u32(r, "embedding_length", &hp->dim)) < 0 ||
-	        (rc = hparams_need_u32(r, "attention.head_count", &hp->heads)) < 0 ||
-	        (rc = hparams_need_u32(r, "feed_forward_length", &hp->ffn)) < 0 ||
 	        (rc = hparams_need_u32(r, "context_length", &hp->context)) < 0)
 		return rc;
 	uint32_t unused = hparams_unused_layers(r->g);
 	if (unused >= hp->layers)
 		return hparams_fail_key(r, "nextn_predict_layers", "leaves no layer");
 	hp->layers -= unused;
-	hp->kv_heads = hp->heads;
-	rc = hparams_read_u32(r, "attention.head_count_kv", &hp->kv_heads);
-	if (rc < 0 && rc != -ENOENT)
+	if (hp->layers > HPARAMS_MAX_LAYERS)
+		return fail_with(-EINVAL, r->err, r->errlen,
+		        "the model's layers is %" PRIu32 " (1 to %d are allowed)", hp->layers,
+		        HPARAMS_MAX_LAYERS);
+	rc = hparams_read_layers(r, hp);
+	if (rc < 0)
 		return rc;
 	if (hp->heads < 1 || hp->dim < 1)
 		return fail_with(-EINVAL, r->err, r->errlen, "%s or %s is 0",
@@ -691,6 +746,7 @@ static const struct {
         {"interval of layers without a window", offsetof(struct hparams, full_every), HPARAMS_MAX_LAYERS},
         {"base of RoPE within windows", offsetof(struct hparams, window_base), 0},
         {"gated unit", offsetof(struct hparams, glu), KERN_GLUS - 1},
+        {"difference of layers", offsetof(struct hparams, unlike), 1},
 };
 #define TRAITS (sizeof traits / sizeof *traits)
 _Static_assert(TRAITS <= HPARAMS_TRAITS, "room for all traits");
@@ -747,6 +803,33 @@ static int hparams_check_traits(const struct hparams *hp, char *err, size_t errl
 	return 0;
 }
 
+struct layer_shape hparams_layer(const struct hparams *hp, uint32_t layer) {
+	return hp->unlike ? hp->shape[layer] : (struct layer_shape){hp->heads, hp->kv_heads, hp->ffn};
+}
+
+/* Whether layers that differ are such as can be computed, and the model's numbers are the most of theirs. */
+static int hparams_check_layers(const struct hparams *hp, char *err, size_t errlen) {
+	struct layer_shape most = {0};
+	bool differ = false;
+	for (uint32_t l = 0; hp->unlike && l < hp->layers; l++) {
+		struct layer_shape s = hp->shape[l];
+		if (s.kv_heads ? !s.heads || s.heads % s.kv_heads
+		               : s.heads && (uint64_t)s.heads * hp->head_size != hp->dim)
+			return fail_with(-EINVAL, err, errlen,
+			        "layer %" PRIu32 " has %" PRIu32 " attention heads and %" PRIu32
+			        " key/value heads, which Caravan does not know",
+			        l, s.heads, s.kv_heads);
+		most.heads = s.heads > most.heads ? s.heads : most.heads;
+		most.kv_heads = s.kv_heads > most.kv_heads ? s.kv_heads : most.kv_heads;
+		most.ffn = s.ffn > most.ffn ? s.ffn : most.ffn;
+		differ = differ || s.heads != hp->heads || s.kv_heads != hp->kv_heads || s.ffn != hp->ffn;
+	}
+	if (hp->unlike &&
+	        (!differ || most.heads != hp->heads || most.kv_heads != hp->kv_heads || most.ffn != hp->ffn))
+		return fail_with(-EINVAL, err, errlen, "the numbers of the model's layers are not valid");
+	return 0;
+}
+
 int hparams_check(const struct hparams *hp, char *err, size_t errlen) {
 	const struct {
 		const char *what;
@@ -785,5 +868,6 @@ int hparams_check(const struct hparams *hp, char *err, size_t errlen) {
 			return fail_with(-EINVAL, err, errlen, "RoPE frequency %" PRIu32 " is %g", i,
 			        (double)hp->freq[i]);
 	}
-	return hparams_check_traits(hp, err, errlen);
+	int rc = hparams_check_traits(hp, err, errlen);
+	return rc == 0 ? hparams_check_layers(hp, err, errlen) : rc;
 }

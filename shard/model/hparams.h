@@ -27,8 +27,16 @@ enum hparams_router {
 	ROUTERS
 };
 
+/* What may differ between layers. */
+struct layer_shape {
+	uint32_t heads,
+	        kv_heads; /* 0: it has no attention; only kv_heads: its output product alone, of the row itself */
+	uint32_t ffn;     /* 0: it has no feed-forward */
+};
+
 struct hparams {
-	uint32_t layers, dim, heads, kv_heads, head_size, ffn, vocab;
+	uint32_t layers, dim, heads, kv_heads, head_size, ffn,
+	        vocab; /* heads, kv_heads, ffn: the most of a layer */
 	uint32_t
 	        context; /* trained length (or the window of a model whose layers all have one, when that is shorter) */
 	uint32_t pairs; /* RoPE rotates 2 * pairs elements of a head */
@@ -54,7 +62,12 @@ struct hparams {
 	uint32_t full_every; /* every so many layers one has no window, the last of them; 0: all have it */
 	float window_base;   /* of RoPE in layers with a window, without scaling; 0: as in the others */
 	uint32_t glu;        /* the gated unit of feed-forward: enum kern_glu */
+	uint32_t unlike;     /* 1: layers differ in their shapes: */
+	struct layer_shape shape[HPARAMS_MAX_LAYERS]; /* else all are 0 */
 };
+
+/* The shape of a layer. */
+struct layer_shape hparams_layer(const struct hparams *hp, uint32_t layer);
 
 /* Whether a layer's positions see only those of the window. */
 bool hparams_has_window(const struct hparams *hp, uint32_t layer);

@@ -13,6 +13,7 @@
 #define MANIFEST_PLAIN 1u /* version of models with only the required roles and no traits of another family */
 #define MANIFEST_VERSION 2u /* and of all others */
 #define MANIFEST_HEAD 80u   /* magic, version, nine numbers, epsilon, the vocabulary's name */
+#define MANIFEST_SHAPE 12u  /* of a layer: heads, key/value heads, feed-forward width */
 #define MANIFEST_TENSOR 36u /* name, type */
 
 /* The meaning of a tensor's dimension in the model. */
@@ -61,22 +62,22 @@ static const struct role {
           [IO_HEAD] = {"output.weight", DIM, VOCAB},
 };
 
-static uint64_t manifest_extent(const struct hparams *hp, enum extent e) {
+static uint64_t manifest_extent(const struct hparams *hp, const struct layer_shape *shape, enum extent e) {
 	switch (e) {
 	case ONE:
 		return 1;
 	case DIM:
 		return hp->dim;
 	case FFN:
-		return hp->ffn;
+		return shape->ffn;
 	case Q:
-		return (uint64_t)hp->heads * hp->head_size;
+		return (uint64_t)shape->heads * hp->head_size;
 	case KV:
-		return (uint64_t)hp->kv_heads * hp->head_size;
+		return (uint64_t)shape->kv_heads * hp->head_size;
 	case HEAD:
 		return hp->head_size;
 	case HEADS:
-		return hp->heads;
+		return shape->heads;
 	case VOCAB:
 		return hp->vocab;
 	case EXPERTS:
@@ -106,15 +107,21 @@ bool manifest_io_is_vector(enum io_role r) {
 }
 
 /* The shape of a role's tensor. */
-static struct manifest_tensor manifest_shape(const struct hparams *hp, const struct role *role, uint8_t r) {
+static struct manifest_tensor manifest_shape(
+        const struct hparams *hp, const struct layer_shape *shape, const struct role *role, uint8_t r) {
 	uint32_t each = role->each ? hp->experts : 1;
 	return (struct manifest_tensor){.role = r,
-	        .n = manifest_extent(hp, role->n),
-	        .rows = each * manifest_extent(hp, role->rows),
+	        .n = manifest_extent(hp, shape, role->n),
+	        .rows = each * manifest_extent(hp, shape, role->rows),
 	        .parts = role->rows == ONE ? 1 : each};
 }
 
-#define ATTENTION (LAYER_BIT(LAYER_Q) | LAYER_BIT(LAYER_K) | LAYER_BIT(LAYER_V) | LAYER_BIT(LAYER_OUT))
+#define ATTENTION (LAYER_BIT(LAYER_Q) | LAYER_BIT(LAYER_K) | LAYER_BIT(LAYER_V))
+#define ATTENTION_MORE \
+	(LAYER_BIT(LAYER_Q_BIAS) | LAYER_BIT(LAYER_K_BIAS) | LAYER_BIT(LAYER_V_BIAS) | \
+	        LAYER_BIT(LAYER_Q_NORM) | LAYER_BIT(LAYER_K_NORM) | LAYER_BIT(LAYER_SINKS))
+#define ATTENTION_OUT (LAYER_BIT(LAYER_ATTN_NORM) | LAYER_BIT(LAYER_OUT))
+#define ATTENTION_OUT_MORE (LAYER_BIT(LAYER_OUT_BIAS) | LAYER_BIT(LAYER_POST_ATTN_NORM))
 #define DENSE (LAYER_BIT(LAYER_GATE) | LAYER_BIT(LAYER_UP) | LAYER_BIT(LAYER_DOWN))
 #define MIXTURE \
 	(LAYER_BIT(LAYER_ROUTER) | LAYER_BIT(LAYER_EXPERT_GATE) | LAYER_BIT(LAYER_EXPERT_UP) | \
@@ -124,18 +131,41 @@ static struct manifest_tensor manifest_shape(const struct hparams *hp, const str
 	        LAYER_BIT(LAYER_EXPERT_UP_BIAS) | LAYER_BIT(LAYER_EXPERT_DOWN_BIAS))
 #define SHARED (LAYER_BIT(LAYER_SHARED_GATE) | LAYER_BIT(LAYER_SHARED_UP) | LAYER_BIT(LAYER_SHARED_DOWN))
 
-int manifest_check_roles(const struct hparams *hp, layer_roles roles, char *err, size_t errlen) {
+layer_roles manifest_fit_roles(const struct hparams *hp, uint32_t layer, layer_roles roles) {
+	struct layer_shape shape = hparams_layer(hp, layer);
+	if (!shape.kv_heads)
+		roles &= ~(ATTENTION | ATTENTION_MORE);
+	if (!shape.heads)
+		roles &= ~(ATTENTION_OUT | ATTENTION_OUT_MORE);
+	if (!shape.ffn)
+		roles &= ~(LAYER_BIT(LAYER_FFN_NORM) | LAYER_BIT(LAYER_POST_FFN_NORM) | DENSE | MIXTURE |
+		           MIXTURE_BIASES | SHARED);
+	return roles;
+}
+
+/* Whether a layer has what its shape says. */
+static bool manifest_fits_shape(const struct layer_shape *shape, layer_roles roles) {
+	return !(roles & ATTENTION) == !shape->kv_heads && !(roles & ATTENTION_OUT) == !shape->heads &&
+	       !(roles & LAYER_BIT(LAYER_FFN_NORM)) == !shape->ffn &&
+	       !(roles & (DENSE | MIXTURE)) == !shape->ffn;
+}
+
+int manifest_check_roles(
+        const struct hparams *hp, uint32_t layer, layer_roles roles, char *err, size_t errlen) {
 	/* a layer that has one of `any` has all of `needs` */
 	static const struct {
 		layer_roles any, needs;
 	} rule[] = {
-	        {LAYER_BIT(LAYER_ROLES) - 1,
-	                ATTENTION | LAYER_BIT(LAYER_ATTN_NORM) | LAYER_BIT(LAYER_FFN_NORM)},
+	        {ATTENTION | ATTENTION_MORE, ATTENTION | ATTENTION_OUT},
+	        {ATTENTION_OUT | ATTENTION_OUT_MORE, ATTENTION_OUT},
+	        {LAYER_BIT(LAYER_POST_FFN_NORM), LAYER_BIT(LAYER_FFN_NORM)},
 	        {DENSE, DENSE},
 	        {MIXTURE | MIXTURE_BIASES, MIXTURE},
 	        {SHARED, SHARED | MIXTURE},
 	};
-	bool whole = roles && roles >> LAYER_ROLES == 0 && !(roles & DENSE) != !(roles & MIXTURE);
+	struct layer_shape shape = hparams_layer(hp, layer);
+	bool whole = roles >> LAYER_ROLES == 0 && !(roles & DENSE && roles & MIXTURE) &&
+	             manifest_fits_shape(&shape, roles);
 	for (size_t i = 0; i < sizeof rule / sizeof *rule; i++)
 		whole = whole && (!(roles & rule[i].any) || (roles & rule[i].needs) == rule[i].needs);
 	if (!whole)
@@ -159,14 +189,15 @@ int manifest_create(struct manifest **out, const struct hparams *hp, const layer
 		return -ENOMEM;
 	}
 	for (int r = 0; r < IO_ROLES; r++)
-		m->io[r] = manifest_shape(hp, &roles_of_io[r], (uint8_t)r);
+		m->io[r] = manifest_shape(hp, NULL, &roles_of_io[r], (uint8_t)r);
 	for (uint32_t l = 0; l < hp->layers; l++) {
 		layer_roles has = roles ? roles[l] : LAYER_PLAIN_BITS;
+		struct layer_shape shape = hparams_layer(hp, l);
 		m->at[l + 1] = m->at[l];
 		for (int r = 0; r < LAYER_ROLES; r++)
 			if (has & LAYER_BIT(r))
 				m->tensor[m->at[l + 1]++] =
-				        manifest_shape(hp, &roles_of_layers[r], (uint8_t)r);
+				        manifest_shape(hp, &shape, &roles_of_layers[r], (uint8_t)r);
 	}
 	*out = m;
 	return 0;
@@ -233,8 +264,9 @@ void manifest_destroy(struct manifest *m) {
 	errno = saved;
 }
 
-static int manifest_check_tensor(const struct hparams *hp, const struct role *role,
-        const struct manifest_tensor *t, char *err, size_t errlen) {
+/* shape: of the tensor's layer; NULL: it is of embedding or output. */
+static int manifest_check_tensor(const struct hparams *hp, const struct layer_shape *shape,
+        const struct role *role, const struct manifest_tensor *t, char *err, size_t errlen) {
 	const struct kern_traits *traits = kern_traits((uint32_t)t->type);
 	if (!traits)
 		return fail_with(-ENOTSUP, err, errlen,
@@ -245,7 +277,7 @@ static int manifest_check_tensor(const struct hparams *hp, const struct role *ro
 		        "the manifest's %s has type %s; norms and biases are F32, F16 or BF16", role->name,
 		        traits->name);
 	}
-	struct manifest_tensor want = manifest_shape(hp, role, t->role);
+	struct manifest_tensor want = manifest_shape(hp, shape, role, t->role);
 	uint64_t n = want.n, rows = want.rows;
 	if (n % traits->block)
 		return fail_with(-EINVAL, err, errlen,
@@ -273,15 +305,18 @@ static layer_roles manifest_roles_of(const struct manifest *m, uint32_t layer) {
 static int manifest_check(const struct manifest *m, char *err, size_t errlen) {
 	int rc = hparams_check(&m->hp, err, errlen);
 	for (int r = 0; rc == 0 && r < IO_ROLES; r++)
-		rc = manifest_check_tensor(&m->hp, &roles_of_io[r], &m->io[r], err, errlen);
+		rc = manifest_check_tensor(&m->hp, NULL, &roles_of_io[r], &m->io[r], err, errlen);
 	for (uint32_t l = 0; rc == 0 && l < m->hp.layers; l++)
-		rc = manifest_check_roles(&m->hp, manifest_roles_of(m, l), err, errlen);
+		rc = manifest_check_roles(&m->hp, l, manifest_roles_of(m, l), err, errlen);
 	if (rc == 0 && manifest_layer_tensors(m) > MANIFEST_MAX_TENSORS)
 		rc = fail_with(-EINVAL, err, errlen, "the model has %zu tensors (%d are allowed)",
 		        manifest_layer_tensors(m), MANIFEST_MAX_TENSORS);
-	for (size_t i = 0; rc == 0 && i < manifest_layer_tensors(m); i++)
-		rc = manifest_check_tensor(
-		        &m->hp, &roles_of_layers[m->tensor[i].role], &m->tensor[i], err, errlen);
+	for (uint32_t l = 0; rc == 0 && l < m->hp.layers; l++) {
+		struct layer_shape shape = hparams_layer(&m->hp, l);
+		for (uint32_t i = m->at[l]; rc == 0 && i < m->at[l + 1]; i++)
+			rc = manifest_check_tensor(&m->hp, &shape, &roles_of_layers[m->tensor[i].role],
+			        &m->tensor[i], err, errlen);
+	}
 	return rc;
 }
 
@@ -309,7 +344,7 @@ int manifest_encode(struct manifest *m, uint8_t **out, size_t *len) {
 	size_t traits = hparams_traits(hp, trait);
 	size_t size = MANIFEST_HEAD + 4 * (size_t)hp->pairs + MANIFEST_TENSOR * manifest_tensors(m);
 	if (!plain)
-		size += 4 + 8 * traits + 8 * (size_t)hp->layers;
+		size += 4 + 8 * traits + (8 + (hp->unlike ? MANIFEST_SHAPE : 0)) * (size_t)hp->layers;
 	uint8_t *data = malloc(size);
 	if (!data)
 		return -ENOMEM;
@@ -334,6 +369,11 @@ int manifest_encode(struct manifest *m, uint8_t **out, size_t *len) {
 			bytes_put_u32(&o, trait[i].id);
 			bytes_put_u32(&o, trait[i].bits);
 		}
+		for (uint32_t l = 0; hp->unlike && l < hp->layers; l++) {
+			bytes_put_u32(&o, hp->shape[l].heads);
+			bytes_put_u32(&o, hp->shape[l].kv_heads);
+			bytes_put_u32(&o, hp->shape[l].ffn);
+		}
 		for (uint32_t l = 0; l < hp->layers; l++)
 			bytes_put_u64(&o, manifest_roles_of(m, l));
 	}
@@ -356,7 +396,7 @@ static void manifest_get_tensor(struct bytes_in *in, struct manifest_tensor *t) 
 		t->bytes = t->rows * kern_row_bytes(t->type, t->n);
 }
 
-/* The traits and the roles of each layer: *roles is malloc'd.  0, -EBADMSG, -ENOMEM, or -EINVAL with a sentence. */
+/* The traits, the shapes of layers that differ, and the roles of each layer: *roles is malloc'd.  0, -EBADMSG, -ENOMEM, or -EINVAL with a sentence. */
 static int manifest_get_family(
         struct bytes_in *in, struct hparams *hp, layer_roles **roles, char *err, size_t errlen) {
 	uint32_t traits = bytes_get_u32(in);
@@ -374,8 +414,13 @@ static int manifest_get_family(
 			        " of its manifest is unknown",
 			        t.id);
 	}
-	if (in->left / 8 < hp->layers)
+	if (in->left / (8 + (hp->unlike ? MANIFEST_SHAPE : 0)) < hp->layers)
 		return -EBADMSG;
+	for (uint32_t l = 0; hp->unlike && l < hp->layers; l++) {
+		hp->shape[l].heads = bytes_get_u32(in);
+		hp->shape[l].kv_heads = bytes_get_u32(in);
+		hp->shape[l].ffn = bytes_get_u32(in);
+	}
 	*roles = malloc(hp->layers * sizeof **roles);
 	if (!*roles)
 		return -ENOMEM;

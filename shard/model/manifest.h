@@ -78,8 +78,12 @@ const char *manifest_io_tensor_name(enum io_role r);       /* "token_embd.weight
 bool manifest_layer_is_vector(enum layer_role r);
 bool manifest_io_is_vector(enum io_role r);
 
-/* 0, or -EINVAL with a sentence: a layer with these roles cannot be computed, or the hyperparameters say nothing of them. */
-int manifest_check_roles(const struct hparams *hp, layer_roles roles, char *err, size_t errlen);
+/* Of these roles, those that a layer of its shape has. */
+layer_roles manifest_fit_roles(const struct hparams *hp, uint32_t layer, layer_roles roles);
+
+/* 0, or -EINVAL with a sentence: a layer with these roles cannot be computed, or the hyperparameters say otherwise of it. */
+int manifest_check_roles(
+        const struct hparams *hp, uint32_t layer, layer_roles roles, char *err, size_t errlen);
 
 /* A manifest for the layers of these hyperparameters, its tensors with their shapes, without type and content yet.
  * roles: [hp->layers], those that each layer has; NULL: a Llama's.  0 or -ENOMEM. */

@@ -121,7 +121,7 @@ static double weights(const struct synth *s) {
 	return bytes;
 }
 static double cache_bytes(const struct synth *s, enum kern_kv kv, uint32_t position) {
-	return (double)kv_block_bytes(&s->m->hp, kv, s->m->hp.layers) / KERN_KV_BLOCK * position;
+	return (double)kv_block_bytes(&s->m->hp, kv, 0, s->m->hp.layers) / KERN_KV_BLOCK * position;
 }
 
 /* What the positions from PROMPT to FAR add to a token, over what their bytes take to read: a token near, one far and reading

@@ -94,7 +94,7 @@ def model(path, seed, kind, dim, ffn, heads=4, kv_heads=2, vocab=64, head=None, 
           layers=1, biases=(), head_norms=False, half_norms=(), keys=(), context=64, delta=None, rope=None,
           fused=False, factors_for=None,
           experts=None, shared=0, dense=0, choice_bias=False, ffn_norm="ffn_norm", unused=0,
-          expert_biases=False, sinks=False):
+          expert_biases=False, sinks=False, shapes=None):
     """kind: the type of all matrices but attn_output, which is narrow, since its width is that of the heads.
     kinds: types of some matrices; given: the head size stands in the file; steep: makes attention sharper, so that
     positions matter more.
@@ -102,7 +102,8 @@ def model(path, seed, kind, dim, ffn, heads=4, kv_heads=2, vocab=64, head=None, 
     rope: elements of a head that it rotates, all unless given.  biases: of which products of a layer; keys: further (name
     without the family's, type, value).  fused: tensors as Phi 3 has them; factors_for: LongRoPE's short and long factors.
     experts: (count, used, width) in all layers but the first `dense` ones; shared: width of the expert of all rows;
-    unused: layers after the others, which are counted among them and have only a norm."""
+    unused: layers after the others, which are counted among them and have only a norm.
+    shapes: heads, key heads and feed-forward width of each layer."""
     rng = np.random.default_rng(seed)
     head = head or dim // heads
     narrow = narrow or kind
@@ -114,9 +115,12 @@ def model(path, seed, kind, dim, ffn, heads=4, kv_heads=2, vocab=64, head=None, 
         shape = (each, rows, width) if each else (rows, width)
         t.append((name, shape, number, random_tensor(number, ((each or 1) * rows, width), dev, rng)))
     matrix("token_embd.weight", vocab, dim, kind, 1.0)
+    whole, layers = (heads, kv_heads, ffn), len(shapes or ()) or layers
     for layer in range(layers):
         block = f"blk.{layer}."
-        t.append((block + "attn_norm.weight", (dim,), gg.F32, norm(dim)))
+        heads, kv_heads, ffn = shapes[layer] if shapes else whole
+        if heads:
+            t.append((block + "attn_norm.weight", (dim,), gg.F32, norm(dim)))
         if delta and layer % 4 < 3:
             groups, states, size = delta
             channels = size * (2 * groups + states)
@@ -130,11 +134,14 @@ def model(path, seed, kind, dim, ffn, heads=4, kv_heads=2, vocab=64, head=None, 
             matrix(block + "ssm_alpha.weight", states, dim, kind, dim ** -0.5)
             t.append((block + "ssm_norm.weight", (size,), gg.F32, norm(size)))
             matrix(block + "ssm_out.weight", dim, states * size, narrow, 2 * (states * size) ** -0.5)
-        else:
+        elif kv_heads:
             matrix(block + "attn_q.weight", heads * head * (2 if delta else 1), dim, kind, steep * dim ** -0.5)
             matrix(block + "attn_k.weight", kv_heads * head, dim, kind, dim ** -0.5)
             matrix(block + "attn_v.weight", kv_heads * head, dim, kind, dim ** -0.5)
+        if heads and not (delta and layer % 4 < 3):
             matrix(block + "attn_output.weight", dim, heads * head, narrow, 2 * (heads * head) ** -0.5)
+        if not ffn:
+            continue
         t.append((block + ("post_attention_norm" if delta else ffn_norm) + ".weight", (dim,), gg.F32, norm(dim)))
         mixture = experts and layer >= dense
         for end, wide, each in ([("_exps", experts[2], experts[0])] if mixture else [("", ffn, None)]) + (
@@ -162,6 +169,8 @@ def model(path, seed, kind, dim, ffn, heads=4, kv_heads=2, vocab=64, head=None, 
             t.append((block + name + ".weight", (dim,), gg.F32, norm(dim)))
     for layer in range(layers, layers + unused):
         t.append((f"blk.{layer}.attn_norm.weight", (dim,), gg.F32, norm(dim)))
+    of_layers = list(zip(*shapes)) if shapes else whole
+    number = lambda key, n: (key, gg.ARRAY, gg.I32, list(n)) if shapes else (key, gg.U32, n)
     t.append(("output_norm.weight", (dim,), gg.F32, norm(dim)))
     if not tied:
         matrix("output.weight", vocab, dim, kind, dim ** -0.5)
@@ -176,8 +185,8 @@ def model(path, seed, kind, dim, ffn, heads=4, kv_heads=2, vocab=64, head=None, 
     title = "test " + name.replace("phi3", "phi 3")  # llama.cpp looks for tokens of Phi 3 in what is called phi3
     meta = [("general.architecture", gg.STRING, family), ("general.name", gg.STRING, title),
             (family + ".context_length", gg.U32, context), (family + ".embedding_length", gg.U32, dim),
-            (family + ".block_count", gg.U32, layers + unused), (family + ".feed_forward_length", gg.U32, ffn),
-            (family + ".attention.head_count", gg.U32, heads), (family + ".attention.head_count_kv", gg.U32, kv_heads),
+            (family + ".block_count", gg.U32, layers + unused), number(family + ".feed_forward_length", of_layers[2]),
+            number(family + ".attention.head_count", of_layers[0]), number(family + ".attention.head_count_kv", of_layers[1]),
             (family + ".attention.layer_norm_rms_epsilon", gg.FLOAT, 1e-5), (family + ".rope.dimension_count", gg.U32, rope or head),
             (family + ".rope.freq_base", gg.FLOAT, base), (family + ".vocab_size", gg.U32, vocab),
             ("tokenizer.ggml.model", gg.STRING, "llama"),
@@ -282,6 +291,9 @@ FAMILIES = [
      dict(FAMILY, family="gpt-oss", layers=3, head=16, given=True, biases=QKV + ("attn_output",), ffn_norm="post_attention_norm",
           experts=(8, 3, 32), expert_biases=True, sinks=True, base=150000.0,
           keys=YARN + [("attention.sliding_window", gg.U32, 9)])),
+    ("deci", "heads and widths of each layer; no attention, a matrix in its place, nothing at all",
+     dict(FAMILY, family="deci", head=8, given=True, factors=[1.0, 1.0, 2.0, 4.0],
+          shapes=[(4, 2, 48), (4, 0, 64), (0, 0, 32), (0, 0, 0), (4, 1, 16), (4, 4, 48)])),
 ]
 
 README = """# Test models

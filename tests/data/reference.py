@@ -284,18 +284,22 @@ class Llama:
     def __init__(self, gguf, kv_f16=True, q8=False):
         g = gguf.metadata
         self.family = g["general.architecture"]
-        if self.family not in ("llama", "qwen2", "qwen3", "mistral3", "granite", "smollm3", "qwen35", "phi3", "qwen3moe", "glm4moe", "gemma3", "gpt-oss"):
+        if self.family not in ("llama", "qwen2", "qwen3", "mistral3", "granite", "smollm3", "qwen35", "phi3", "qwen3moe", "glm4moe",
+                               "gemma3", "gpt-oss", "deci"):
             raise ValueError("architecture " + self.family)
         get = lambda key, default=None: g.get(self.family + "." + key, default)
         self.kv_f16 = kv_f16
         self.block = {name: TYPES[kind][1] if q8 else 1 for name, (_, kind, _) in gguf.tensors.items()}
-        self.layers, self.heads = get("block_count"), get("attention.head_count")
-        self.kv_heads = get("attention.head_count_kv", self.heads)
+        self.layers = get("block_count")
+        each = lambda n: n if isinstance(n, list) else [n] * self.layers  # a number of each layer, or of all
+        self.heads = each(get("attention.head_count"))
+        self.kv_heads = each(get("attention.head_count_kv", self.heads))
         self.eps = get("attention.layer_norm_rms_epsilon")
-        self.head = get("attention.key_length", get("embedding_length") // self.heads)
+        self.head = get("attention.key_length", get("embedding_length") // max(self.heads))
         self.w = {name: gguf.tensor(name).astype(np.float64) for name in gguf.tensors}
         for layer in range(self.layers):
-            self.part(layer, "attn_qkv", {"attn_q": self.heads, "attn_k": self.kv_heads, "attn_v": self.kv_heads})
+            self.part(layer, "attn_qkv", {"attn_q": self.heads[layer], "attn_k": self.kv_heads[layer],
+                                           "attn_v": self.kv_heads[layer]})
             if f"blk.{layer}.ffn_gate.weight" not in self.w and f"blk.{layer}.ffn_up.weight" in self.w:
                 self.part(layer, "ffn_up", {"ffn_gate": 1, "ffn_up": 1})
         rope = get("rope.dimension_count", self.head)
@@ -323,7 +327,7 @@ class Llama:
             self.window_freq = get("rope.freq_base_swa", 10000.0) ** (-np.arange(0, rope, 2) / rope)
             self.embedding_scale = math.sqrt(get("embedding_length"))
             if self.layers == 62:
-                self.attention_scale = 1 / math.sqrt(get("embedding_length") // self.heads)
+                self.attention_scale = 1 / math.sqrt(get("embedding_length") // max(self.heads))
         self.residual_scale = get("residual_scale", 0.0) or 1.0
         self.logit_scale = get("logit_scale", 0.0) or 1.0
         self.key_groups, self.state_heads = get("ssm.group_count", 0), get("ssm.time_step_rank", 0)
@@ -352,8 +356,8 @@ class Llama:
         width = self.state * (2 * self.key_groups + self.state_heads)
         self.convolved = [np.zeros((3, width))] * self.layers
         self.memory = [np.zeros((self.state_heads, self.state, self.state))] * self.layers
-        self.k = [np.zeros((0, self.kv_heads, self.head))] * self.layers
-        self.v = [np.zeros((0, self.kv_heads, self.head))] * self.layers
+        self.k = [np.zeros((0, n, self.head)) for n in self.kv_heads]
+        self.v = [np.zeros((0, n, self.head)) for n in self.kv_heads]
 
     def norm(self, x, name):
         return x / np.sqrt((x * x).mean(-1, keepdims=True) + self.eps) * self.w[name]
@@ -388,22 +392,24 @@ class Llama:
         return x @ w.T
 
     def attention(self, h, layer, product, positions, hidden):
-        n = len(h)
+        n, q_heads, kv_heads = len(h), self.heads[layer], self.kv_heads[layer]
+        if not kv_heads:  # deci: a matrix in place of attention
+            return product(h, "attn_output")
         heads = lambda x, name: self.norm(x, name) if name in self.w else x
-        q = product(h, "attn_q").reshape(n, self.heads, -1)
+        q = product(h, "attn_q").reshape(n, q_heads, -1)
         q, gate = q[..., :self.head], q[..., self.head:]  # qwen35: a query and a gate for each head
         q = heads(q, f"blk.{layer}.attn_q_norm.weight")
-        k = heads(product(h, "attn_k").reshape(n, self.kv_heads, self.head), f"blk.{layer}.attn_k_norm.weight")
+        k = heads(product(h, "attn_k").reshape(n, kv_heads, self.head), f"blk.{layer}.attn_k_norm.weight")
         q, k = self.rotate(q, positions, layer), self.rotate(k, positions, layer)
-        v = product(h, "attn_v").reshape(n, self.kv_heads, self.head)
+        v = product(h, "attn_v").reshape(n, kv_heads, self.head)
         self.k[layer] = np.concatenate([self.k[layer], self.store(k)])
         self.v[layer] = np.concatenate([self.v[layer], self.store(v)])
-        out = np.empty((n, self.heads, self.head))
+        out = np.empty((n, q_heads, self.head))
         if self.has_window(layer):
             hidden = np.where(np.arange(hidden.shape[1])[None, :] <= positions[:, None] - self.window, -np.inf, hidden)
-        sinks = self.w.get(f"blk.{layer}.attn_sinks.weight", np.full(self.heads, -np.inf))
-        for i in range(self.heads):
-            j = i * self.kv_heads // self.heads
+        sinks = self.w.get(f"blk.{layer}.attn_sinks.weight", np.full(q_heads, -np.inf))
+        for i in range(q_heads):
+            j = i * kv_heads // q_heads
             z = q[:, i] @ self.k[layer][:, j].T * self.attention_scale + hidden
             top = np.maximum(z.max(1, keepdims=True), sinks[i])
             e = np.exp(z - top)
@@ -486,14 +492,18 @@ class Llama:
         for layer in range(self.layers):
             product = lambda x, name: self.product(x, f"blk.{layer}.{name}.weight") + (
                 self.w.get(f"blk.{layer}.{name}.bias", 0))
-            h = self.norm(x, f"blk.{layer}.attn_norm.weight")
-            if f"blk.{layer}.ssm_out.weight" in self.w:
-                half = self.delta_net(h, layer, product)
-            else:
-                half = self.attention(h, layer, product, positions, hidden)
-            x = x + self.after(half, layer, "post_attention_norm") * self.residual_scale
+            if f"blk.{layer}.attn_norm.weight" in self.w:
+                h = self.norm(x, f"blk.{layer}.attn_norm.weight")
+                if f"blk.{layer}.ssm_out.weight" in self.w:
+                    half = self.delta_net(h, layer, product)
+                else:
+                    half = self.attention(h, layer, product, positions, hidden)
+                x = x + self.after(half, layer, "post_attention_norm") * self.residual_scale
             norm = f"blk.{layer}.ffn_norm.weight"
-            h = self.norm(x, norm if norm in self.w else f"blk.{layer}.post_attention_norm.weight")
+            norm = norm if norm in self.w else f"blk.{layer}.post_attention_norm.weight"
+            if norm not in self.w:
+                continue
+            h = self.norm(x, norm)
             if f"blk.{layer}.ffn_gate_inp.weight" in self.w:
                 half = self.mixture(h, layer)
             else:

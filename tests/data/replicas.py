@@ -822,7 +822,7 @@ DOWNLOADS = [Download(*row) for row in (
     ("SOLAR 10.7B Instruct", "TheBloke/SOLAR-10.7B-Instruct-v1.0-GGUF", "solar-10.7b-instruct-v1.0.Q4_K_M.gguf", SOLAR_11B, LLAMA2_PADDED,
      "solar", BLOKE3, "Q4_K_M", WORKS),
     ("Nemotron Super 49B", "bartowski/nvidia_Llama-3_3-Nemotron-Super-49B-v1-GGUF", "nvidia_Llama-3_3-Nemotron-Super-49B-v1-Q4_K_M.gguf",
-     NEMOTRON_49B, LLAMA3, "llama3.1", BARTOWSKI, "Q4_K_M", REFUSED),
+     NEMOTRON_49B, LLAMA3, "llama3.1", BARTOWSKI, "Q4_K_M", WORKS),
 )]
 
 

@@ -140,10 +140,12 @@ struct synth *synth_create(const struct synth_spec *c) {
 		hp.freq[i] = (float)pow(10000, -2.0 * i / c->head_size);
 	for (size_t i = hparams_traits(&c->traits, trait); i-- > 0;)
 		check(hparams_set_trait(&hp, &trait[i]), "hparams_set_trait");
+	memcpy(hp.shape, c->traits.shape, sizeof hp.shape);
 	layer_roles *roles = must(malloc(c->layers * sizeof *roles));
 	for (uint32_t l = 0; l < c->layers; l++) {
 		bool mixture = c->roles & MIXTURE && l >= c->dense;
-		roles[l] = (LAYER_PLAIN_BITS | c->roles) & ~(mixture ? DENSE : MIXTURE);
+		roles[l] = manifest_fit_roles(
+		        &hp, l, (LAYER_PLAIN_BITS | c->roles) & ~(mixture ? DENSE : MIXTURE));
 	}
 	check(manifest_create(&s->m, &hp, roles), "manifest_create");
 	free(roles);
@@ -197,8 +199,7 @@ struct line *line_create(const struct slice *whole, enum kern_kv kv, unsigned th
 		s->layer = whole->layer + s->first;
 		s->stream = stages == 1 ? whole->stream : NULL;
 		s->experts = stages == 1 ? whole->experts : NULL;
-		check(kv_create(&l->kv[i], &whole->manifest->hp, kv, s->last - s->first, blocks),
-		        "kv_create");
+		check(kv_create(&l->kv[i], &whole->manifest->hp, kv, s->first, s->last, blocks), "kv_create");
 		check(forward_create(&l->forward[i], s, l->kv[i], l->team, max_rows), "forward_create");
 	}
 	return l;

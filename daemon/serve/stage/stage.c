@@ -133,7 +133,7 @@ int stage_create(struct stage **out, struct peers *p, struct compute *c, const C
 	to = s->coordinator;
 	if (!s->last)
 		node_id_from_bytes(&to, plan->stages[index + 1]->node);
-	rc = kv_create(&s->kv, hp, plan->kv, slice->last - slice->first, plan->blocks);
+	rc = kv_create(&s->kv, hp, plan->kv, slice->first, slice->last, plan->blocks);
 	if (rc == 0)
 		rc = forward_create(&s->forward, slice, s->kv, compute_team(c), plan->max_rows);
 	if (rc == 0)

@@ -363,7 +363,7 @@ START_TEST(charges_what_a_stage_will_charge) {
 		        planner_slice_bytes(m, s->first, s->last, KERN_KV_F16, plan.blocks, 512, 2));
 		ck_assert_uint_ge(s->weights, manifest_layer_bytes(m, s->first, s->last));
 		ck_assert_uint_eq(
-		        s->kv, plan.blocks * kv_block_bytes(&m->hp, KERN_KV_F16, s->last - s->first));
+		        s->kv, plan.blocks * kv_block_bytes(&m->hp, KERN_KV_F16, s->first, s->last));
 		ck_assert_double_gt(s->seconds, 0);
 	}
 	ck_assert_double_gt(plan.seconds, 3e-4);
@@ -455,18 +455,18 @@ START_TEST(says_what_is_missing) {
 	ck_assert_int_eq(planner_plan(&plan, &p, err, sizeof err), -ENOSPC);
 	char want[64];
 	snprintf(want, sizeof want, "%s more memory is needed on 3 nodes",
-	        size_text(
-	                (double)(planner_layer_bytes(m, 0, 1) + 128 * kv_block_bytes(&m->hp, KERN_KV_F16, 1)))
+	        size_text((double)(planner_layer_bytes(m, 0, 1) +
+	                           128 * kv_block_bytes(&m->hp, KERN_KV_F16, 0, 1)))
 	                .s);
 	ck_assert_msg(strncmp(err, want, strlen(want)) == 0, "%s", err);
 	/* that much more, and it fits */
 	ck_assert_uint_eq(
-	        plan.missing, planner_layer_bytes(m, 0, 1) + 128 * kv_block_bytes(&m->hp, KERN_KV_F16, 1));
+	        plan.missing, planner_layer_bytes(m, 0, 1) + 128 * kv_block_bytes(&m->hp, KERN_KV_F16, 0, 1));
 	node[2].memory += plan.missing;
 	ck_assert_int_eq(planner_plan(&plan, &p, err, sizeof err), 0);
 	ck_assert_uint_eq(plan.missing, 0);
 	planner_clear(&plan);
-	node[2].memory -= planner_layer_bytes(m, 0, 1) + 128 * kv_block_bytes(&m->hp, KERN_KV_F16, 1);
+	node[2].memory -= planner_layer_bytes(m, 0, 1) + 128 * kv_block_bytes(&m->hp, KERN_KV_F16, 0, 1);
 
 	node[1].memory = 1 << 20;
 	node[1].required = true;

@@ -235,6 +235,8 @@ static struct manifest *make_manifest_with(const layer_roles *roles, const struc
 	struct manifest *m;
 	for (size_t i = traits ? hparams_traits(traits, trait) : 0; i-- > 0;)
 		ck_assert_int_eq(hparams_set_trait(&hp, &trait[i]), 0);
+	if (traits)
+		memcpy(hp.shape, traits->shape, sizeof hp.shape);
 	ck_assert_int_eq(manifest_create(&m, &hp, roles), 0);
 	m->vocab = content_hash("vocabulary", 10);
 	for (int r = 0; r < IO_ROLES; r++) {
@@ -412,9 +414,105 @@ static const struct {
 };
 
 START_TEST(roles_of_a_layer) {
-	const struct hparams hp = {.experts = layers[_i].experts, .shared_ffn = layers[_i].shared_ffn};
-	int rc = manifest_check_roles(&hp, layers[_i].roles, err, sizeof err);
+	const struct hparams hp = {.heads = 4,
+	        .kv_heads = 2,
+	        .ffn = 96,
+	        .experts = layers[_i].experts,
+	        .shared_ffn = layers[_i].shared_ffn};
+	int rc = manifest_check_roles(&hp, 0, layers[_i].roles, err, sizeof err);
 	ck_assert_int_eq(rc, layers[_i].fine ? 0 : -EINVAL);
+}
+END_TEST
+
+/* Layers that differ in their shapes: attention of one head more or fewer, only its output product, none; no feed-forward. */
+static const struct hparams unlike_traits = {.unlike = 1, .shape = {{4, 1, 64}, {4, 0, 96}, {0, 0, 32}}};
+#define ATTENTION (BITS(Q) | BITS(K) | BITS(V))
+static const layer_roles unlike_roles[3] = {LAYER_PLAIN_BITS, LAYER_PLAIN_BITS & ~ATTENTION,
+        LAYER_PLAIN_BITS & ~(ATTENTION | BITS(OUT) | BITS(ATTN_NORM))};
+
+static struct manifest *make_unlike_manifest(void) {
+	struct manifest *m = make_manifest_with(unlike_roles, &unlike_traits);
+	m->hp.kv_heads = 1;
+	return m;
+}
+
+START_TEST(manifests_of_unlike_layers) {
+	struct manifest *m = make_unlike_manifest(), *d = NULL;
+	uint8_t *data, *again;
+	size_t len, n;
+	ck_assert_int_eq(manifest_encode(m, &data, &len), 0);
+	ck_assert_uint_eq(len, 80 + 2 * 4 + 4 + 8 + 3 * (12 + 8) + 36 * (3 + 9 + 6 + 4));
+	/* doc/protocol.md, byte for byte */
+	ck_assert_mem_eq(data + 88,
+	        "\1\0\0\0\22\0\0\0\1\0\0\0"
+	        "\4\0\0\0\1\0\0\0\x40\0\0\0"
+	        "\4\0\0\0\0\0\0\0\x60\0\0\0"
+	        "\0\0\0\0\0\0\0\0\x20\0\0\0"
+	        "\xff\1\0\0\0\0\0\0\xf1\1\0\0\0\0\0\0\xe0\1\0\0\0\0\0\0",
+	        72);
+	ck_assert_msg(manifest_decode(&d, data, len, err, sizeof err) == 0, "%s", err);
+	ck_assert(content_equal(&d->id, &m->id) && memcmp(&d->hp, &m->hp, sizeof d->hp) == 0);
+	ck_assert_uint_eq(manifest_find(d, 0, LAYER_K)->rows, 16);
+	ck_assert_uint_eq(manifest_find(d, 0, LAYER_UP)->rows, 64);
+	ck_assert_uint_eq(manifest_find(d, 1, LAYER_DOWN)->n, 96);
+	ck_assert_uint_eq(manifest_find(d, 1, LAYER_OUT)->n, 64);
+	ck_assert_uint_eq(manifest_find(d, 2, LAYER_GATE)->rows, 32);
+	ck_assert_ptr_null(manifest_find(d, 1, LAYER_Q));
+	ck_assert_ptr_null(manifest_find(d, 2, LAYER_OUT));
+	ck_assert_int_eq(manifest_encode(d, &again, &n), 0);
+	ck_assert(n == len && memcmp(data, again, n) == 0);
+	for (size_t i = 0; i < len; i++) {
+		struct manifest *x;
+		ck_assert_int_lt(manifest_decode(&x, data, i, err, sizeof err), 0);
+	}
+	manifest_destroy(d);
+	manifest_destroy(m);
+	free(data);
+	free(again);
+}
+END_TEST
+
+/* A number of a layer that must not be, at which place of the manifest above. */
+static const struct {
+	size_t at;
+	uint32_t value;
+	const char *says;
+} spoilt_layers[] = {
+        {96, 2, "the model's difference of layers is not valid"},
+        {100, 3, "attn_output.weight has rows of 48 elements"},
+        {100, 5, "the numbers of the model's layers are not valid"}, /* more than the most */
+        {104, 3, "layer 0 has 4 attention heads and 3 key/value heads"},
+        {112, 3,
+                "layer 1 has 3 attention heads and 0 key/value heads"}, /* its output product is not of a row */
+        {116, 1, "a layer does not have the tensors"},                  /* attention without queries */
+        {124, 4, "a layer does not have the tensors"}, /* attention without an output product */
+        {128, 1, "layer 2 has 0 attention heads and 1 key/value heads"},
+        {108, 0, "a layer does not have the tensors"}, /* a feed-forward of no width */
+        {108, 97, "the numbers of the model's layers are not valid"},
+        {120, 64, "the numbers of the model's layers are not valid"},
+};
+
+START_TEST(manifests_of_unlike_layers_are_refused) {
+	struct manifest *m = make_unlike_manifest(), *d = NULL;
+	uint8_t *data;
+	size_t len;
+	ck_assert_int_eq(manifest_encode(m, &data, &len), 0);
+	memcpy(data + spoilt_layers[_i].at, &spoilt_layers[_i].value, 4);
+	ck_assert_int_lt(manifest_decode(&d, data, len, err, sizeof err), 0);
+	ck_assert_msg(strstr(err, spoilt_layers[_i].says), "said: %s", err);
+	free(data);
+	manifest_destroy(m);
+}
+END_TEST
+
+/* Layers of one shape are not written as if they differed. */
+START_TEST(like_layers_have_one_form) {
+	struct hparams traits = {.unlike = 1, .shape = {{4, 2, 96}, {4, 2, 96}, {4, 2, 96}}};
+	struct manifest *m = make_manifest_with(NULL, &traits);
+	uint8_t *data;
+	size_t len;
+	ck_assert_int_eq(manifest_encode(m, &data, &len), -EINVAL);
+	manifest_destroy(m);
 }
 END_TEST
 
@@ -778,6 +876,9 @@ static Suite *suite(void) {
 	        t, manifests_of_families_are_refused, 0, (int)(sizeof spoilt_family / sizeof *spoilt_family));
 	tcase_add_test(t, plain_manifests_have_one_form);
 	tcase_add_loop_test(t, roles_of_a_layer, 0, (int)(sizeof layers / sizeof *layers));
+	tcase_add_test(t, manifests_of_unlike_layers);
+	tcase_add_loop_test(t, manifests_of_unlike_layers_are_refused, 0, COUNT(spoilt_layers));
+	tcase_add_test(t, like_layers_have_one_form);
 	tcase_add_test(t, manifests_of_mixtures);
 	tcase_add_test(t, manifests_of_nonsense_are_not_written);
 	suite_add_tcase(s, t);

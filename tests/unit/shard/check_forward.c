@@ -42,6 +42,7 @@ static const struct synth_spec lengthy = {.layers = 2,
         .seed = 2};
 
 #define HEAD_NORMS (LAYER_BIT(LAYER_Q_NORM) | LAYER_BIT(LAYER_K_NORM))
+#define OUT_BIAS LAYER_BIT(LAYER_OUT_BIAS)
 #define BIASES \
 	(LAYER_BIT(LAYER_Q_BIAS) | LAYER_BIT(LAYER_K_BIAS) | LAYER_BIT(LAYER_V_BIAS) | \
 	        LAYER_BIT(LAYER_OUT_BIAS))
@@ -70,6 +71,13 @@ static const struct {
         {0, {.rope_magnitude = 1.25f}},
         {0, {.attention_scale = 0.5f}},
         {0, {.embed_scale = 6, .residual_scale = 0.25f, .logit_scale = 0.125f}},
+        {OUT_BIAS, {.unlike = 1, .shape = {{4, 1, 32}, {2, 2, 64}}}},
+        {BIASES, {.unlike = 1, .shape = {{2, 2, 64}, {4, 0, 32}}}},
+        {0, {.unlike = 1, .shape = {{4, 0, 64}, {4, 2, 0}}}},
+        {0, {.unlike = 1, .shape = {{0, 0, 64}, {4, 1, 64}}}},
+        {0, {.residual_scale = 0.5f, .unlike = 1, .shape = {{4, 2, 0}, {0, 0, 64}}}},
+        {0, {.unlike = 1, .shape = {{4, 2, 64}, {0, 0, 0}}}},
+        {0, {.unlike = 1, .shape = {{0, 0, 0}, {4, 2, 0}}}},
         {EXPERTS, {.experts = 8, .experts_used = 2, .expert_ffn = 64}},
         {EXPERTS | EXPERT_BIASES, {.experts = 12, .experts_used = 3, .expert_ffn = 32, .router = ROUTER_ALL}},
         {EXPERTS | SHARED_EXPERT | LAYER_BIT(LAYER_CHOICE_BIAS), {.experts = 5,
@@ -85,17 +93,20 @@ static const struct {
         {0, {.glu = KERN_SWIGLU_BOUNDED}},
         {0, {.window = 50}},
         {0, {.window = 600, .full_every = 2, .window_base = 50}},
-        {BIASES | HEAD_NORMS | HALF_NORMS | SINKS, {.halves = 1,
-                                                           .plain_every = 4,
-                                                           .rope_magnitude = 1.125f,
-                                                           .attention_scale = 0.25f,
-                                                           .embed_scale = 3,
-                                                           .residual_scale = 0.5f,
-                                                           .logit_scale = 0.5f,
-                                                           .window = 90,
-                                                           .full_every = 2,
-                                                           .window_base = 30,
-                                                           .glu = KERN_GEGLU}},
+        {BIASES | HEAD_NORMS | HALF_NORMS | SINKS,
+                {.halves = 1,
+                        .plain_every = 4,
+                        .rope_magnitude = 1.125f,
+                        .attention_scale = 0.25f,
+                        .embed_scale = 3,
+                        .residual_scale = 0.5f,
+                        .logit_scale = 0.5f,
+                        .window = 90,
+                        .full_every = 2,
+                        .window_base = 30,
+                        .glu = KERN_GEGLU,
+                        .unlike = 1,
+                        .shape = {{4, 1, 64}, {2, 2, 32}, {0, 0, 64}, {4, 2, 0}}}},
         {BIASES | HEAD_NORMS | HALF_NORMS | SINKS | EXPERTS | EXPERT_BIASES | SHARED_EXPERT |
                         LAYER_BIT(LAYER_CHOICE_BIAS),
                 {.halves = 1,
@@ -492,25 +503,27 @@ static void naive_add(double *x, double *y, const struct store_tensor *norm) {
 		x[i] += y[i] * naive_scale(model->m->hp.residual_scale);
 }
 
-static void naive_layer(struct naive *s, uint32_t l, uint32_t pos, uint32_t positions) {
+/* Attention over the positions up to pos, into o; y: the normalised row. */
+static void naive_attention(
+        struct naive *s, uint32_t l, uint32_t pos, uint32_t positions, const double *y, double *o) {
 	const struct hparams *hp = &model->m->hp;
+	const struct layer_shape shape = hparams_layer(hp, l);
 	const struct store_tensor *w = model->layer[l];
-	uint32_t hs = hp->head_size, narrow = hp->kv_heads * hs;
-	double y[64], q[64], o[64] = {0}, *z = malloc(positions * sizeof *z);
-	double *keys = s->k + (size_t)l * positions * narrow, *values = s->v + (size_t)l * positions * narrow;
-	naive_norm(y, &w[LAYER_ATTN_NORM], s->x);
+	uint32_t hs = hp->head_size, narrow = shape.kv_heads * hs, most = hp->kv_heads * hs;
+	double q[64], *z = malloc(positions * sizeof *z);
+	double *keys = s->k + (size_t)l * positions * most, *values = s->v + (size_t)l * positions * most;
 	naive_mul(q, &w[LAYER_Q], y);
 	naive_mul(keys + pos * narrow, &w[LAYER_K], y);
 	naive_mul(values + pos * narrow, &w[LAYER_V], y);
 	naive_bias(q, &w[LAYER_Q_BIAS]);
 	naive_bias(keys + pos * narrow, &w[LAYER_K_BIAS]);
 	naive_bias(values + pos * narrow, &w[LAYER_V_BIAS]);
-	naive_norm_heads(q, &w[LAYER_Q_NORM], hp->heads);
-	naive_norm_heads(keys + pos * narrow, &w[LAYER_K_NORM], hp->kv_heads);
-	for (uint32_t h = 0; h < hp->kv_heads; h++)
+	naive_norm_heads(q, &w[LAYER_Q_NORM], shape.heads);
+	naive_norm_heads(keys + pos * narrow, &w[LAYER_K_NORM], shape.kv_heads);
+	for (uint32_t h = 0; h < shape.kv_heads; h++)
 		naive_rope(keys + pos * narrow + h * hs, l, pos);
-	for (uint32_t h = 0; h < hp->heads; h++) {
-		uint32_t kv = h / (hp->heads / hp->kv_heads) * hs;
+	for (uint32_t h = 0; h < shape.heads; h++) {
+		uint32_t kv = h / (shape.heads / shape.kv_heads) * hs;
 		double sum = 0;
 		uint32_t from = hparams_has_window(hp, l) && pos >= hp->window ? pos + 1 - hp->window : 0;
 		float sinks[64];
@@ -528,21 +541,38 @@ static void naive_layer(struct naive *s, uint32_t l, uint32_t pos, uint32_t posi
 			                                    : z[p] / sqrt(hs));
 			sum += z[p];
 		}
+		for (uint32_t d = 0; d < hs; d++)
+			o[h * hs + d] = 0;
 		for (uint32_t p = from; p <= pos; p++)
 			for (uint32_t d = 0; d < hs; d++)
 				o[h * hs + d] += z[p] / sum * values[p * narrow + kv + d];
 	}
-	naive_mul(y, &w[LAYER_OUT], o);
-	naive_bias(y, &w[LAYER_OUT_BIAS]);
-	naive_add(s->x, y, &w[LAYER_POST_ATTN_NORM]);
+	free(z);
+}
+
+/* Without keys and values, the normalised row takes the place of attention. */
+static void naive_layer(struct naive *s, uint32_t l, uint32_t pos, uint32_t positions) {
+	const struct hparams *hp = &model->m->hp;
+	const struct layer_shape shape = hparams_layer(hp, l);
+	const struct store_tensor *w = model->layer[l];
+	double y[64], o[64], added[64] = {0};
+	if (shape.heads) {
+		naive_norm(y, &w[LAYER_ATTN_NORM], s->x);
+		if (shape.kv_heads)
+			naive_attention(s, l, pos, positions, y, o);
+		naive_mul(added, &w[LAYER_OUT], shape.kv_heads ? o : y);
+		naive_bias(added, &w[LAYER_OUT_BIAS]);
+		naive_add(s->x, added, &w[LAYER_POST_ATTN_NORM]);
+	}
+	if (!shape.ffn)
+		return;
+	memset(added, 0, sizeof added);
 	naive_norm(y, &w[LAYER_FFN_NORM], s->x);
-	double added[64] = {0};
 	if (w[LAYER_ROUTER].packed)
 		naive_mixture(added, w, y);
 	else
-		naive_feed(added, w, dense, y, hp->ffn, 0, 1);
+		naive_feed(added, w, dense, y, shape.ffn, 0, 1);
 	naive_add(s->x, added, &w[LAYER_POST_FFN_NORM]);
-	free(z);
 }
 
 START_TEST(close_to_doubles) {

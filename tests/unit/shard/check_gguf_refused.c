@@ -375,6 +375,56 @@ START_TEST(keys_are_refused) {
 }
 END_TEST
 
+/* Numbers of a model of two layers, an array of each. */
+static struct ggufgen *layered(const char *family, uint64_t count, const int32_t *heads, const int32_t *ffn) {
+	struct ggufgen *gen = ggufgen_create();
+	char key[64];
+	uint8_t data[12 + 3 * 4] = {GGUF_I32};
+	ggufgen_string(gen, "general.architecture", family);
+	const char *const name[] = {"block_count", "embedding_length", "context_length"};
+	for (int i = 0; i < 3; i++) {
+		snprintf(key, sizeof key, "%s.%s", family, name[i]);
+		ggufgen_u32(gen, key, (const uint32_t[]){2, 64, 128}[i]);
+	}
+	const char *const array[] = {"attention.head_count", "feed_forward_length"};
+	for (int i = 0; i < 2; i++) {
+		memcpy(data + 4, &count, 8);
+		memcpy(data + 12, i ? ffn : heads, count * 4);
+		snprintf(key, sizeof key, "%s.%s", family, array[i]);
+		ggufgen_raw(gen, key, GGUF_ARRAY, data, 12 + count * 4);
+	}
+	return gen;
+}
+
+START_TEST(numbers_of_layers_are_refused) {
+	static const struct {
+		const char *family;
+		uint64_t count;
+		int32_t heads[3], ffn[3];
+		const char *says;
+	} wrong[] = {
+	        {"llama", 2, {4, 0}, {96, 96},
+	                "llama.attention.head_count is 0, which Caravan does not know"},
+	        {"llama", 2, {4, 4}, {0, 96}, "llama.feed_forward_length is 0, which Caravan does not know"},
+	        {"deci", 3, {4, 4, 4}, {96, 96, 96},
+	                "deci.attention.head_count is not a number, nor one for each layer"},
+	        {"deci", 1, {4}, {96}, "deci.attention.head_count is not a number, nor one for each layer"},
+	        {"deci", 2, {4, -4}, {96, 96},
+	                "deci.attention.head_count is not a valid number for each layer"},
+	        {"deci", 2, {4, 0}, {96, 0},
+	                "deci.vocab_size and tokenizer.ggml.tokens are missing"}, /* so far so good */
+	};
+	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+		struct hparams hp;
+		ck_assert_int_lt(
+		        hparams_gen(
+		                layered(wrong[i].family, wrong[i].count, wrong[i].heads, wrong[i].ffn), &hp),
+		        0);
+		ck_assert_msg(strstr(err, wrong[i].says), "said: %s", err);
+	}
+}
+END_TEST
+
 START_TEST(other_architectures_are_refused) {
 	struct ggufgen *gen = ggufgen_create();
 	struct hparams hp;
@@ -525,6 +575,7 @@ static Suite *suite(void) {
 	suite_add_tcase(s, t);
 	t = tcase_create("models");
 	tcase_add_loop_test(t, keys_are_refused, 0, COUNT(refused_keys));
+	tcase_add_test(t, numbers_of_layers_are_refused);
 	tcase_add_test(t, other_architectures_are_refused);
 	tcase_add_loop_test(t, shapes_are_refused, 0, COUNT(refused_shapes));
 	tcase_add_loop_test(t, tensors_are_refused, 0, COUNT(refused_tensors));

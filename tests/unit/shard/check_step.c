@@ -174,10 +174,10 @@ END_TEST
 START_TEST(kv_parts) {
 	struct hparams hp = {.kv_heads = 3, .head_size = 40};
 	struct kv *kv;
-	ck_assert_int_eq(kv_create(&kv, &hp, KERN_KV_F16, 5, 4), 0);
+	ck_assert_int_eq(kv_create(&kv, &hp, KERN_KV_F16, 0, 5, 4), 0);
 	size_t part = kern_kv_bytes(KERN_KV_F16, 40), n = 0;
-	ck_assert_uint_eq(kv->block_bytes, kv_block_bytes(&hp, KERN_KV_F16, 5));
-	ck_assert_uint_eq(kv_block_bytes(&hp, KERN_KV_F16, 5), 5 * 3 * 2 * part);
+	ck_assert_uint_eq(kv->block_bytes, kv_block_bytes(&hp, KERN_KV_F16, 0, 5));
+	ck_assert_uint_eq(kv_block_bytes(&hp, KERN_KV_F16, 0, 5), 5 * 3 * 2 * part);
 	/* a head's blocks of one layer lie on end, its keys and then its values */
 	for (uint32_t l = 0; l < 5; l++)
 		for (uint32_t h = 0; h < 3; h++, n += 8)
@@ -189,13 +189,13 @@ START_TEST(kv_parts) {
 	ck_assert_uint_eq((uintptr_t)kv->base % KERN_ALIGN, 0);
 	kv_destroy(kv);
 	kv_destroy(NULL);
-	ck_assert_int_eq(kv_create(&kv, &hp, KERN_KV_F16, 5, 0), -EINVAL);
-	ck_assert_int_eq(kv_create(&kv, &hp, KERN_KV_F16, 0, 5), -EINVAL);
-	ck_assert_int_eq(kv_create(&kv, &hp, KERN_KV_Q8_0, 5, 4), -EINVAL); /* heads of 40 */
+	ck_assert_int_eq(kv_create(&kv, &hp, KERN_KV_F16, 0, 5, 0), -EINVAL);
+	ck_assert_int_eq(kv_create(&kv, &hp, KERN_KV_F16, 0, 0, 5), -EINVAL);
+	ck_assert_int_eq(kv_create(&kv, &hp, KERN_KV_Q8_0, 0, 5, 4), -EINVAL); /* heads of 40 */
 	hp.head_size = 96;
-	ck_assert_uint_eq(kv_block_bytes(&hp, KERN_KV_Q8_0, 5), 5 * 3 * 2 * 64 * 96 * 34 / 32);
+	ck_assert_uint_eq(kv_block_bytes(&hp, KERN_KV_Q8_0, 0, 5), 5 * 3 * 2 * 64 * 96 * 34 / 32);
 	hp = (struct hparams){.kv_heads = UINT32_MAX / 512, .head_size = 512};
-	ck_assert_int_eq(kv_create(&kv, &hp, KERN_KV_F16, 1024, UINT32_MAX), -ENOMEM);
+	ck_assert_int_eq(kv_create(&kv, &hp, KERN_KV_F16, 0, 1024, UINT32_MAX), -ENOMEM);
 }
 END_TEST
 
@@ -203,7 +203,7 @@ END_TEST
 START_TEST(kv_reserved) {
 	struct hparams hp = {.kv_heads = 8, .head_size = 128};
 	struct kv *kv;
-	ck_assert_int_eq(kv_create(&kv, &hp, KERN_KV_F16, 80, 1u << 15), 0);
+	ck_assert_int_eq(kv_create(&kv, &hp, KERN_KV_F16, 0, 80, 1u << 15), 0);
 	*(uint16_t *)kv_keys(kv, (1u << 15) - 1, 79, 7) = 1;
 	kv_destroy(kv);
 }
@@ -219,10 +219,10 @@ START_TEST(refused) {
 	struct kv *kv;
 	ck_assert_int_eq(forward_create(&f, &model->whole, l->kv[0], l->team, 0), -EINVAL);
 	hp.kv_heads = 4;
-	ck_assert_int_eq(kv_create(&kv, &hp, KERN_KV_F16, 3, 8), 0);
+	ck_assert_int_eq(kv_create(&kv, &hp, KERN_KV_F16, 0, 3, 8), 0);
 	ck_assert_int_eq(forward_create(&f, &model->whole, kv, l->team, 16), -EINVAL);
 	kv_destroy(kv);
-	ck_assert_int_eq(kv_create(&kv, &model->m->hp, KERN_KV_F16, 2, 8), 0);
+	ck_assert_int_eq(kv_create(&kv, &model->m->hp, KERN_KV_F16, 0, 2, 8), 0);
 	ck_assert_int_eq(forward_create(&f, &model->whole, kv, l->team, 16), -EINVAL);
 	kv_destroy(kv);
 	layers.io[IO_HEAD] = NULL;
