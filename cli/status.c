@@ -169,6 +169,10 @@ static void status_print_reading(const struct report *r, const Caravan__ReportMo
 	table_say(4, "%s does not fit: %s stay in memory, each step reads %s from disk%s",
 	        report_node_name(r, m->plan->stages[i]->node), size_text((double)st->resident_bytes).s,
 	        size_text((double)st->streamed_bytes).s, time);
+	uint64_t chosen = st->expert_hits + st->expert_misses;
+	if (chosen)
+		table_say(4, "of the experts that it used, %.0f%% were in memory",
+		        100.0 * (double)st->expert_hits / (double)chosen);
 }
 
 /* Predicted and measured time of a row. */

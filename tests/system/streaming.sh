@@ -95,8 +95,30 @@ check "two stages, of which one reads" wait_for 5 both
 text other >"$dir/text.two"
 check "the same text from two" same "$dir/text.two" "$dir/text.big"
 
-# ---- no network, no measurement --------------------------------------------------------------------------------
+# ---- a mixture: experts are fetched by themselves, and read when they are chosen ------------------------------------
+require mkmodel -e 16 -u 2 -w 512 "$dir/x.gguf" Q8_0 512 12 8 2 512 2000 512
+require on big unload m
+# shellcheck disable=SC2086
+require on big $load "$dir/x.gguf"
+text big >"$dir/text.mix" && long big >"$dir/long.mix"
 require on small unload m
+freed() { on small status --json >"$dir/s" && holds "$dir/s" 'all(n["memory_used"] < 2**24 for n in j["nodes"])'; }
+require wait_for 10 freed
+# shellcheck disable=SC2086
+require on small $load --nodes all "$dir/x.gguf"
+text other >"$dir/text.experts"
+check "the same text of a mixture that does not fit" same "$dir/text.experts" "$dir/text.mix"
+long other >"$dir/long.experts"
+check "the same after a prompt that uses all experts" same "$dir/long.experts" "$dir/long.mix"
+chosen() { # 2 experts in each of 12 layers, for each of at least 24 tokens
+	on small status --json >"$dir/s" && holds "$dir/s" 'sum(s.get("expert_hits", 0) + s.get("expert_misses", 0) for s in j["models"][0]["stages"]) >= 24 * 24 and all(sum(s.get(k, 0) for s in j["models"][0]["stages"]) for k in ("expert_hits", "expert_misses"))'
+}
+check "some experts were in memory, some were read" wait_for 5 chosen
+on small status | tr -s '\n ' '  ' >"$dir/out.status"
+check "status says how many" grep -Eq ' of the experts that it used, [0-9]+% were in memory' "$dir/out.status"
+
+# ---- no network, no measurement --------------------------------------------------------------------------------
+require on small unload x
 caravand --state "$dir/alone" --name alone --threads 1 --memory 110M --listen off >"$dir/alone.log" 2>&1 &
 echo $! >"$dir/alone.pid"
 nodes="$nodes alone"
