@@ -11,6 +11,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "kernels/math.h"
+
 enum { MATRIX_GATE, MATRIX_UP, MATRIX_DOWN }; /* of an expert, as in struct expert_layer */
 
 /* The roles of a part's tensors, and of their biases, which only experts have. */
@@ -164,9 +166,11 @@ static int feed_forward_find_parts(struct forward *f, struct phase_member *j, ui
 		m->part[0] = feed_forward_whole(f, &dense, at);
 		return 0;
 	}
-	product_share(j, f->ops,
-	        &(struct product){router, f->score, f->hp->experts, f->vector[layer][LAYER_ROUTER_BIAS], 0},
-	        1, &f->act, at, f->step->rows);
+	const struct store_tensor *shared_router = f->slice->layer[layer][LAYER_SHARED_ROUTER];
+	const struct product routers[] = {
+	        {router, f->score, f->hp->experts, f->vector[layer][LAYER_ROUTER_BIAS], 0},
+	        {shared_router, f->shared_score, 1, NULL, 0}};
+	product_share(j, f->ops, routers, shared_router ? 2 : 1, &f->act, at, f->step->rows);
 	if (phase_gate(j))
 		return -EDOM;
 	bool alone = f->step->rows == 1;
@@ -374,7 +378,12 @@ const float *feed_forward_row(
 			scratch[k] = i ? scratch[k] + v : v;
 		}
 	}
-	if (feed_forward_has(f, layer, LAYER_SHARED_GATE))
+	if (feed_forward_has(f, layer, LAYER_SHARED_ROUTER)) {
+		float weight = 1 / (1 + kern_exp(-f->shared_score[row]));
+		for (size_t k = 0; k < dim; k++)
+			scratch[k] = scratch[k] + y[k] * weight;
+	} else if (feed_forward_has(f, layer, LAYER_SHARED_GATE)) {
 		f->ops->add(scratch, y, dim);
+	}
 	return scratch;
 }

@@ -50,6 +50,7 @@ static void forward_lay_experts(struct forward *f, uint8_t *arena, const struct 
 	f->expert_hidden = forward_carve(arena, used, places * hp->expert_ffn, sizeof(float));
 	f->expert_y = forward_carve(arena, used, places * hp->dim, sizeof(float));
 	f->score = forward_carve(arena, used, rows * hp->experts, sizeof(float));
+	f->shared_score = forward_carve(arena, used, hp->shared_ffn ? rows : 0, sizeof(float));
 	f->choice = forward_carve(arena, used, places, sizeof *f->choice);
 	f->part = forward_carve(arena, used, (size_t)hp->experts + 1, sizeof *f->part);
 	f->expert_rows = forward_carve(arena, used, hp->experts, sizeof *f->expert_rows);
@@ -186,7 +187,7 @@ int forward_create(
 		f->forms[l] = (struct layer_forms){.qkv = FORMS_OF(w, LAYER_Q, LAYER_K, LAYER_V),
 		        .out = FORMS_OF(w, LAYER_OUT),
 		        .ffn = FORMS_OF(w, LAYER_GATE, LAYER_UP, LAYER_ROUTER, LAYER_EXPERT_GATE,
-		                LAYER_EXPERT_UP, LAYER_SHARED_GATE, LAYER_SHARED_UP),
+		                LAYER_EXPERT_UP, LAYER_SHARED_GATE, LAYER_SHARED_UP, LAYER_SHARED_ROUTER),
 		        .down = FORMS_OF(w, LAYER_DOWN, LAYER_SHARED_DOWN),
 		        .expert = FORMS_OF(w, LAYER_EXPERT_GATE, LAYER_EXPERT_UP),
 		        .expert_down = FORMS_OF(w, LAYER_EXPERT_DOWN)};

@@ -95,6 +95,7 @@ struct forward {
 	float *expert_hidden;   /* [places][expert_ffn] */
 	float *expert_y;        /* [places][dim] */
 	float *score;           /* [max_rows][experts] */
+	float *shared_score;    /* [max_rows] */
 	struct choice *choice;  /* [max_rows][experts_used] */
 	struct feed_part *part; /* [1 + experts], `parts` of them: of several rows */
 	uint32_t *expert_rows;  /* [experts] */

@@ -15,9 +15,9 @@ struct family {
 	const char
 	        *ffn_norm; /* how its files call the feed-forward norm; NULL: as manifest_layer_tensor_name */
 	bool mixture;      /* a layer with a router has experts in place of gate, up and down */
-	bool sigmoid;      /* its router's, unless the file says otherwise */
-	bool skips;        /* layers may have no attention, or only its output product, or no feed-forward */
-	bool halves;       /* as in struct hparams */
+	enum hparams_router router; /* unless the file says otherwise */
+	bool skips;  /* layers may have no attention, or only its output product, or no feed-forward */
+	bool halves; /* as in struct hparams */
 	bool scaled; /* its keys attention.scale, embedding_scale, residual_scale, logit_scale count; the last divides */
 	uint32_t plain_every; /* as in struct hparams */
 	uint32_t

@@ -293,7 +293,8 @@ static int hparams_read_scales(const struct reader *r, struct hparams *hp) {
 
 static int hparams_read_router(const struct reader *r, struct hparams *hp) {
 	uint32_t function = 0;
-	bool norm = !r->family->sigmoid;
+	enum hparams_router usual = r->family->router;
+	bool norm = usual == ROUTER_CHOSEN || usual == ROUTER_SIGMOID;
 	float scale = 0;
 	int rc = hparams_may_read_u32(r, "expert_gating_func", &function);
 	if (rc == 0 && function > 3)
@@ -305,7 +306,7 @@ static int hparams_read_router(const struct reader *r, struct hparams *hp) {
 	rc = gguf_bool(r->g, hparams_key(r, "expert_weights_norm").s, &norm);
 	if (rc < 0 && rc != -ENOENT)
 		return hparams_fail_key(r, "expert_weights_norm", "is not a boolean");
-	bool sigmoid = function ? function == 2 : r->family->sigmoid;
+	bool sigmoid = function ? function == 2 : usual >= ROUTER_SIGMOID;
 	hp->expert_scale = scale == 1 ? 0 : scale;
 	hp->router = sigmoid ? (norm ? ROUTER_SIGMOID : ROUTER_SIGMOID_ONLY)
 	                     : (norm || function == 3 ? ROUTER_CHOSEN : ROUTER_ALL);

@@ -55,6 +55,7 @@ static const struct role {
                 [LAYER_POST_ATTN_NORM] = {"post_attention_norm.weight", DIM, ONE},
                 [LAYER_POST_FFN_NORM] = {"post_ffw_norm.weight", DIM, ONE},
                 [LAYER_SINKS] = {"attn_sinks.weight", HEADS, ONE},
+                [LAYER_SHARED_ROUTER] = {"ffn_gate_inp_shexp.weight", DIM, ONE, false},
 },
   roles_of_io[IO_ROLES] = {
           [IO_EMBED] = {"token_embd.weight", DIM, VOCAB},
@@ -161,7 +162,7 @@ int manifest_check_roles(
 	        {LAYER_BIT(LAYER_POST_FFN_NORM), LAYER_BIT(LAYER_FFN_NORM)},
 	        {DENSE, DENSE},
 	        {MIXTURE | MIXTURE_BIASES, MIXTURE},
-	        {SHARED, SHARED | MIXTURE},
+	        {SHARED | LAYER_BIT(LAYER_SHARED_ROUTER), SHARED | MIXTURE},
 	};
 	struct layer_shape shape = hparams_layer(hp, layer);
 	bool whole = roles >> LAYER_ROLES == 0 && !(roles & DENSE && roles & MIXTURE) &&

@@ -43,6 +43,7 @@ enum layer_role {
 	LAYER_POST_ATTN_NORM,
 	LAYER_POST_FFN_NORM,
 	LAYER_SINKS,
+	LAYER_SHARED_ROUTER, /* how much the shared expert counts */
 	LAYER_ROLES
 };
 typedef uint64_t layer_roles; /* a set of them, LAYER_BIT each */

@@ -151,6 +151,8 @@ def model(path, seed, kind, dim, ffn, heads=4, kv_heads=2, vocab=64, head=None, 
             matrix(block + f"ffn_down{end}.weight", dim, wide, kind, 2 * wide ** -0.5, each)
         if mixture:
             matrix(block + "ffn_gate_inp.weight", experts[0], dim, "F32", 2 * dim ** -0.5)
+        if mixture and family == "qwen2moe":
+            t.append((block + "ffn_gate_inp_shexp.weight", (dim,), gg.F32, (rng.standard_normal(dim) * 0.5).astype("<f4").tobytes()))
         if mixture and choice_bias:
             t.append((block + "exp_probs_b.bias", (experts[0],), gg.F32, rng.uniform(-0.3, 0.3, experts[0]).astype("<f4").tobytes()))
         width = dict(attn_q=heads * head, attn_k=kv_heads * head, attn_v=kv_heads * head, attn_output=dim)
@@ -294,6 +296,9 @@ FAMILIES = [
     ("deci", "heads and widths of each layer; no attention, a matrix in its place, nothing at all",
      dict(FAMILY, family="deci", head=8, given=True, factors=[1.0, 1.0, 2.0, 4.0],
           shapes=[(4, 2, 48), (4, 0, 64), (0, 0, 32), (0, 0, 0), (4, 1, 16), (4, 4, 48)])),
+    ("qwen2moe", "experts by softmax over all, and a shared one with a router of its own",
+     dict(FAMILY, family="qwen2moe", biases=QKV, experts=(9, 3, 24), shared=40,
+          keys=[("expert_shared_feed_forward_length", gg.U32, 40)])),
 ]
 
 README = """# Test models

@@ -270,7 +270,7 @@ def longrope(freq, tensors, get):
     return freq / tensors[f"rope_factors_{length}.weight"], magnitude
 
 
-HALVES = ("qwen2", "qwen3", "qwen35", "phi3", "qwen3moe", "glm4moe", "gemma3", "gpt-oss")  # RoPE pairs an element with the one half the rotated width further on
+HALVES = ("qwen2", "qwen3", "qwen35", "phi3", "qwen2moe", "qwen3moe", "glm4moe", "gemma3", "gpt-oss")  # RoPE pairs an element with the one half the rotated width further on
 FULL_EVERY = {"gemma3": 6, "gpt-oss": 2}  # of layers with a window, every so many have none, the last of them
 
 
@@ -284,7 +284,7 @@ class Llama:
     def __init__(self, gguf, kv_f16=True, q8=False):
         g = gguf.metadata
         self.family = g["general.architecture"]
-        if self.family not in ("llama", "qwen2", "qwen3", "mistral3", "granite", "smollm3", "qwen35", "phi3", "qwen3moe", "glm4moe",
+        if self.family not in ("llama", "qwen2", "qwen3", "mistral3", "granite", "smollm3", "qwen35", "phi3", "qwen2moe", "qwen3moe", "glm4moe",
                                "gemma3", "gpt-oss", "deci"):
             raise ValueError("architecture " + self.family)
         get = lambda key, default=None: g.get(self.family + "." + key, default)
@@ -334,7 +334,7 @@ class Llama:
         self.state = get("ssm.state_size", 0)
         self.used, sigmoid = get("expert_used_count", 0), self.family == "glm4moe"
         self.sigmoid = get("expert_gating_func", 2 if sigmoid else 1) == 2
-        self.share = get("expert_weights_norm", not sigmoid)  # whether the chosen experts' weights add up to 1
+        self.share = get("expert_weights_norm", not sigmoid and self.family != "qwen2moe")  # whether the chosen experts' weights add up to 1
         self.expert_scale = get("expert_weights_scale", 0.0) or 1.0
         self.layers -= get("nextn_predict_layers", 0)  # which are for guessing ahead
         self.reset()
@@ -478,8 +478,11 @@ class Llama:
                     bias(n)[e] if f"blk.{layer}.{n}.bias" in self.w else 0) for what in ("gate", "up", "down")]
                 out[row] += w * self.feed_forward(h[row:row + 1], *parts)[0]
         if name("ffn_gate_shexp") in self.w:
-            out = out + self.feed_forward(h, *[lambda x, n=f"ffn_{what}_shexp": self.product(x, name(n))
-                                               for what in ("gate", "up", "down")])
+            much = 1
+            if name("ffn_gate_inp_shexp") in self.w:
+                much = 1 / (1 + np.exp(-(h @ self.w[name("ffn_gate_inp_shexp")])))[:, None]
+            out = out + much * self.feed_forward(h, *[lambda x, n=f"ffn_{what}_shexp": self.product(x, name(n))
+                                                      for what in ("gate", "up", "down")])
         return out
 
     def step(self, ids):

@@ -405,6 +405,8 @@ static const struct {
         {LAYER_PLAIN_BITS | EXPERTS, 8, 0, false},
         {LAYER_PLAIN_BITS | BITS(CHOICE_BIAS), 8, 0, false},
         {LAYER_PLAIN_BITS | SHARED, 8, 64, false},
+        {(LAYER_PLAIN_BITS & ~DENSE) | EXPERTS | SHARED | BITS(SHARED_ROUTER), 8, 64, true},
+        {(LAYER_PLAIN_BITS & ~DENSE) | EXPERTS | BITS(SHARED_ROUTER), 8, 64, false},
         {LAYER_PLAIN_BITS & ~DENSE, 0, 0, false},
         {LAYER_PLAIN_BITS & ~BITS(UP), 0, 0, false},
         {LAYER_PLAIN_BITS & ~BITS(ATTN_NORM), 0, 0, false},

@@ -491,8 +491,13 @@ static void naive_mixture(double *y, const struct store_tensor *w, const double 
 		if (used[e])
 			naive_feed(y, w, experts, x, hp->expert_ffn, e,
 			        weight[e] / norm * naive_scale(hp->expert_scale));
+	double much = 1;
+	if (w[LAYER_SHARED_ROUTER].packed) {
+		naive_mul(&much, &w[LAYER_SHARED_ROUTER], x);
+		much = naive_sigmoid(much);
+	}
 	if (w[LAYER_SHARED_GATE].packed)
-		naive_feed(y, w, shared, x, hp->shared_ffn, 0, 1);
+		naive_feed(y, w, shared, x, hp->shared_ffn, 0, much);
 }
 
 /* x += what a half of a layer gives, normalised where the layer has a norm for it. */

@@ -30,7 +30,7 @@ static const struct vector models[] = {{"F32", 0.001}, {"F16", 0.001}, {"BF16", 
 static const struct vector families[] = {{"llama-biases", 0.001}, {"llama-yarn", 0.001}, {"qwen2", 0.001},
         {"qwen3", 0.001}, {"mistral3", 0.001}, {"granite", 0.001}, {"smollm3", 0.001},
         {"llama-longrope", 0.001}, {"phi3", 0.001}, {"llama-experts", 0.001}, {"qwen3moe", 0.001},
-        {"glm4moe", 0.001}, {"gemma3", 0.001}, {"gpt-oss", 0.001}, {"deci", 0.001}};
+        {"glm4moe", 0.001}, {"gemma3", 0.001}, {"gpt-oss", 0.001}, {"deci", 0.001}, {"qwen2moe", 0.001}};
 
 /* The sequences whose logits they are. */
 static const struct ids {
