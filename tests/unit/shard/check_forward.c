@@ -622,7 +622,7 @@ static Suite *suite(void) {
 	tcase_set_timeout(t, 600);
 	tcase_add_loop_test(t, any_team, FIRST_LAYERS, LAYERS_AND_CACHES);
 	tcase_add_loop_test(t, any_chunk, FIRST_LAYERS, LAYERS_AND_CACHES);
-	tcase_add_loop_test(t, any_chunk_over_spans, 0, KERN_KVS + 1);
+	tcase_add_loop_test(t, any_chunk_over_spans, FIRST_LAYERS, KERN_KVS + 1);
 	tcase_add_loop_test(t, any_block_table, 0, KERN_KVS);
 	tcase_add_loop_test(t, any_split, FIRST_LAYERS, LAYERS_AND_CACHES);
 	tcase_add_loop_test(t, beside_others, FIRST_LAYERS, LAYERS_AND_CACHES);
