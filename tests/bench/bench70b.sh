@@ -11,8 +11,7 @@
 #   BENCH70B_TYPE      weights: any type, or Q4_K_M (Q4_0)
 #   BENCH70B_SHAPE     dim layers heads kvheads ffn vocab (8192 80 64 8 28672 32000); smaller, to try it in a minute:
 #                      "2048 16 16 4 5632 32000" with BENCH70B_MEMORY=400M
-#   BENCH70B_MODEL     instead of both, a model that `caravan plan --shape` knows: qwen3-235b-a22b:Q4_K_M is `make bench-moe`
-#   BENCH70B_LAYERS    of that model, if not all
+#   BENCH70B_EXPERTS   and how mkmodel is to write it as a mixture of experts, for `make bench-moe`: "-e 128 -u 8 -w 1536 -s 128"
 #   BENCH70B_MEMORY    of each daemon (12G)
 #   BENCH70B_DISTINCT  so many layers are written (2)
 #   BENCH70B_ROUNDS    (3)
@@ -169,16 +168,10 @@ reading() {
 
 srcdir_of=$(dirname "$0")
 model=$dir/model.gguf
-if [ -n "${BENCH70B_MODEL:-}" ]; then
-	what="$BENCH70B_MODEL${BENCH70B_LAYERS:+, $BENCH70B_LAYERS layers}"
-	must mkmodel "$model" "$BENCH70B_MODEL" "${BENCH70B_LAYERS:-1000}" 4096 "$distinct"
-else
-	what="Shape $shape, $type"
-	# shellcheck disable=SC2086
-	must mkmodel "$model" "$type" $shape 4096 "$distinct"
-fi
+# shellcheck disable=SC2086
+must mkmodel ${BENCH70B_EXPERTS:-} "$model" "$type" $shape 4096 "$distinct"
 size=$(stat -c %s "$model")
-echo "$what, $(py -c "print('%.2f' % ($size / 1e9))") GB of distinct bytes; four daemons of $team threads and $memory each; $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1)"
+echo "Shape $shape${BENCH70B_EXPERTS:+ $BENCH70B_EXPERTS}, $type, $(py -c "print('%.2f' % ($size / 1e9))") GB of distinct bytes; four daemons of $team threads and $memory each; $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1)"
 running=
 for what in ${BENCH70B_PASSES:-loopback gigabit reading}; do
 	[ -z "$running" ] || [ "$what" = reading ] || over
