@@ -113,9 +113,21 @@ static struct name import_name_of(const struct import *im, uint32_t layer, enum 
 	return import_name_in_layer(layer, f ? f->name : family_tensor_name(im->family, r));
 }
 
+/* Whether a layer's tensor is one expert's, as files had them before March 2024: ffn_gate.7.weight. */
+static bool import_is_one_expert(struct gguf_string rest) {
+	static const char *const matrix[] = {"ffn_gate.", "ffn_up.", "ffn_down."};
+	for (size_t i = 0; i < sizeof matrix / sizeof *matrix; i++) {
+		size_t len = strlen(matrix[i]);
+		if (rest.len > len && memcmp(rest.s, matrix[i], len) == 0 && rest.s[len] >= '0' &&
+		        rest.s[len] <= '9')
+			return true;
+	}
+	return false;
+}
+
 /* Every tensor must be one that the model uses, or one that has no effect. */
 static int import_check_names(struct import *im) {
-	char shown[80], why[160];
+	char shown[80], why[176];
 	if (gguf_tensors(im->g) == 0)
 		return import_fail(im, -ENOTSUP,
 		        "it has no weights: a file with only a vocabulary is for caravan tokenize");
@@ -145,6 +157,10 @@ static int import_check_names(struct import *im) {
 			        im->m->hp.layers);
 		else if (import_name_ends_with(t->name, ".bias"))
 			snprintf(why, sizeof why, "tensor %s is a bias that Caravan does not compute", shown);
+		else if (in_layer && import_is_one_expert(rest))
+			snprintf(why, sizeof why,
+			        "tensor %s is one expert's: get a file that was made after March 2024, which has all in one",
+			        shown);
 		else
 			snprintf(why, sizeof why, "Caravan does not know tensor %s", shown);
 		return import_fail_tensor(im, t, -ENOTSUP, why);

@@ -487,6 +487,9 @@ static void tensor_zero(struct ggufgen *g) {
 static void tensor_experts(struct ggufgen *g) {
 	ggufgen_tensor(g, "blk.0.ffn_gate_exps.weight", KERN_Q8_0, 64, 64, GGUFGEN_WEIGHTS);
 }
+static void tensor_one_expert(struct ggufgen *g) {
+	ggufgen_tensor(g, "blk.0.ffn_down.7.weight", KERN_Q8_0, 64, 64, GGUFGEN_WEIGHTS);
+}
 
 static const struct {
 	void (*spoil)(struct ggufgen *g);
@@ -497,6 +500,8 @@ static const struct {
         {tensor_layer, "model: tensor blk.2.attn_q.weight belongs to none of the layers: there are 2"},
         {tensor_zero, "model: Caravan does not know tensor blk.01.attn_q.weight"},
         {tensor_experts, "model: Caravan does not know tensor blk.0.ffn_gate_exps.weight"},
+        {tensor_one_expert,
+                "model: tensor blk.0.ffn_down.7.weight is one expert's: get a file that was made after March 2024, which has all in one"},
 };
 
 START_TEST(tensors_are_refused) {
