@@ -53,16 +53,6 @@ uint32_t planner_blocks(uint32_t context, uint32_t parallel) {
 	return parallel * ((context + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK);
 }
 
-/* Bytes of a KV block of the layer that needs most. */
-static uint64_t planner_most_kv(const struct manifest *m, enum kern_kv kv) {
-	uint64_t most = 0;
-	for (uint32_t l = 0; l < m->hp.layers; l++) {
-		uint64_t bytes = kv_block_bytes(&m->hp, kv, l, l + 1);
-		most = bytes > most ? bytes : most;
-	}
-	return most;
-}
-
 uint64_t planner_slice_bytes(const struct manifest *m, uint32_t first, uint32_t last, enum kern_kv kv,
         uint32_t blocks, uint32_t max_rows, unsigned team) {
 	return planner_layer_bytes(m, first, last) +
@@ -101,7 +91,7 @@ uint32_t planner_context(uint32_t trained) {
 /* ---- the search's numbers ---- */
 
 struct sums {
-	uint64_t *time, *moved, *weight, *memory_limit, *hop, *disk, *store, *stored;
+	uint64_t *time, *moved, *weight, *kv, *memory_limit, *hop, *disk, *store, *stored;
 	bool any_disk, any_store;
 	bool *required, *excluded;
 };
@@ -110,6 +100,7 @@ static void planner_sums_free(struct sums *s) {
 	free(s->time);
 	free(s->moved);
 	free(s->weight);
+	free(s->kv);
 	free(s->memory_limit);
 	free(s->hop);
 	free(s->disk);
@@ -189,12 +180,13 @@ static double planner_read_share(const struct manifest *m) {
 	return m->hp.experts ? (double)m->hp.experts_used / m->hp.experts : 1;
 }
 
-static int planner_sums_create(struct sums *s, const struct planner_input *in) {
+static int planner_sums_create(struct sums *s, const struct planner_input *in, uint32_t blocks) {
 	const struct manifest *m = in->manifest;
 	uint32_t layers = m->hp.layers;
 	s->time = calloc(in->nodes * (layers + 1), sizeof *s->time);
 	s->moved = calloc(in->nodes * (layers + 1), sizeof *s->moved);
 	s->weight = calloc(layers + 1, sizeof *s->weight);
+	s->kv = calloc(layers + 1, sizeof *s->kv);
 	s->memory_limit = calloc(in->nodes, sizeof *s->memory_limit);
 	s->hop = calloc(in->nodes, sizeof *s->hop);
 	s->disk = calloc(in->nodes, sizeof *s->disk);
@@ -202,11 +194,13 @@ static int planner_sums_create(struct sums *s, const struct planner_input *in) {
 	s->stored = calloc(in->nodes * (layers + 1), sizeof *s->stored);
 	s->required = calloc(in->nodes, sizeof *s->required);
 	s->excluded = calloc(in->nodes, sizeof *s->excluded);
-	if (!s->time || !s->moved || !s->weight || !s->memory_limit || !s->hop || !s->disk || !s->store ||
-	        !s->stored || !s->required || !s->excluded)
+	if (!s->time || !s->moved || !s->weight || !s->kv || !s->memory_limit || !s->hop || !s->disk ||
+	        !s->store || !s->stored || !s->required || !s->excluded)
 		return -ENOMEM;
-	for (uint32_t l = 0; l < layers; l++)
+	for (uint32_t l = 0; l < layers; l++) {
 		s->weight[l + 1] = s->weight[l] + planner_layer_bytes(m, l, l + 1);
+		s->kv[l + 1] = s->kv[l] + (uint64_t)blocks * kv_block_bytes(&m->hp, in->kv, l, l + 1);
+	}
 	for (size_t i = 0; i < in->nodes; i++) {
 		const struct planner_node *n = &in->node[i];
 		uint64_t fixed = planner_fixed_bytes(in, i);
@@ -252,7 +246,7 @@ static uint32_t planner_most_layers(const struct search *s, size_t node) {
 
 /* Missing memory: at least that of the layers that cannot be placed whole, and of one layer. */
 static uint64_t planner_missing_memory(const struct planner_input *in, const struct search *s) {
-	uint64_t need = s->weight[s->layers] + s->layers * s->kv_layer, have = 0;
+	uint64_t need = s->weight[s->layers] + s->kv[s->layers], have = 0;
 	uint32_t placed = 0;
 	for (size_t i = 0; i < in->nodes; i++) {
 		uint32_t most = in->node[i].excluded ? 0 : planner_most_layers(s, i);
@@ -265,8 +259,8 @@ static uint64_t planner_missing_memory(const struct planner_input *in, const str
 
 static int planner_refuse_memory(struct planner_plan *out, const struct planner_input *in,
         const struct search *s, char *err, size_t errlen) {
-	uint64_t need = s->weight[s->layers] + s->layers * s->kv_layer, have = 0;
-	uint64_t one = s->weight[1] + s->kv_layer;
+	uint64_t need = s->weight[s->layers] + s->kv[s->layers], have = 0;
+	uint64_t one = s->weight[1] + s->kv[1];
 	size_t nodes = 0;
 	for (size_t i = 0; i < in->nodes; i++) {
 		if (in->node[i].excluded)
@@ -361,7 +355,7 @@ static void planner_add_least(struct search *s, const struct manifest *m) {
 			if (manifest_layer_is_vector((enum layer_role)m->tensor[i].role))
 				rest += weight_stream_tensor_bytes(&m->tensor[i]);
 	}
-	s->stay_layer = s->kv_layer + rest;
+	s->stay_layer = rest;
 }
 
 /* The search with weights that do not fit into memory streamed from disk.  0, or a negative errno with *s as it was. */
@@ -555,8 +549,7 @@ static int planner_fill(struct planner_plan *out, const struct planner_input *in
 	return 0;
 }
 
-static struct search planner_search_of(
-        const struct planner_input *in, const struct sums *sums, uint32_t blocks) {
+static struct search planner_search_of(const struct planner_input *in, const struct sums *sums) {
 	const struct manifest *m = in->manifest;
 	return (struct search){.nodes = in->nodes,
 	        .coordinator = in->coordinator,
@@ -566,7 +559,7 @@ static struct search planner_search_of(
 	        .weight = sums->weight,
 	        .store = sums->any_store ? sums->store : NULL,
 	        .stored = sums->any_store ? sums->stored : NULL,
-	        .kv_layer = (uint64_t)blocks * planner_most_kv(m, in->kv),
+	        .kv = sums->kv,
 	        .memory_limit = sums->memory_limit,
 	        .hop = sums->hop,
 	        .required = sums->required,
@@ -581,12 +574,12 @@ int planner_plan(struct planner_plan *out, const struct planner_input *in, char 
 	int rc = planner_check_input(out, in, err, errlen);
 	if (rc < 0)
 		return rc;
-	rc = planner_sums_create(&sums, in);
+	rc = planner_sums_create(&sums, in, out->blocks);
 	struct search_stage *found = calloc(in->nodes, sizeof *found);
 	if (rc < 0 || !found) {
 		rc = fail_with(-ENOMEM, err, errlen, "out of memory while planning");
 	} else {
-		struct search s = planner_search_of(in, &sums, out->blocks);
+		struct search s = planner_search_of(in, &sums);
 		rc = planner_find(out, in, &sums, &s, found, &count, err, errlen);
 		if (rc == 0 && (rc = planner_fill(out, in, &sums, &s, found, count)) != 0)
 			fail_text(err, errlen, "out of memory while planning");

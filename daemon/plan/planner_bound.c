@@ -18,19 +18,23 @@ static int offer_compare(const void *a, const void *b) {
 	return (x > y) - (x < y);
 }
 
-/* The best pace of a node over all layers, and the most weights that it can hold, with the least KV cache. */
+/* The best pace of a node over all layers, and the most weights that it can hold, with the least KV cache.  A layer without
+ * weights takes no time. */
 static struct offer offer_make(const struct search *s, size_t node) {
 	const uint64_t *t = s->time + node * (s->layers + 1);
-	double all = (double)s->weight[s->layers], heaviest = 0;
+	double all = (double)s->weight[s->layers], most = 0;
 	struct offer o = {.pace = -1};
 	for (uint32_t l = 0; l < s->layers; l++) {
-		double bytes = (double)(s->weight[l + 1] - s->weight[l]),
-		       pace = (double)(t[l + 1] - t[l]) / bytes;
+		double bytes = (double)(s->weight[l + 1] - s->weight[l]);
+		if (bytes == 0)
+			continue;
+		double pace = (double)(t[l + 1] - t[l]) / bytes,
+		       share = bytes / (bytes + (double)(s->kv[l + 1] - s->kv[l]));
 		o.pace = o.pace < 0 || pace < o.pace ? pace : o.pace;
-		heaviest = bytes > heaviest ? bytes : heaviest;
+		most = share > most ? share : most;
 	}
 	/* the largest share of a layer's memory that is weights */
-	o.capacity = (double)s->memory_limit[node] * (heaviest / (heaviest + (double)s->kv_layer));
+	o.capacity = (double)s->memory_limit[node] * most;
 	if (s->disk && s->disk[node])
 		o.capacity = all;
 	return o;

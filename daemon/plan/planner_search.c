@@ -73,7 +73,7 @@ static uint64_t search_difference(
 }
 
 static uint64_t search_memory_needed(const struct search *s, uint32_t a, uint32_t b) {
-	return s->weight[b] - s->weight[a] + (b - a) * s->kv_layer;
+	return s->weight[b] - s->weight[a] + s->kv[b] - s->kv[a];
 }
 
 bool search_fits(const struct search *s, size_t node, uint32_t a, uint32_t b) {
@@ -81,7 +81,8 @@ bool search_fits(const struct search *s, size_t node, uint32_t a, uint32_t b) {
 	       (!s->store || search_difference(s->stored, s, node, a, b) <= s->store[node]) &&
 	       (search_memory_needed(s, a, b) <= s->memory_limit[node] ||
 	               (s->disk && s->disk[node] &&
-	                       s->buffers + (b - a) * s->stay_layer <= s->memory_limit[node]));
+	                       s->buffers + (b - a) * s->stay_layer + s->kv[b] - s->kv[a] <=
+	                               s->memory_limit[node]));
 }
 
 uint64_t search_time(const struct search *s, size_t node, uint32_t a, uint32_t b) {

@@ -20,7 +20,7 @@ struct search {
 	const uint64_t *time;   /* [nodes][layers + 1]: picoseconds of layers [0, l) on the node, ascending */
 	const uint64_t *moved;  /* the same: bytes of them that the node's disk has not */
 	const uint64_t *weight; /* [layers + 1]: bytes of layers [0, l) */
-	uint64_t kv_layer;      /* bytes a layer */
+	const uint64_t *kv;     /* the same of their KV cache */
 	const uint64_t *
 	        memory_limit; /* [nodes]: bytes for weights and KV; what is fixed on the node is off already */
 	const uint64_t *hop;  /* [nodes]: picoseconds for a row to arrive */
@@ -33,7 +33,7 @@ struct search {
 	/* Weights that do not fit into a node's memory are streamed from its disk in every step. */
 	const uint64_t *disk; /* [nodes]: picoseconds a MiB, 0: it cannot; NULL: no node does */
 	uint64_t buffers;     /* bytes that reading takes on a node that does */
-	uint64_t stay_layer;  /* bytes a layer that are never read, KV cache included */
+	uint64_t stay_layer;  /* bytes a layer besides its KV cache that are never read */
 };
 
 struct search_stage {

@@ -27,7 +27,7 @@ static uint64_t dice(uint64_t n) {
 
 static struct {
 	uint64_t time[NODES * (LAYERS + 1)], moved[NODES * (LAYERS + 1)];
-	uint64_t weight[LAYERS + 1], memory_limit[NODES], hop[NODES];
+	uint64_t weight[LAYERS + 1], kv[LAYERS + 1], memory_limit[NODES], hop[NODES];
 	bool required[NODES], excluded[NODES];
 } in;
 
@@ -107,9 +107,11 @@ static void random_disks(size_t nodes, uint32_t layers) {
 static void random_instance(struct search *s, size_t nodes, uint32_t layers, bool alike) {
 	memset(&in, 0, sizeof in);
 	uint64_t kv = dice(50), one = 50 + dice(100);
-	for (uint32_t l = 0; l < layers; l++)
+	for (uint32_t l = 0; l < layers; l++) {
 		in.weight[l + 1] = in.weight[l] + (alike ? one : 50 + dice(100));
-	uint64_t all = in.weight[layers] + layers * kv;
+		in.kv[l + 1] = in.kv[l] + (alike ? kv : dice(3) * kv); /* some layers have none */
+	}
+	uint64_t all = in.weight[layers] + in.kv[layers];
 	bool cheap = dice(2);
 	for (size_t i = 0; i < nodes; i++) {
 		uint64_t speed = 1 + dice(20);
@@ -129,7 +131,7 @@ static void random_instance(struct search *s, size_t nodes, uint32_t layers, boo
 	        .time = in.time,
 	        .moved = in.moved,
 	        .weight = in.weight,
-	        .kv_layer = kv,
+	        .kv = in.kv,
 	        .memory_limit = in.memory_limit,
 	        .hop = in.hop,
 	        .required = in.required,
@@ -281,7 +283,7 @@ START_TEST(search_of_eighty_layers_is_quick) {
 	ck_assert_double_lt(milliseconds(&s, "8 nodes exactly"), 20000);
 	/* everything is allowed and every way moves something else: what is hardest */
 	for (size_t i = 0; i < s.nodes; i++) {
-		in.memory_limit[i] = in.weight[80] + 80 * s.kv_layer;
+		in.memory_limit[i] = in.weight[80] + in.kv[80];
 		in.hop[i] = 1000;
 		in.required[i] = in.excluded[i] = false;
 		for (uint32_t l = 0; l < 80; l++) {
@@ -367,6 +369,29 @@ START_TEST(charges_what_a_stage_will_charge) {
 		ck_assert_double_gt(s->seconds, 0);
 	}
 	ck_assert_double_gt(plan.seconds, 3e-4);
+	planner_clear(&plan);
+	manifest_destroy(m);
+}
+END_TEST
+
+/* The KV cache is that of each layer: here half of them have none, and one has twice as many heads. */
+START_TEST(layers_without_keys_need_no_cache) {
+	struct manifest *m = model(6, KERN_Q4_0, KERN_Q4_0);
+	struct planner_input p = input(m, 1);
+	struct planner_plan plan;
+	char err[300];
+	m->hp.unlike = 1;
+	for (uint32_t l = 0; l < 6; l++)
+		m->hp.shape[l] = (struct layer_shape){8, l % 2 ? 0 : l ? 2 : 4, 2048};
+	ck_assert_uint_eq(
+	        kv_block_bytes(&m->hp, KERN_KV_F16, 0, 6), 8 * kv_block_bytes(&m->hp, KERN_KV_F16, 2, 3) / 2);
+	ck_assert_uint_eq(kv_block_bytes(&m->hp, KERN_KV_F16, 1, 2), 0);
+	node[0].memory = planner_slice_bytes(m, 0, 6, KERN_KV_F16, 128, 512, 2) + planner_io_bytes(m, 2, 512);
+	ck_assert_msg(planner_plan(&plan, &p, err, sizeof err) == 0, "%s", err);
+	ck_assert_uint_eq(plan.stage[0].kv, 128 * kv_block_bytes(&m->hp, KERN_KV_F16, 0, 6));
+	planner_clear(&plan);
+	node[0].memory--;
+	ck_assert_int_eq(planner_plan(&plan, &p, err, sizeof err), -ENOSPC);
 	planner_clear(&plan);
 	manifest_destroy(m);
 }
@@ -1087,6 +1112,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, search_of_many_nodes_stays_where_the_weights_are);
 	tcase_add_test(t, search_of_eighty_layers_is_quick);
 	tcase_add_test(t, charges_what_a_stage_will_charge);
+	tcase_add_test(t, layers_without_keys_need_no_cache);
 	tcase_add_test(t, goes_where_it_fits_and_no_further);
 	tcase_add_test(t, what_is_held_does_not_move);
 	tcase_add_test(t, unmeasured_nodes_are_equals);

@@ -25,7 +25,7 @@ static uint64_t dice(uint64_t n) {
 /* ---- the search, against every plan there is ---- */
 
 static struct {
-	uint64_t time[NODES * (LAYERS + 1)], moved[NODES * (LAYERS + 1)], weight[LAYERS + 1];
+	uint64_t time[NODES * (LAYERS + 1)], moved[NODES * (LAYERS + 1)], weight[LAYERS + 1], kv[LAYERS + 1];
 	uint64_t memory_limit[NODES], hop[NODES], disk[NODES];
 	bool required[NODES], excluded[NODES];
 } in;
@@ -34,8 +34,11 @@ static void random_instance(struct search *s) {
 	memset(&in, 0, sizeof in);
 	size_t nodes = 1 + dice(NODES);
 	uint32_t layers = 1 + (uint32_t)dice(LAYERS);
-	for (uint32_t l = 0; l < layers; l++)
+	uint64_t kv = dice(10) * MIB;
+	for (uint32_t l = 0; l < layers; l++) {
 		in.weight[l + 1] = in.weight[l] + (50 + dice(100)) * MIB;
+		in.kv[l + 1] = in.kv[l] + dice(3) * kv; /* some layers have none */
+	}
 	for (size_t i = 0; i < nodes; i++) {
 		uint64_t speed = 1 + dice(20);
 		for (uint32_t l = 0; l < layers; l++) {
@@ -54,14 +57,14 @@ static void random_instance(struct search *s) {
 	        .time = in.time,
 	        .moved = in.moved,
 	        .weight = in.weight,
-	        .kv_layer = dice(10) * MIB,
+	        .kv = in.kv,
 	        .memory_limit = in.memory_limit,
 	        .hop = in.hop,
 	        .required = in.required,
 	        .excluded = in.excluded,
 	        .disk = in.disk,
 	        .buffers = 60 * MIB};
-	s->stay_layer = s->kv_layer + MIB;
+	s->stay_layer = MIB;
 }
 
 static void least(const struct search *s, struct search_stage *st, size_t n, uint32_t l, unsigned taken,
@@ -101,9 +104,8 @@ START_TEST(the_quickest_plan_is_found) {
 			ck_assert_uint_eq(mine[i].first, l);
 			l = mine[i].last;
 			ck_assert(search_fits(&s, mine[i].node, mine[i].first, l));
-			reading +=
-			        in.weight[l] - in.weight[mine[i].first] + (l - mine[i].first) * s.kv_layer >
-			        in.memory_limit[mine[i].node];
+			reading += in.weight[l] - in.weight[mine[i].first] + in.kv[l] - in.kv[mine[i].first] >
+			           in.memory_limit[mine[i].node];
 		}
 		ck_assert_uint_eq(l, s.layers);
 		uint64_t total = search_total(&s, mine, n);
@@ -121,7 +123,7 @@ START_TEST(a_stage_takes_what_takes_longer) {
 	do
 		random_instance(&s);
 	while (s.layers < 3 || !in.disk[0]);
-	in.memory_limit[0] = in.weight[3] + 3 * s.kv_layer;
+	in.memory_limit[0] = in.weight[3] + in.kv[3];
 	ck_assert_uint_eq(search_time(&s, 0, 0, 3), in.time[3]); /* it has room */
 	in.memory_limit[0] -= 10 * MIB;
 	in.disk[0] = 1;
