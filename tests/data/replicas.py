@@ -9,7 +9,8 @@ pieces, and weights are random.
 The keys are those that llama.cpp prints of the real files, as people's reports show them, and what its converter writes; the
 mixtures are those of its quantize (src/llama-quant.cpp), but for Unsloth's, which are its types in other places.  llama.cpp (June 2026)
 loads every replica but the Mixtral of 2023, whose experts are apart; of those that Caravan serves its logits differ by the rounding of
-activations: by less than 0.035 of their norm, or 0.11 where that makes a router choose another expert.
+activations: by less than 0.035 of their norm, or 0.11 where that makes a router choose another expert.  (Phi's with two RoPE tables, if
+both take the same one.)
 
 DOWNLOADS is the table.  A row that says REFUSED is a download that Caravan does not serve yet, and says so.
 
