@@ -297,7 +297,7 @@ FAMILIES = [
      dict(FAMILY, family="deci", head=8, given=True, factors=[1.0, 1.0, 2.0, 4.0],
           shapes=[(4, 2, 48), (4, 0, 64), (0, 0, 32), (0, 0, 0), (4, 1, 16), (4, 4, 48)])),
     ("qwen2moe", "experts by softmax over all, and a shared one with a router of its own",
-     dict(FAMILY, family="qwen2moe", biases=QKV, experts=(9, 3, 24), shared=40,
+     dict(FAMILY, family="qwen2moe", biases=QKV, experts=(10, 3, 24), shared=40,
           keys=[("expert_shared_feed_forward_length", gg.U32, 40)])),
 ]
 
