@@ -1,7 +1,8 @@
 /* presets: see presets.h.  The numbers are those of config.json in the repository that `source` names on huggingface.co:
  * num_hidden_layers, hidden_size, num_attention_heads, num_key_value_heads, intermediate_size, vocab_size,
  * max_position_embeddings, tie_word_embeddings, head_dim where it is not the width of a head; and of mixtures of experts
- * num_experts, num_experts_per_tok, moe_intermediate_size, n_shared_experts times the last, first_k_dense_replace. */
+ * num_experts, num_experts_per_tok, moe_intermediate_size, n_shared_experts times the last, first_k_dense_replace;
+ * sliding_window, and of which layers. */
 #include "daemon/plan/presets.h"
 #include "common/fail.h"
 #include <errno.h>
@@ -28,7 +29,8 @@ static const struct preset {
 	layer_roles roles; /* of each layer besides a Llama's */
 	uint32_t head;     /* size of a head; 0: dim / heads */
 	uint32_t experts, experts_used, expert_ffn, shared_ffn;
-	uint32_t dense; /* layers before the mixtures */
+	uint32_t dense;              /* layers before the mixtures */
+	uint32_t window, full_every; /* as in struct hparams */
 } presets[] = {
         {"tinyllama-1.1b", "TinyLlama/TinyLlama-1.1B-Chat-v1.0", 22, 2048, 32, 4, 5632, 32000, 2048, false},
         {"llama2-7b", "meta-llama/Llama-2-7b-hf", 32, 4096, 32, 32, 11008, 32000, 4096, false},
@@ -58,11 +60,11 @@ static const struct preset {
         {"qwen3-235b-a22b", "Qwen/Qwen3-235B-A22B", 94, 4096, 64, 4, 12288, 151936, 40960, false, QK_NORM,
                 128, .experts = 128, .experts_used = 8, .expert_ffn = 1536},
         {"gpt-oss-20b", "openai/gpt-oss-20b", 24, 2880, 64, 8, 2880, 201088, 131072, false,
-                QKV_BIAS | LAYER_BIT(LAYER_OUT_BIAS) | MIXTURE_BIASES, 64, .experts = 32, .experts_used = 4,
-                .expert_ffn = 2880},
+                QKV_BIAS | LAYER_BIT(LAYER_OUT_BIAS) | LAYER_BIT(LAYER_SINKS) | MIXTURE_BIASES, 64,
+                .experts = 32, .experts_used = 4, .expert_ffn = 2880, .window = 128, .full_every = 2},
         {"gpt-oss-120b", "openai/gpt-oss-120b", 36, 2880, 64, 8, 2880, 201088, 131072, false,
-                QKV_BIAS | LAYER_BIT(LAYER_OUT_BIAS) | MIXTURE_BIASES, 64, .experts = 128, .experts_used = 4,
-                .expert_ffn = 2880},
+                QKV_BIAS | LAYER_BIT(LAYER_OUT_BIAS) | LAYER_BIT(LAYER_SINKS) | MIXTURE_BIASES, 64,
+                .experts = 128, .experts_used = 4, .expert_ffn = 2880, .window = 128, .full_every = 2},
         {"glm-4.5-air", "zai-org/GLM-4.5-Air", 46, 4096, 96, 8, 10944, 151552, 131072, false, QKV_BIAS, 128,
                 .experts = 128, .experts_used = 8, .expert_ffn = 1408, .shared_ffn = 1408, .dense = 1},
 };
@@ -307,6 +309,8 @@ int presets_manifest(struct manifest **out, const char *spec, char *err, size_t 
 	        .experts_used = s->experts_used,
 	        .expert_ffn = s->expert_ffn,
 	        .shared_ffn = s->shared_ffn,
+	        .window = s->window,
+	        .full_every = s->full_every,
 	        .eps = 1e-5f};
 	for (uint32_t l = 0; l < hp.layers; l++)
 		roles[l] = presets_roles(s, l);
