@@ -17,7 +17,7 @@ static size_t attention_group_of(const struct layer_shape *shape) {
 /* Of the layer that has most heads for one of keys and values: what a step is planned for. */
 static size_t attention_most_group(const struct hparams *hp) {
 	size_t most = 1;
-	for (uint32_t l = 0; l < (hp->unlike ? hp->layers : 1); l++) {
+	for (uint32_t l = 0; l < (hp->unlike || hp->attention_every ? hp->layers : 1); l++) {
 		struct layer_shape shape = hparams_layer(hp, l);
 		size_t g = shape.kv_heads ? attention_group_of(&shape) : 0;
 		most = g > most ? g : most;
@@ -101,12 +101,23 @@ void attention_plan(struct forward *f) {
 		attention_tile_up(f, &f->tiling[1], f->hp->window);
 }
 
-/* Normalises each of some heads; norm: NULL for families that do not.  false: a value is not finite. */
-static bool attention_norm_heads(const struct forward *f, float *x, size_t heads, const float *norm) {
-	size_t hs = f->hp->head_size;
+/* Floats from one head's query to the next: where heads have gates, each follows its query. */
+static size_t attention_stride(const struct hparams *hp) {
+	return hp->head_size * (hp->gated ? (size_t)2 : 1);
+}
+
+/* The query of a head of a row, of a layer with so many. */
+static float *attention_query(const struct forward *f, size_t heads, size_t row, size_t head) {
+	return f->q + (row * heads + head) * attention_stride(f->hp);
+}
+
+/* Normalises each of some heads, which are `stride` apart; norm: NULL for families that do not.  false: a value is not finite. */
+static bool attention_norm_heads(
+        const struct forward *f, float *x, size_t heads, size_t stride, const float *norm) {
 	bool ok = true;
 	for (size_t h = 0; norm && h < heads; h++)
-		ok &= f->ops->rmsnorm(x + h * hs, x + h * hs, norm, hs, f->hp->eps) == 0;
+		ok &= f->ops->rmsnorm(x + h * stride, x + h * stride, norm, f->hp->head_size, f->hp->eps) ==
+		      0;
 	return ok;
 }
 
@@ -125,12 +136,12 @@ bool attention_store(struct forward *f, struct phase_member *j, uint32_t layer) 
 		uint32_t block = f->row_seq[row]->blocks[position / KERN_KV_BLOCK];
 		size_t slot = position % KERN_KV_BLOCK;
 		const float *angles = f->angles[attention_has_window(f, layer)] + row * 2 * hp->pairs;
-		float *q = f->q + (row * shape->heads + head * g) * hs,
+		float *q = attention_query(f, shape->heads, row, head * g),
 		      *k = f->k + (row * shape->kv_heads + head) * hs;
-		ok &= attention_norm_heads(f, q, g, vector[LAYER_Q_NORM]);
-		ok &= attention_norm_heads(f, k, 1, vector[LAYER_K_NORM]);
+		ok &= attention_norm_heads(f, q, g, attention_stride(hp), vector[LAYER_Q_NORM]);
+		ok &= attention_norm_heads(f, k, 1, hs, vector[LAYER_K_NORM]);
 		if (rotates) {
-			f->rope(q, g, hs, angles, hp->pairs);
+			f->rope(q, g, attention_stride(hp), angles, hp->pairs);
 			f->rope(k, 1, hs, angles, hp->pairs);
 		}
 		ops->put_key(kv_keys(f->kv, block, layer, (uint32_t)head), slot, k, hs);
@@ -164,7 +175,7 @@ static void attention_span(struct forward *f, struct member *m, const struct wal
 		for (size_t h = 0; h < g; h++) {
 			size_t partial = w->first + (token * g + h) * t->spans + span - t->first_span;
 			m->query[n++] = (struct kern_query){
-			        .q = f->q + ((size_t)(t->row + token) * heads + w->head * g + h) * hs,
+			        .q = attention_query(f, heads, t->row + token, w->head * g + h),
 			        .o = f->po + partial * hs,
 			        .m = f->pm + partial,
 			        .l = f->pl + partial,
@@ -191,11 +202,13 @@ static void attention_combine_tile(struct forward *f, const struct walk *w) {
 		size_t before = attention_first_seen(position, w->window) / KERN_SPAN,
 		       spans = attention_spans_of((size_t)position + 1) - before;
 		for (size_t h = 0; h < g; h++) {
-			size_t head = w->head * g + h,
+			size_t head = w->head * g + h, row = t->row + token,
 			       partial = w->first + (token * g + h) * t->spans + before - t->first_span;
-			f->ops->combine(f->attended + ((size_t)(t->row + token) * heads + head) * hs,
-			        f->po + partial * hs, f->pm + partial, f->pl + partial, spans,
+			float *out = f->attended + (row * heads + head) * hs;
+			f->ops->combine(out, f->po + partial * hs, f->pm + partial, f->pl + partial, spans,
 			        sinks ? sinks + head : NULL, hs);
+			if (f->hp->gated)
+				f->ops->gate(out, out, attention_query(f, heads, row, head) + hs, hs);
 		}
 	}
 }

@@ -15,7 +15,7 @@
 
 static const char *const at_name[] = {"the norm before attention", "the norm of a head",
         "the output of attention", "the norm before the feed-forward", "the router's scores",
-        "the feed-forward's hidden row", "the norm after the feed-forward"};
+        "the feed-forward's hidden row", "the norm after the feed-forward", "a recurrent state"};
 
 /* Allocates a buffer from the arena; without an arena it only counts. */
 static void *forward_carve(uint8_t *arena, size_t *used, size_t count, size_t size) {
@@ -66,13 +66,21 @@ static size_t forward_lay(
 	       narrow = (size_t)hp->kv_heads * hp->head_size;
 	size_t n = wide > hp->dim ? wide : hp->dim, slots = rows > team ? rows : team;
 	size_t queries = attention_queries(hp), ffn = hp->ffn > hp->shared_ffn ? hp->ffn : hp->shared_ffn;
+	size_t inner = (size_t)hp->state_heads * hp->state_size, channels = (size_t)hparams_channels(hp);
 	n = n > ffn ? n : ffn;
+	n = n > inner ? n : inner;
 	for (int form = 0; form < KERN_FORMS; form++)
 		f->act.form[form] = forward_carve(arena, &used, 1, act_bytes(form, slots, n));
-	f->q = forward_carve(arena, &used, rows * wide, sizeof(float));
+	f->q = forward_carve(arena, &used, rows * wide * (hp->gated ? 2 : 1), sizeof(float));
 	f->k = forward_carve(arena, &used, rows * narrow, sizeof(float));
 	f->v = forward_carve(arena, &used, rows * narrow, sizeof(float));
-	f->attended = forward_carve(arena, &used, rows * wide, sizeof(float));
+	f->attended = forward_carve(arena, &used, rows * (wide > inner ? wide : inner), sizeof(float));
+	f->mixed = forward_carve(arena, &used, rows * channels, sizeof(float));
+	f->z = forward_carve(arena, &used, rows * inner, sizeof(float));
+	f->alpha = forward_carve(arena, &used, rows * hp->state_heads, sizeof(float));
+	f->beta = forward_carve(arena, &used, rows * hp->state_heads, sizeof(float));
+	f->zeros = forward_carve(arena, &used, channels, sizeof(float));
+	f->span = forward_carve(arena, &used, hp->attention_every ? rows : 0, sizeof *f->span);
 	f->y = forward_carve(arena, &used, rows * hp->dim, sizeof(float));
 	f->ffn = forward_carve(arena, &used, rows * ffn, sizeof(float));
 	forward_lay_experts(f, arena, m, rows, team, &used);
@@ -97,6 +105,8 @@ static size_t forward_lay(
 		        .up = forward_carve(arena, &used, rows * PHASE_CHUNK, sizeof(float)),
 		        .query = forward_carve(arena, &used, queries, sizeof(struct kern_query)),
 		        .scratch = forward_carve(arena, &used, 1, kern_span_scratch(queries)),
+		        .delta = forward_carve(
+		                arena, &used, hp->attention_every ? delta_scratch(hp) : 0, sizeof(float)),
 		        .score = forward_carve(arena, &used, hp->experts, sizeof(float)),
 		        .choice = forward_carve(arena, &used, hp->experts_used, sizeof(struct choice)),
 		        .part = forward_carve(
@@ -133,6 +143,16 @@ static float *forward_take_vectors(struct forward *f, uint32_t layer, float *to)
 			kern_dequant_packed(w->record.type, to, w->packed, row, w->record.n);
 	}
 	return to;
+}
+
+/* Puts a convolution's weights in the order in which it reads them: those of each row that it reads together. */
+static void forward_take_conv(struct forward *f, uint32_t layer, float *to) {
+	const float *w = f->vector[layer][LAYER_DELTA_CONV];
+	size_t channels = (size_t)hparams_channels(f->hp);
+	for (size_t c = 0; c < channels; c++)
+		for (size_t t = 0; t < KERN_CONV; t++)
+			to[t * channels + c] = w[c * KERN_CONV + t];
+	f->conv[layer] = to;
 }
 
 /* The forms of those tensors of a layer that it has. */
@@ -173,25 +193,35 @@ int forward_create(
 	f->vector = calloc(layers, sizeof *f->vector);
 	f->vectors = malloc(forward_vector_floats(s->manifest, s->first, s->last) * sizeof(float));
 	f->written = calloc(kv->blocks, 1);
+	size_t nets = kv->state ? kv->state->layers : 0, taps = KERN_CONV * (size_t)hparams_channels(hp);
+	f->conv = calloc(layers, sizeof *f->conv);
+	f->taps = malloc((nets * taps + 1) * sizeof(float));
 	size_t bytes = forward_lay(f, NULL, s->manifest, max_rows, team_size(t));
 	f->arena = aligned_alloc(KERN_ALIGN, bytes);
-	if (!f->shape || !f->forms || !f->vector || !f->vectors || !f->written || !f->arena) {
+	if (!f->shape || !f->forms || !f->vector || !f->vectors || !f->written || !f->conv || !f->taps ||
+	        !f->arena) {
 		forward_destroy(f);
 		return -ENOMEM;
 	}
 	forward_lay(f, f->arena, s->manifest, max_rows, team_size(t));
+	memset(f->zeros, 0, (size_t)hparams_channels(hp) * sizeof(float));
 	float *vectors = f->vectors;
+	size_t net = 0;
 	for (uint32_t l = 0; l < layers; l++) {
 		const struct store_tensor *const *w = s->layer[l];
 		f->shape[l] = hparams_layer(hp, s->first + l);
-		f->forms[l] = (struct layer_forms){.qkv = FORMS_OF(w, LAYER_Q, LAYER_K, LAYER_V),
-		        .out = FORMS_OF(w, LAYER_OUT),
+		f->forms[l] = (struct layer_forms){
+		        .qkv = FORMS_OF(w, LAYER_Q, LAYER_K, LAYER_V, LAYER_DELTA_QKV, LAYER_DELTA_GATE,
+		                LAYER_DELTA_ALPHA, LAYER_DELTA_BETA),
+		        .out = FORMS_OF(w, LAYER_OUT, LAYER_DELTA_OUT),
 		        .ffn = FORMS_OF(w, LAYER_GATE, LAYER_UP, LAYER_ROUTER, LAYER_EXPERT_GATE,
 		                LAYER_EXPERT_UP, LAYER_SHARED_GATE, LAYER_SHARED_UP, LAYER_SHARED_ROUTER),
 		        .down = FORMS_OF(w, LAYER_DOWN, LAYER_SHARED_DOWN),
 		        .expert = FORMS_OF(w, LAYER_EXPERT_GATE, LAYER_EXPERT_UP),
 		        .expert_down = FORMS_OF(w, LAYER_EXPERT_DOWN)};
 		vectors = forward_take_vectors(f, l, vectors);
+		if (w[LAYER_DELTA_CONV])
+			forward_take_conv(f, l, f->taps + net++ * taps);
 	}
 	*out = f;
 	return 0;
@@ -206,6 +236,8 @@ void forward_destroy(struct forward *f) {
 	free(f->vector);
 	free(f->vectors);
 	free(f->written);
+	free(f->conv);
+	free(f->taps);
 	free(f->arena);
 	free(f);
 	errno = saved;
@@ -326,7 +358,8 @@ static int forward_attend(struct forward *f, struct phase_member *j, uint32_t la
 	       narrow = f->shape[layer].kv_heads * hs;
 	if (forward_fetch_group(f, j, layer, WEIGHTS_QKV, w))
 		return -EIO;
-	const struct product qkv[3] = {{w[LAYER_Q], f->q, wide, vector[LAYER_Q_BIAS], 0},
+	const struct product qkv[3] = {
+	        {w[LAYER_Q], f->q, wide * (f->hp->gated ? 2 : 1), vector[LAYER_Q_BIAS], 0},
 	        {w[LAYER_K], f->k, narrow, vector[LAYER_K_BIAS], 0},
 	        {w[LAYER_V], f->v, narrow, vector[LAYER_V_BIAS], 0}};
 	product_share(j, f->ops, qkv, 3, &f->act, forward_slot_of(f, j, 0), f->step->rows);
@@ -342,22 +375,45 @@ static int forward_attend(struct forward *f, struct phase_member *j, uint32_t la
 	return forward_is_prepared(f, j, !fine, layer << 8 | AT_ATTENTION);
 }
 
-/* The first half of a layer; without keys and values the normalised row goes through the output product itself. */
+/* The products of a gated delta net's rows, and its states. */
+static int forward_recur(struct forward *f, struct phase_member *j, uint32_t layer,
+        const struct store_tensor *w[LAYER_ROLES]) {
+	const struct hparams *hp = f->hp;
+	size_t heads = hp->state_heads, inner = heads * hp->state_size;
+	const struct product in[4] = {
+	        {.w = w[LAYER_DELTA_QKV], .y = f->mixed, .ldy = (size_t)hparams_channels(hp)},
+	        {.w = w[LAYER_DELTA_GATE], .y = f->z, .ldy = inner},
+	        {.w = w[LAYER_DELTA_ALPHA], .y = f->alpha, .ldy = heads},
+	        {.w = w[LAYER_DELTA_BETA], .y = f->beta, .ldy = heads}};
+	product_share(j, f->ops, in, 4, &f->act, forward_slot_of(f, j, 0), f->step->rows);
+	if (phase_gate(j))
+		return -EDOM;
+	if (!delta_share(f, j, layer))
+		phase_fail(j, layer << 8 | AT_STATE);
+	if (phase_gate(j))
+		return -EDOM;
+	bool fine = forward_put_rows(f, j, f->attended, inner, f->forms[layer].out);
+	return forward_is_prepared(f, j, !fine, layer << 8 | AT_ATTENTION);
+}
+
+/* The first half of a layer: attention, or a gated delta net; without keys and values the normalised row goes through the output
+ * product itself. */
 static int forward_run_attention(struct forward *f, struct phase_member *j, uint32_t layer,
         const struct store_tensor *w[LAYER_ROLES], struct residual *before) {
 	const struct layer_forms *forms = &f->forms[layer];
 	const float *const *vector = f->vector[layer];
-	bool attends = f->shape[layer].kv_heads != 0;
+	bool attends = f->shape[layer].kv_heads != 0, recurs = w[LAYER_DELTA_OUT] != NULL;
 	int rc = forward_prepare_norm(f, j, before, vector[LAYER_ATTN_NORM],
-	        attends ? forms->qkv : forms->out, layer << 8 | AT_ATTN_NORM);
-	if (rc == 0 && attends)
-		rc = forward_attend(f, j, layer, w);
+	        attends || recurs ? forms->qkv : forms->out, layer << 8 | AT_ATTN_NORM);
+	if (rc == 0 && (attends || recurs))
+		rc = (recurs ? forward_recur : forward_attend)(f, j, layer, w);
 	if (rc)
 		return rc;
 	if (forward_fetch_group(f, j, layer, WEIGHTS_OUT, w))
 		return -EIO;
-	product_share(j, f->ops, &(struct product){w[LAYER_OUT], f->y, f->hp->dim, vector[LAYER_OUT_BIAS], 0},
-	        1, &f->act, forward_slot_of(f, j, 0), f->step->rows);
+	const struct store_tensor *out = w[recurs ? LAYER_DELTA_OUT : LAYER_OUT];
+	product_share(j, f->ops, &(struct product){out, f->y, f->hp->dim, vector[LAYER_OUT_BIAS], 0}, 1,
+	        &f->act, forward_slot_of(f, j, 0), f->step->rows);
 	*before = (struct residual){ATTENTION, layer};
 	return forward_leave_group(f, j, layer, WEIGHTS_OUT);
 }
@@ -367,7 +423,7 @@ static int forward_run_layer(
 	const struct store_tensor *w[LAYER_ROLES];
 	int rc = 0;
 	memcpy(w, f->slice->layer[layer], sizeof w);
-	if (f->shape[layer].heads)
+	if (f->shape[layer].heads || w[LAYER_DELTA_OUT])
 		rc = forward_run_attention(f, j, layer, w, before);
 	if (rc || !f->shape[layer].ffn)
 		return rc;
@@ -429,6 +485,8 @@ int forward_run(struct forward *f, const struct forward_step *st, char *err, siz
 			f->row_position[row] = st->seqs[s].position + i;
 		}
 	attention_plan(f);
+	if (f->kv->state && (rc = delta_begin(f, err, errlen)))
+		return rc;
 	f->fault = 0;
 	f->left = false;
 	f->first_group = f->slice->stream ? weight_stream_begin(f->slice->stream) : 0;
@@ -438,8 +496,11 @@ int forward_run(struct forward *f, const struct forward_step *st, char *err, siz
 	team_run(f->team, forward_run_member, f);
 	if ((rc = slice_check(f->slice, &renewed, err, errlen)))
 		return rc;
-	if (!f->fault && !f->left)
+	if (!f->fault && !f->left) {
+		if (f->kv->state)
+			delta_end(f);
 		return 0;
+	}
 	if (!f->fault && f->slice->experts)
 		expert_cache_error(f->slice->experts, f->slice->first, err, errlen);
 	else if (!f->fault)

@@ -51,12 +51,22 @@ struct member {
 	float *up;   /* [max_rows][JOB_CHUNK] */
 	struct kern_query *query;
 	void *scratch;         /* of the span kernel */
+	float *delta;          /* [delta_scratch] */
 	float *score;          /* [experts] */
 	struct choice *choice; /* [experts_used]: of a step of one row */
 	struct feed_part
 	        *part; /* [1 + experts_used], `parts` of them: the same, or of a layer that is no mixture */
 	size_t parts;
 };
+
+/* Of a sequence of a step: its first row, and the position from which states are computed: earlier than its own where they have to
+ * be made again. */
+struct state_span {
+	uint32_t row, from;
+};
+
+/* Rows that are carried through a state together. */
+#define DELTA_ROWS 16
 
 /* What a layer's products want their activations as: sets of forms. */
 struct layer_forms {
@@ -81,14 +91,22 @@ struct forward {
 	const float *(
 	        *vector)[LAYER_ROLES]; /* [layers]: norms and biases; NULL: the layer has none of that role */
 	float *vectors;                /* holds them */
+	float *taps;                   /* holds what conv has */
+	float **conv;                  /* [layers]: [KERN_CONV][channels]; NULL: no gated delta net */
 	uint8_t *written;              /* [kv->blocks], all 0 between calls of forward_check */
 
 	uint8_t *arena; /* holds what follows */
 	struct act act;
 	float *q, *k, *v; /* [max_rows][...] */
-	float *attended;  /* [max_rows][heads * head_size] */
+	float *attended;  /* [max_rows][heads * head_size], or of a gated delta net */
 	float *y;         /* [max_rows][dim]: what the last products leave for the residual */
 	float *ffn;       /* [max_rows][ffn], or the shared expert's width */
+	/* of gated delta nets: */
+	float *mixed;            /* [max_rows][channels]: what the convolution reads */
+	float *z;                /* [max_rows][state_heads * state_size]: the gate */
+	float *alpha, *beta;     /* [max_rows][state_heads] */
+	float *zeros;            /* [channels] */
+	struct state_span *span; /* [max_rows]: of each sequence of the step */
 	/* of mixtures: */
 	struct act expert_act;  /* a row for each place: of the first products, */
 	struct act expert_mid;  /* and of the second, since one expert may be computed after the other */
@@ -123,7 +141,7 @@ struct forward {
 };
 
 /* Where a step can fail; a fault has the layer in the bits above this. */
-enum { AT_ATTN_NORM, AT_HEADS, AT_ATTENTION, AT_FFN_NORM, AT_ROUTER, AT_FFN, AT_END };
+enum { AT_ATTN_NORM, AT_HEADS, AT_ATTENTION, AT_FFN_NORM, AT_ROUTER, AT_FFN, AT_END, AT_STATE };
 
 /* The index of a prepared row among the activations. */
 size_t forward_slot_of(const struct forward *f, const struct phase_member *j, size_t row);
@@ -142,6 +160,15 @@ int forward_leave_group(struct forward *f, struct phase_member *j, uint32_t laye
 size_t attention_partials(const struct hparams *hp, unsigned team);
 /* Queries of one call of the span kernel at most. */
 size_t attention_queries(const struct hparams *hp);
+
+/* Floats of a member's scratch of gated delta nets. */
+size_t delta_scratch(const struct hparams *hp);
+/* Before the team runs a step, and after it ran without a fault: what is known of states.  0, or -EINVAL with a sentence: the
+ * step begins where no state is. */
+int delta_begin(struct forward *f, char *err, size_t errlen);
+void delta_end(struct forward *f);
+/* A member's part of what is between the products of a gated delta net; false when a value was not finite.  No gate. */
+bool delta_share(struct forward *f, struct phase_member *j, uint32_t layer);
 
 /* Cuts the step into tiles, for layers without and with a window. */
 void attention_plan(struct forward *f);

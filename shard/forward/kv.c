@@ -20,16 +20,39 @@ int kv_check(const struct hparams *hp, enum kern_kv type, char *err, size_t errl
 	        hp->head_size);
 }
 
-size_t kv_block_bytes(const struct hparams *hp, enum kern_kv type, uint32_t first, uint32_t last) {
+/* Heads of keys and values in layers [first, last). */
+static size_t kv_heads(const struct hparams *hp, uint32_t first, uint32_t last) {
 	size_t heads = 0;
 	for (uint32_t l = first; l < last; l++)
 		heads += hparams_layer(hp, l).kv_heads;
-	return heads * 2 * kern_kv_bytes(type, hp->head_size);
+	return heads;
+}
+
+static uint32_t kv_recurrent(const struct hparams *hp, uint32_t first, uint32_t last) {
+	return hparams_recurrent_before(hp, last) - hparams_recurrent_before(hp, first);
+}
+
+size_t kv_block_bytes(const struct hparams *hp, enum kern_kv type, uint32_t first, uint32_t last) {
+	return kv_heads(hp, first, last) * 2 * kern_kv_bytes(type, hp->head_size) +
+	       state_block_bytes(hp, kv_recurrent(hp, first, last));
+}
+
+/* Reserves the blocks of the layers with keys and values. */
+static int kv_reserve(struct kv *kv, size_t bytes) {
+	if (!bytes)
+		return 0;
+	kv->base =
+	        mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (kv->base != MAP_FAILED)
+		return 0;
+	kv->base = NULL;
+	return -errno;
 }
 
 int kv_create(struct kv **out, const struct hparams *hp, enum kern_kv type, uint32_t first, uint32_t last,
         uint32_t blocks) {
 	size_t block = kv_block_bytes(hp, type, first, last);
+	uint32_t recurrent = kv_recurrent(hp, first, last);
 	if (first >= last || !blocks || !kern_kv_fits(type, hp->head_size))
 		return -EINVAL;
 	if (block && blocks > PTRDIFF_MAX / block)
@@ -46,16 +69,16 @@ int kv_create(struct kv **out, const struct hparams *hp, enum kern_kv type, uint
 	        .head_size = hp->head_size,
 	        .blocks = blocks,
 	        .first_head = first_head,
+	        .attention_bytes =
+	                kv_heads(hp, first, last) * 2 * kern_kv_bytes(type, hp->head_size) * blocks,
 	        .block_bytes = block};
 	first_head[0] = 0;
 	for (uint32_t l = 0; l < layers; l++)
 		first_head[l + 1] = first_head[l] + hparams_layer(hp, first + l).kv_heads;
-	kv->base = block ? mmap(NULL, block * blocks, PROT_READ | PROT_WRITE,
-	                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
-	                 : NULL;
-	if (kv->base == MAP_FAILED) {
-		int rc = -errno;
-		kv->base = NULL;
+	int rc = kv_reserve(kv, kv->attention_bytes);
+	if (rc == 0 && recurrent)
+		rc = state_create(&kv->state, hp, recurrent, blocks);
+	if (rc) {
 		kv_destroy(kv);
 		return rc;
 	}
@@ -68,7 +91,8 @@ void kv_destroy(struct kv *kv) {
 		return;
 	int saved = errno;
 	if (kv->base)
-		munmap(kv->base, kv->block_bytes * kv->blocks);
+		munmap(kv->base, kv->attention_bytes);
+	state_destroy(kv->state);
 	free(kv->first_head);
 	free(kv);
 	errno = saved;

@@ -55,6 +55,11 @@ static const struct family families[] = {
                 .full_every = 2,
                 .glu = KERN_SWIGLU_BOUNDED},
         {.name = "deci", .skips = true},
+        {.name = "qwen35",
+                .needs = QK_NORM,
+                .ffn_norm = "post_attention_norm.weight",
+                .halves = true,
+                .delta = true},
 };
 #define FAMILIES (sizeof families / sizeof *families)
 

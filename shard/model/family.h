@@ -27,6 +27,7 @@ struct family {
 	bool root_scale;   /* embeddings are multiplied by the root of their width */
 	uint32_t
 	        narrow_layers; /* a model of so many layers divides scores by the root of width / heads; files do not say so */
+	bool delta; /* most layers are gated delta nets, and attention has a gate */
 };
 
 /* A tensor of a file that is several of the model's, one after the other: rows of matrices, elements of vectors. */

@@ -49,11 +49,13 @@ static const char *const known_keys[] = {
         "expert_weights_scale",
         "feed_forward_length",
         "final_logit_softcapping",
+        "full_attention_interval",
         "leading_dense_block_count", /* the tensors say which layers are dense */
         "logit_scale",
         "nextn_predict_layers",
         "residual_scale",
         "rope.dimension_count",
+        "rope.dimension_sections", /* no effect on text, whose positions are the same in all of them */
         "rope.freq_base",
         "rope.freq_base_swa",
         "rope.scale_linear",
@@ -67,6 +69,11 @@ static const char *const known_keys[] = {
         "rope.scaling.yarn_beta_slow",
         "rope.scaling.yarn_ext_factor",
         "rope.scaling.yarn_log_multiplier",
+        "ssm.conv_kernel",
+        "ssm.group_count",
+        "ssm.inner_size",
+        "ssm.state_size",
+        "ssm.time_step_rank",
         "tensor_data_layout",
         "use_parallel_residual",
         "vocab_size",
@@ -333,6 +340,36 @@ static int hparams_read_experts(const struct reader *r, struct hparams *hp) {
 	hp->shared_ffn = shared * hp->expert_ffn;
 	rc = hparams_may_read_u32(r, "expert_shared_feed_forward_length", &hp->shared_ffn);
 	return rc < 0 ? rc : hparams_read_router(r, hp);
+}
+
+/* Files of families without gated delta nets may only say that there are none. */
+static int hparams_read_state(const struct reader *r, struct hparams *hp) {
+	static const char *const keys[] = {"ssm.group_count", "ssm.time_step_rank", "ssm.state_size",
+	        "ssm.inner_size", "ssm.conv_kernel"};
+	uint32_t number[5], every = 4;
+	int rc = 0;
+	for (size_t i = 0; i < 5 && rc == 0; i++)
+		rc = r->family->delta ? hparams_need_u32(r, keys[i], &number[i])
+		                      : hparams_refuse_u32(r, keys[i], 0);
+	if (rc < 0)
+		return rc;
+	if (!r->family->delta)
+		return hparams_refuse_u32(r, "full_attention_interval", 1);
+	rc = hparams_may_read_u32(r, "full_attention_interval", &every);
+	if (rc < 0)
+		return rc;
+	if ((uint64_t)number[1] * number[2] != number[3])
+		return hparams_fail_key(r, "ssm.inner_size", "is not that of all heads");
+	if (number[4] != KERN_CONV)
+		return hparams_fail_key(r, "ssm.conv_kernel", "is not 4");
+	if (every < 2)
+		return hparams_fail_key(r, "full_attention_interval", "is below 2");
+	hp->state_groups = number[0];
+	hp->state_heads = number[1];
+	hp->state_size = number[2];
+	hp->attention_every = every;
+	hp->gated = 1;
+	return 0;
 }
 
 /* How RoPE's table is stretched. */
@@ -712,6 +749,8 @@ int hparams_from_gguf(struct hparams *hp, const struct gguf *g, uint32_t context
 		rc = hparams_read_scales(&r, hp);
 	if (rc == 0)
 		rc = hparams_read_experts(&r, hp);
+	if (rc == 0)
+		rc = hparams_read_state(&r, hp);
 	if (rc < 0)
 		return rc;
 	rc = hparams_read_f32(&r, eps, &hp->eps);
@@ -748,6 +787,11 @@ static const struct {
         {"base of RoPE within windows", offsetof(struct hparams, window_base), 0},
         {"gated unit", offsetof(struct hparams, glu), KERN_GLUS - 1},
         {"difference of layers", offsetof(struct hparams, unlike), 1},
+        {"interval of layers with attention", offsetof(struct hparams, attention_every), HPARAMS_MAX_LAYERS},
+        {"number of heads with a state", offsetof(struct hparams, state_heads), HPARAMS_MAX_HEADS},
+        {"number of a state's key heads", offsetof(struct hparams, state_groups), HPARAMS_MAX_HEADS},
+        {"size of a state", offsetof(struct hparams, state_size), HPARAMS_MAX_STATE},
+        {"gate of attention", offsetof(struct hparams, gated), 1},
 };
 #define TRAITS (sizeof traits / sizeof *traits)
 _Static_assert(TRAITS <= HPARAMS_TRAITS, "room for all traits");
@@ -780,6 +824,29 @@ int hparams_set_trait(struct hparams *hp, const struct hparams_trait *t) {
 	return 0;
 }
 
+bool hparams_is_recurrent(const struct hparams *hp, uint32_t layer) {
+	return hp->attention_every && (layer + 1) % hp->attention_every != 0;
+}
+
+uint32_t hparams_recurrent_before(const struct hparams *hp, uint32_t layer) {
+	return hp->attention_every ? layer - layer / hp->attention_every : 0;
+}
+
+uint64_t hparams_channels(const struct hparams *hp) {
+	return (uint64_t)hp->state_size * (2 * (uint64_t)hp->state_groups + hp->state_heads);
+}
+
+static int hparams_check_state(const struct hparams *hp, char *err, size_t errlen) {
+	bool fine = !hp->state_heads && !hp->state_groups && !hp->state_size;
+	if (hp->attention_every)
+		fine = !hp->unlike && hp->state_heads && hp->state_groups &&
+		       hp->state_heads % hp->state_groups == 0 && hp->state_size &&
+		       hp->state_size % KERN_PANEL == 0 && hparams_channels(hp) <= HPARAMS_MAX_WIDTH;
+	return fine ? 0
+	            : fail_with(-EINVAL, err, errlen,
+	                      "the model's numbers of recurrent layers are not those of one that Caravan computes");
+}
+
 static int hparams_check_traits(const struct hparams *hp, char *err, size_t errlen) {
 	for (size_t i = 0; i < TRAITS; i++) {
 		const char *at = (const char *)hp + traits[i].at;
@@ -801,10 +868,12 @@ static int hparams_check_traits(const struct hparams *hp, char *err, size_t errl
 	        !(hp->window_base > 1)) /* its frequencies stay in the range of kern_sincos */
 		return fail_with(
 		        -EINVAL, err, errlen, "the model's base of RoPE within windows is not valid");
-	return 0;
+	return hparams_check_state(hp, err, errlen);
 }
 
 struct layer_shape hparams_layer(const struct hparams *hp, uint32_t layer) {
+	if (hparams_is_recurrent(hp, layer))
+		return (struct layer_shape){.ffn = hp->ffn};
 	return hp->unlike ? hp->shape[layer] : (struct layer_shape){hp->heads, hp->kv_heads, hp->ffn};
 }
 

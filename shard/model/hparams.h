@@ -16,6 +16,7 @@ struct gguf;
 #define HPARAMS_MAX_CONTEXT (1u << 24)
 #define HPARAMS_MAX_EXPERTS 1024
 #define HPARAMS_MAX_EXPERTS_USED 64
+#define HPARAMS_MAX_STATE 512
 #define HPARAMS_TRAITS 32 /* at most in a model */
 
 /* How a router's scores become the chosen experts' weights (doc/numerics.md). */
@@ -62,7 +63,13 @@ struct hparams {
 	uint32_t full_every; /* every so many layers one has no window, the last of them; 0: all have it */
 	float window_base;   /* of RoPE in layers with a window, without scaling; 0: as in the others */
 	uint32_t glu;        /* the gated unit of feed-forward: enum kern_glu */
-	uint32_t unlike;     /* 1: layers differ in their shapes: */
+	/* every so many layers one has attention, the last of them; the others are gated delta nets; 0: all have attention */
+	uint32_t attention_every;
+	uint32_t state_heads;  /* of a gated delta net: value heads */
+	uint32_t state_groups; /* heads of queries and keys; value head h uses h mod state_groups */
+	uint32_t state_size;   /* of each head */
+	uint32_t gated;        /* 1: the Q product gives each head a query and a gate */
+	uint32_t unlike;       /* 1: layers differ in their shapes: */
 	struct layer_shape shape[HPARAMS_MAX_LAYERS]; /* else all are 0 */
 };
 
@@ -73,6 +80,10 @@ struct layer_shape hparams_layer(const struct hparams *hp, uint32_t layer);
 bool hparams_has_window(const struct hparams *hp, uint32_t layer);
 /* The RoPE table of layers with a window, where window_base is not 0: [pairs]. */
 void hparams_window_freq(const struct hparams *hp, float *freq);
+/* Whether a layer is a gated delta net, how many of layers [0, layer) are, and how wide the rows are that its convolution reads. */
+bool hparams_is_recurrent(const struct hparams *hp, uint32_t layer);
+uint32_t hparams_recurrent_before(const struct hparams *hp, uint32_t layer);
+uint64_t hparams_channels(const struct hparams *hp);
 
 /* A trait as a manifest lists it: its number (doc/protocol.md) and its 32 bits, not 0. */
 struct hparams_trait {

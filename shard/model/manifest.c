@@ -17,7 +17,25 @@
 #define MANIFEST_TENSOR 36u /* name, type */
 
 /* The meaning of a tensor's dimension in the model. */
-enum extent { ONE, DIM, FFN, Q, KV, HEAD, HEADS, VOCAB, EXPERTS, EXPERT_FFN, SHARED_FFN };
+enum extent {
+	ONE,
+	DIM,
+	FFN,
+	Q,
+	KV,
+	HEAD,
+	HEADS,
+	VOCAB,
+	EXPERTS,
+	EXPERT_FFN,
+	SHARED_FFN,
+	QUERY,
+	CHANNELS,
+	INNER,
+	STATE_HEADS,
+	STATE,
+	TAPS
+};
 
 static const struct role {
 	const char *name;
@@ -26,7 +44,7 @@ static const struct role {
 } roles_of_layers[LAYER_ROLES] =
         {
                 [LAYER_ATTN_NORM] = {"attn_norm.weight", DIM, ONE},
-                [LAYER_Q] = {"attn_q.weight", DIM, Q},
+                [LAYER_Q] = {"attn_q.weight", DIM, QUERY},
                 [LAYER_K] = {"attn_k.weight", DIM, KV},
                 [LAYER_V] = {"attn_v.weight", DIM, KV},
                 [LAYER_OUT] = {"attn_output.weight", Q, DIM},
@@ -56,6 +74,15 @@ static const struct role {
                 [LAYER_POST_FFN_NORM] = {"post_ffw_norm.weight", DIM, ONE},
                 [LAYER_SINKS] = {"attn_sinks.weight", HEADS, ONE},
                 [LAYER_SHARED_ROUTER] = {"ffn_gate_inp_shexp.weight", DIM, ONE, false},
+                [LAYER_DELTA_QKV] = {"attn_qkv.weight", DIM, CHANNELS},
+                [LAYER_DELTA_GATE] = {"attn_gate.weight", DIM, INNER},
+                [LAYER_DELTA_ALPHA] = {"ssm_alpha.weight", DIM, STATE_HEADS},
+                [LAYER_DELTA_BETA] = {"ssm_beta.weight", DIM, STATE_HEADS},
+                [LAYER_DELTA_CONV] = {"ssm_conv1d.weight", TAPS, CHANNELS},
+                [LAYER_DELTA_DT] = {"ssm_dt.bias", STATE_HEADS, ONE},
+                [LAYER_DELTA_A] = {"ssm_a", STATE_HEADS, ONE},
+                [LAYER_DELTA_NORM] = {"ssm_norm.weight", STATE, ONE},
+                [LAYER_DELTA_OUT] = {"ssm_out.weight", INNER, DIM},
 },
   roles_of_io[IO_ROLES] = {
           [IO_EMBED] = {"token_embd.weight", DIM, VOCAB},
@@ -87,6 +114,18 @@ static uint64_t manifest_extent(const struct hparams *hp, const struct layer_sha
 		return hp->expert_ffn;
 	case SHARED_FFN:
 		return hp->shared_ffn;
+	case QUERY:
+		return (uint64_t)hp->heads * hp->head_size * (hp->gated ? 2 : 1);
+	case CHANNELS:
+		return hparams_channels(hp);
+	case INNER:
+		return (uint64_t)hp->state_heads * hp->state_size;
+	case STATE_HEADS:
+		return hp->state_heads;
+	case STATE:
+		return hp->state_size;
+	case TAPS:
+		return KERN_CONV;
 	}
 	return 0;
 }
@@ -99,8 +138,12 @@ const char *manifest_io_tensor_name(enum io_role r) {
 	return roles_of_io[r].name;
 }
 
+static bool manifest_is_small(const struct role *role) {
+	return role->rows == ONE || role->n == TAPS;
+}
+
 bool manifest_layer_is_vector(enum layer_role r) {
-	return roles_of_layers[r].rows == ONE;
+	return manifest_is_small(&roles_of_layers[r]);
 }
 
 bool manifest_io_is_vector(enum io_role r) {
@@ -130,10 +173,17 @@ static struct manifest_tensor manifest_shape(
 #define MIXTURE_BIASES \
 	(LAYER_BIT(LAYER_ROUTER_BIAS) | LAYER_BIT(LAYER_CHOICE_BIAS) | LAYER_BIT(LAYER_EXPERT_GATE_BIAS) | \
 	        LAYER_BIT(LAYER_EXPERT_UP_BIAS) | LAYER_BIT(LAYER_EXPERT_DOWN_BIAS))
+#define DELTA \
+	(LAYER_BIT(LAYER_DELTA_QKV) | LAYER_BIT(LAYER_DELTA_GATE) | LAYER_BIT(LAYER_DELTA_ALPHA) | \
+	        LAYER_BIT(LAYER_DELTA_BETA) | LAYER_BIT(LAYER_DELTA_CONV) | LAYER_BIT(LAYER_DELTA_DT) | \
+	        LAYER_BIT(LAYER_DELTA_A) | LAYER_BIT(LAYER_DELTA_NORM) | LAYER_BIT(LAYER_DELTA_OUT))
 #define SHARED (LAYER_BIT(LAYER_SHARED_GATE) | LAYER_BIT(LAYER_SHARED_UP) | LAYER_BIT(LAYER_SHARED_DOWN))
 
 layer_roles manifest_fit_roles(const struct hparams *hp, uint32_t layer, layer_roles roles) {
 	struct layer_shape shape = hparams_layer(hp, layer);
+	if (hparams_is_recurrent(hp, layer))
+		return (roles & ~(ATTENTION | ATTENTION_MORE | LAYER_BIT(LAYER_OUT) | ATTENTION_OUT_MORE)) |
+		       DELTA;
 	if (!shape.kv_heads)
 		roles &= ~(ATTENTION | ATTENTION_MORE);
 	if (!shape.heads)
@@ -165,8 +215,11 @@ int manifest_check_roles(
 	        {SHARED | LAYER_BIT(LAYER_SHARED_ROUTER), SHARED | MIXTURE},
 	};
 	struct layer_shape shape = hparams_layer(hp, layer);
-	bool whole = roles >> LAYER_ROLES == 0 && !(roles & DENSE && roles & MIXTURE) &&
-	             manifest_fits_shape(&shape, roles);
+	/* in place of all of attention */
+	layer_roles net = hparams_is_recurrent(hp, layer) ? DELTA | LAYER_BIT(LAYER_ATTN_NORM) : 0;
+	bool whole = (roles & (DELTA | net)) == net && roles >> LAYER_ROLES == 0;
+	roles &= ~net;
+	whole = whole && !(roles & DENSE && roles & MIXTURE) && manifest_fits_shape(&shape, roles);
 	for (size_t i = 0; i < sizeof rule / sizeof *rule; i++)
 		whole = whole && (!(roles & rule[i].any) || (roles & rule[i].needs) == rule[i].needs);
 	if (!whole)
@@ -175,6 +228,9 @@ int manifest_check_roles(
 	if ((roles & MIXTURE && !hp->experts) || (roles & SHARED && !hp->shared_ffn))
 		return fail_with(-EINVAL, err, errlen,
 		        "a layer has experts, and the model's numbers do not say how many");
+	if (roles & LAYER_BIT(LAYER_Q_BIAS) && hp->gated)
+		return fail_with(-EINVAL, err, errlen,
+		        "a layer's queries have a gate and a bias, which Caravan does not know");
 	return 0;
 }
 
@@ -273,7 +329,7 @@ static int manifest_check_tensor(const struct hparams *hp, const struct layer_sh
 		return fail_with(-ENOTSUP, err, errlen,
 		        "the manifest's %s has type %d, which Caravan does not know", role->name,
 		        (int)t->type);
-	if (role->rows == ONE && t->type != KERN_F32 && t->type != KERN_F16 && t->type != KERN_BF16) {
+	if (manifest_is_small(role) && t->type != KERN_F32 && t->type != KERN_F16 && t->type != KERN_BF16) {
 		return fail_with(-EINVAL, err, errlen,
 		        "the manifest's %s has type %s; norms and biases are F32, F16 or BF16", role->name,
 		        traits->name);

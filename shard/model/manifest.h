@@ -44,6 +44,15 @@ enum layer_role {
 	LAYER_POST_FFN_NORM,
 	LAYER_SINKS,
 	LAYER_SHARED_ROUTER, /* how much the shared expert counts */
+	LAYER_DELTA_QKV,     /* a gated delta net in place of attention */
+	LAYER_DELTA_GATE,
+	LAYER_DELTA_ALPHA,
+	LAYER_DELTA_BETA,
+	LAYER_DELTA_CONV,
+	LAYER_DELTA_DT,
+	LAYER_DELTA_A,
+	LAYER_DELTA_NORM,
+	LAYER_DELTA_OUT,
 	LAYER_ROLES
 };
 typedef uint64_t layer_roles; /* a set of them, LAYER_BIT each */
@@ -75,7 +84,7 @@ struct manifest {
 const char *manifest_layer_tensor_name(enum layer_role r); /* "attn_q.weight" */
 const char *manifest_io_tensor_name(enum io_role r);       /* "token_embd.weight" */
 
-/* Whether a role's tensor is a vector: a norm or a bias, of type F32, F16 or BF16. */
+/* Whether a role's tensor is small, of type F32, F16 or BF16, and kept dequantised: a norm, a bias, a convolution. */
 bool manifest_layer_is_vector(enum layer_role r);
 bool manifest_io_is_vector(enum io_role r);
 

@@ -21,6 +21,7 @@ import reference as ref  # noqa: E402
 
 IDS = [1, 5, 9, 60, 7, 12, 33, 60, 2, 3, 59, 44]
 FAMILY_IDS = [1] + [(i * 37 + i * i * 11) % 61 + 3 for i in range(1, 64)]
+LONG_IDS = [1] + [(i * 37 + i * i * 11) % 61 + 3 for i in range(1, 128)]
 ROWS = 4  # of blk.0.ffn_gate.weight in NAME.dequant.f32
 NUMBER = {name: kind for kind, (name, _, _) in ref.TYPES.items()}
 
@@ -313,6 +314,7 @@ bytes; those of weight types and shapes have one layer.
   `{ids}` at positions 0 to {last} of one sequence, with unrounded activations in float64,
   keys and values in f16. Compare by relative error ‖a − b‖ / ‖b‖ over all values. Those of families are of 64 tokens,
   `1` and then (37 i + 11 i²) mod 61 + 3 for i from 1 to 63.
+- `NAME.end.f32`, of models with a recurrent state: the logits of the last eight of 128 such tokens.
 
 The logits of the families were also compared with those of llama.cpp (June 2026, its processor backend), which are off by
 less than 0.003 from these, for each of them (glm4moe without the layer behind the others).
@@ -335,6 +337,8 @@ def main(folder):
         gate = next(n for n in ("blk.0.ffn_gate.weight", "blk.0.ffn_up.weight", "blk.0.ffn_gate_exps.weight") if n in g.tensors)
         g.tensor(gate).reshape(-1, g.tensors[gate][0][-1])[:ROWS].astype("<f4").tofile(path + ".dequant.f32")
         logits.astype("<f4").tofile(path + ".logits.f32")
+        if shape.get("delta"):
+            ref.Llama(g).step(LONG_IDS)[-8:].astype("<f4").tofile(path + ".end.f32")
         if shape.get("split"):
             os.remove(path + ".gguf")
         size = sum(os.path.getsize(os.path.join(folder, f)) for f in os.listdir(folder)

@@ -45,6 +45,7 @@ static const char *const families[] = {
         "gpt-oss",
         "deci",
         "qwen2moe",
+        "qwen35",
 };
 
 /* The sequences whose logits they are. */
