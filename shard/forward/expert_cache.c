@@ -37,7 +37,8 @@ struct slot {
 
 /* An expert of a layer; they are numbered through all layers. */
 struct expert {
-	uint32_t slot; /* NONE */
+	uint32_t layer;
+	uint32_t slot; /* NONE: it is not in memory */
 	uint32_t uses; /* lately */
 	uint32_t used; /* when last, by the clock of layers */
 };
@@ -111,10 +112,7 @@ uint64_t expert_cache_part_bytes(enum kern_type type, uint64_t n, uint64_t rows,
 }
 
 static const struct layer *expert_layer_of(const struct expert_cache *c, uint32_t expert) {
-	uint32_t l = 0;
-	while (expert >= c->layer[l].first + c->layer[l].experts)
-		l++;
-	return &c->layer[l];
+	return &c->layer[c->expert[expert].layer];
 }
 
 /* False: the layer has no such tensor. */
@@ -512,8 +510,9 @@ int expert_cache_create(struct expert_cache **out, const struct expert_layer *la
 	c->want = calloc(most, sizeof *c->want);
 	if (!c->expert || !c->want)
 		goto error;
-	for (uint32_t i = 0; i < c->experts; i++)
-		c->expert[i].slot = NONE;
+	for (uint32_t l = 0; l < layers; l++)
+		for (uint32_t e = 0; e < c->layer[l].experts; e++)
+			c->expert[c->layer[l].first + e] = (struct expert){.layer = l, .slot = NONE};
 	if ((rc = expert_make_slots(c, memory)) < 0)
 		goto error;
 	expert_choose_reading(c, direct);
