@@ -37,7 +37,7 @@ static double served_rates_rate(const struct kernel_rates *r, enum served_kind k
 }
 
 /* Seconds of a row by these rates; 0: a rate is unknown.  Norms count only in steps of one row, and of experts those that a row uses,
- * as in the planner. */
+ * as in the planner.  How many rows share an expert in a step of many is not known here: it says nothing of rates. */
 static double served_rates_predict(const struct manifest *m, uint32_t first, uint32_t last,
         enum served_kind kind, const struct kernel_rates *r, bool type[KERN_TYPES], uint64_t *bytes) {
 	double seconds = 0;
@@ -48,6 +48,8 @@ static double served_rates_predict(const struct manifest *m, uint32_t first, uin
 		bool vector = manifest_layer_is_vector((enum layer_role)t->role);
 		if (vector && kind == SERVED_MANY)
 			continue;
+		if (t->parts > 1 && kind == SERVED_MANY)
+			return 0;
 		if (!(served_rates_rate(r, kind, t->type) > 0))
 			return 0;
 		double used = manifest_read_bytes(&m->hp, t, 1);

@@ -492,14 +492,14 @@ static struct manifest *large_model(void) {
 }
 
 /* Rows one after the other, of so many seconds each, on a machine of which others have this part. */
-static struct served_off serve_rows(struct served_rates *s, const struct manifest *m,
-        const struct kernel_rates *r, struct served_sum *sum, double seconds, double lost, unsigned rows,
-        size_t small) {
+static struct served_off serve_rows_of(struct served_rates *s, const struct manifest *m,
+        enum served_kind kind, const struct kernel_rates *r, struct served_sum *sum, double seconds,
+        double lost, unsigned rows, size_t small) {
 	struct served_off off = {0};
 	double cpus = (double)sysconf(_SC_NPROCESSORS_ONLN);
 	if (sum->wall == 0) {
 		sum->wall = 1;
-		(void)served_rates_add(s, m, 0, LAYERS, SERVED_ONE, sum, r, small, 1000);
+		(void)served_rates_add(s, m, 0, LAYERS, kind, sum, r, small, 1000);
 	}
 	for (unsigned i = 0; i < rows; i++) {
 		sum->rows++;
@@ -507,11 +507,17 @@ static struct served_off serve_rows(struct served_rates *s, const struct manifes
 		sum->wall += seconds;
 		sum->own += seconds;
 		sum->busy += seconds + lost * seconds * cpus;
-		off = served_rates_add(s, m, 0, LAYERS, SERVED_ONE, sum, r, small, 1000);
+		off = served_rates_add(s, m, 0, LAYERS, kind, sum, r, small, 1000);
 		if (off.factor > 0)
 			break;
 	}
 	return off;
+}
+
+static struct served_off serve_rows(struct served_rates *s, const struct manifest *m,
+        const struct kernel_rates *r, struct served_sum *sum, double seconds, double lost, unsigned rows,
+        size_t small) {
+	return serve_rows_of(s, m, SERVED_ONE, r, sum, seconds, lost, rows, small);
 }
 
 START_TEST(serving_corrects_what_was_measured) {
@@ -556,6 +562,31 @@ START_TEST(serving_corrects_what_was_measured) {
 	told = r;
 	served_rates_apply(&s, &told, 1000);
 	ck_assert_double_eq(told.one[KERN_Q4_0], ONE / 50);
+	manifest_destroy(m);
+}
+END_TEST
+
+START_TEST(of_experts_those_count_that_a_row_uses) {
+	struct manifest *m = large_model();
+	struct kernel_rates r = {.read = ONE};
+	r.one[KERN_Q4_0] = r.many[KERN_Q4_0] = r.one[KERN_F32] = ONE;
+	/* a matrix of seven, of which a row uses a quarter */
+	const double seconds = LAYERS * ((64u << 20) * (6.25 / 7)) / ONE, all = LAYERS * (64u << 20) / ONE;
+	struct served_rates s = {.uses = 0};
+	struct served_sum sum = {.wall = 0};
+	ck_assert_double_eq_tol(
+	        serve_rows_of(&s, m, SERVED_MANY, &r, &sum, all * 50, 0, 6400, 0).factor, 50, 0.1);
+	for (uint32_t l = 0; l < LAYERS; l++)
+		manifest_find(m, l, LAYER_DOWN)->parts = 16;
+	m->hp.experts = 16;
+	m->hp.experts_used = 4;
+	s = (struct served_rates){.uses = 0};
+	sum = (struct served_sum){.wall = 0};
+	ck_assert_double_eq_tol(serve_rows(&s, m, &r, &sum, seconds / 50, 0, 640, 0).factor, 50, 0.1);
+	/* in a step of many rows each reads what others read too */
+	s = (struct served_rates){.uses = 0};
+	sum = (struct served_sum){.wall = 0};
+	ck_assert_double_eq(serve_rows_of(&s, m, SERVED_MANY, &r, &sum, seconds * 50, 0, 6400, 0).factor, 0);
 	manifest_destroy(m);
 }
 END_TEST
@@ -682,6 +713,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, a_busy_hour_changes_nothing_and_a_slower_machine_is_found_out);
 	tcase_add_test(t, who_asks_has_it_measured_now_or_hears_why_not);
 	tcase_add_test(t, serving_corrects_what_was_measured);
+	tcase_add_test(t, of_experts_those_count_that_a_row_uses);
 	tcase_add_test(t, what_a_busy_machine_or_a_small_stage_shows_corrects_nothing);
 	tcase_add_test(t, what_serving_contradicts_is_measured_again_when_the_node_rests);
 	tcase_add_test(t, a_file_with_figures_that_no_machine_has_is_none);
