@@ -60,6 +60,12 @@ static const struct family families[] = {
                 .ffn_norm = "post_attention_norm.weight",
                 .halves = true,
                 .delta = true},
+        {.name = "qwen35moe",
+                .needs = QK_NORM | SHARED | LAYER_BIT(LAYER_SHARED_ROUTER),
+                .ffn_norm = "post_attention_norm.weight",
+                .mixture = true,
+                .halves = true,
+                .delta = true},
 };
 #define FAMILIES (sizeof families / sizeof *families)
 

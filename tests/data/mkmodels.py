@@ -152,7 +152,7 @@ def model(path, seed, kind, dim, ffn, heads=4, kv_heads=2, vocab=64, head=None, 
             matrix(block + f"ffn_down{end}.weight", dim, wide, kind, 2 * wide ** -0.5, each)
         if mixture:
             matrix(block + "ffn_gate_inp.weight", experts[0], dim, "F32", 2 * dim ** -0.5)
-        if mixture and family == "qwen2moe":
+        if mixture and family in ("qwen2moe", "qwen35moe"):
             t.append((block + "ffn_gate_inp_shexp.weight", (dim,), gg.F32, (rng.standard_normal(dim) * 0.5).astype("<f4").tobytes()))
         if mixture and choice_bias:
             t.append((block + "exp_probs_b.bias", (experts[0],), gg.F32, rng.uniform(-0.3, 0.3, experts[0]).astype("<f4").tobytes()))
@@ -252,6 +252,9 @@ YARN = [("rope.scaling.type", gg.STRING, "yarn"), ("rope.scaling.factor", gg.FLO
         ("rope.scaling.original_context_length", gg.U32, 32), ("rope.scaling.yarn_beta_fast", gg.FLOAT, 4.0),
         ("rope.scaling.yarn_beta_slow", gg.FLOAT, 1.0)]
 FAMILY = dict(kind="F32", dim=32, ffn=48, layers=2, context=128, steep=3.0)
+DELTA = [("rope.dimension_sections", gg.ARRAY, gg.I32, [2, 1, 1, 0]), ("ssm.conv_kernel", gg.U32, 4), ("ssm.group_count", gg.U32, 2),
+         ("ssm.time_step_rank", gg.U32, 4), ("ssm.state_size", gg.U32, 16), ("ssm.inner_size", gg.U32, 64),
+         ("full_attention_interval", gg.U32, 4)]
 FAMILIES = [
     ("llama-biases", "biases of attention", dict(FAMILY, biases=QKV + ("attn_output",))),
     ("llama-yarn", "YaRN", dict(FAMILY, keys=YARN, head=16, given=True)),
@@ -267,9 +270,7 @@ FAMILIES = [
     ("smollm3", "every fourth layer has no RoPE", dict(FAMILY, family="smollm3", layers=4, tied=True)),
     ("qwen35", "gated delta nets; in every fourth layer attention with a gate, RoPE of a part of a head",
      dict(FAMILY, family="qwen35", layers=4, head=16, given=True, head_norms=True, rope=8, delta=(2, 4, 16),
-          keys=[("rope.dimension_sections", gg.ARRAY, gg.I32, [2, 1, 1, 0]), ("ssm.conv_kernel", gg.U32, 4),
-                ("ssm.group_count", gg.U32, 2), ("ssm.time_step_rank", gg.U32, 4), ("ssm.state_size", gg.U32, 16),
-                ("ssm.inner_size", gg.U32, 64), ("full_attention_interval", gg.U32, 4)])),
+          keys=DELTA)),
     ("llama-longrope", "LongRoPE's factors for short texts, and its magnitude; fused queries, keys and values with biases",
      dict(FAMILY, context=256, biases=QKV, fused=True, factors_for=([1.0, 1.25, 1.5, 2.0], [1.0, 3.0, 8.0, 20.0]),
           keys=[("rope.scaling.type", gg.STRING, "longrope"), ("rope.scaling.original_context_length", gg.U32, 256),
@@ -300,6 +301,9 @@ FAMILIES = [
     ("qwen2moe", "experts by softmax over all, and a shared one with a router of its own",
      dict(FAMILY, family="qwen2moe", biases=QKV, experts=(10, 3, 24), shared=40,
           keys=[("expert_shared_feed_forward_length", gg.U32, 40)])),
+    ("qwen35moe", "gated delta nets, attention with a gate; experts, and a shared one with a router of its own",
+     dict(FAMILY, family="qwen35moe", layers=4, head=16, given=True, head_norms=True, rope=8, delta=(2, 4, 16), experts=(6, 3, 16),
+          shared=24, keys=DELTA + [("expert_shared_feed_forward_length", gg.U32, 24)])),
 ]
 
 README = """# Test models

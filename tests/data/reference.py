@@ -270,7 +270,7 @@ def longrope(freq, tensors, get):
     return freq / tensors[f"rope_factors_{length}.weight"], magnitude
 
 
-HALVES = ("qwen2", "qwen3", "qwen35", "phi3", "qwen2moe", "qwen3moe", "glm4moe", "gemma3", "gpt-oss")  # RoPE pairs an element with the one half the rotated width further on
+HALVES = ("qwen2", "qwen3", "qwen35", "qwen35moe", "phi3", "qwen2moe", "qwen3moe", "glm4moe", "gemma3", "gpt-oss")  # RoPE pairs an element with the one half the rotated width further on
 FULL_EVERY = {"gemma3": 6, "gpt-oss": 2}  # of layers with a window, every so many have none, the last of them
 
 
@@ -285,6 +285,7 @@ class Llama:
         g = gguf.metadata
         self.family = g["general.architecture"]
         if self.family not in ("llama", "qwen2", "qwen3", "mistral3", "granite", "smollm3", "qwen35", "phi3", "qwen2moe", "qwen3moe", "glm4moe",
+                               "qwen35moe",
                                "gemma3", "gpt-oss", "deci"):
             raise ValueError("architecture " + self.family)
         get = lambda key, default=None: g.get(self.family + "." + key, default)

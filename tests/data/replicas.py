@@ -796,7 +796,7 @@ DOWNLOADS = [Download(*row) for row in (
     ("Qwen 3.5 9B", "unsloth/Qwen3.5-9B-GGUF", "Qwen3.5-9B-Q4_K_M.gguf", QWEN35_9B, QWEN35, "qwen3", UNSLOTH, "Q4_K_M", WORKS),
     ("Qwen 3.6 27B", "unsloth/Qwen3.6-27B-GGUF", "Qwen3.6-27B-UD-Q4_K_XL.gguf", QWEN36_27B, QWEN35, "qwen3", UNSLOTH, "UD-Q4_K_XL", WORKS),
     ("Qwen 3.6 35B A3B", "unsloth/Qwen3.6-35B-A3B-GGUF", "Qwen3.6-35B-A3B-UD-Q4_K_XL.gguf", QWEN36_35B_A3B, QWEN35, "qwen3", UNSLOTH,
-     "UD-Q4_K_XL", REFUSED),
+     "UD-Q4_K_XL", WORKS),
     ("gpt-oss 20B", "ggml-org/gpt-oss-20b-GGUF", "gpt-oss-20b-mxfp4.gguf", gpt_oss(24, 32), HARMONY, "harmony", OWN, "MXFP4_MOE", WORKS),
     ("gpt-oss 120B", "ggml-org/gpt-oss-120b-GGUF", "gpt-oss-120b-mxfp4-00001-of-00003.gguf", gpt_oss(36, 128), HARMONY, "harmony", OWN,
      "MXFP4_MOE", WORKS),

@@ -46,6 +46,7 @@ static const char *const families[] = {
         "deci",
         "qwen2moe",
         "qwen35",
+        "qwen35moe",
 };
 
 /* The sequences whose logits they are. */
