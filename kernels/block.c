@@ -98,6 +98,25 @@ static void read_iq4_xs(struct kern_block *out, const struct iq4_xs *b) {
 	}
 }
 
+static void read_tq1_0(struct kern_block *out, const struct tq1_0 *b) {
+	out->d = kern_from_half(b->d);
+	out->sc[0] = 1;
+	for (int byte = 0; byte < 52; byte++) {
+		unsigned rest = byte < 48 ? b->qs[byte] : b->qh[byte - 48];
+		for (int n = 0; n < kern_tq1_0_digits(byte / 4); n++, rest &= 255) {
+			rest *= 3;
+			out->w[4 * kern_tq1_0_word(byte / 4, n) + byte % 4] = (int8_t)((int)(rest >> 8) - 1);
+		}
+	}
+}
+
+static void read_tq2_0(struct kern_block *out, const struct tq2_0 *b) {
+	out->d = kern_from_half(b->d);
+	out->sc[0] = 1;
+	for (int i = 0; i < 256; i++)
+		out->w[i] = (int8_t)(two_bits(b->qs, i) - 1);
+}
+
 void kern_block_read(enum kern_type type, struct kern_block *out, const void *src) {
 	out->m = 0;
 	switch (type) {
@@ -165,6 +184,12 @@ void kern_block_read(enum kern_type type, struct kern_block *out, const void *sr
 		break;
 	case KERN_IQ4_XS:
 		read_iq4_xs(out, src);
+		break;
+	case KERN_TQ1_0:
+		read_tq1_0(out, src);
+		break;
+	case KERN_TQ2_0:
+		read_tq2_0(out, src);
 		break;
 	default: /* float types have no blocks */
 		kern_block_read_iq(type, out, src);

@@ -8,7 +8,7 @@
 struct kern_block {
 	float d;        /* the scale */
 	float m;        /* Q4_1, Q5_1: the minimum; K types with minima: their scale */
-	int16_t sc[16]; /* blocks of 256: scale of each sub-block, offset removed */
+	int16_t sc[16]; /* blocks of 256: scale of each sub-block, offset removed; 1 where they have none */
 	int16_t mn[16]; /* K types with minima: of each sub-block */
 	int8_t w[256];  /* the integer weights, signed or unsigned as the type defines them */
 };

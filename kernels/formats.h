@@ -157,11 +157,28 @@ struct iq1_m {
 	uint8_t qs[32], qh[16], scales[8];
 };
 
+/* The ternary types: 256 weights of -1, 0 and 1, of which a block has the digits 0, 1 and 2.
+ *
+ * tq1_0: a byte is five digits to the base of 3, as a fraction: digit n of byte b is the whole part of 3 f, where f is what is left of
+ * 3^n b / 256 without its whole part.  Element 32n + l (n < 5, l < 32) is digit n of qs[l], 160 + 16n + l (l < 16) that of qs[32 + l],
+ * and 240 + 4n + l (n < 4, l < 4) that of qh[l]. */
+struct tq1_0 {
+	uint8_t qs[48], qh[4];
+	uint16_t d;
+};
+
+/* tq2_0: digits of two bits in the order of q2_k; a 3 is a weight of 2. */
+struct tq2_0 {
+	uint8_t qs[64];
+	uint16_t d;
+};
+
 /* Every type once, as X(TYPE, name) or, for types of blocks, X(TYPE, name, body, sub_block, offset, minima).
  *   name       the structure of a block (not of float types), used in the names of its kernels
  *   body       bytes of a block that are quants; the others, scales and minima, are its head (kernels/pack.h)
  *   sub_block  elements that share a scale
- *   offset     subtracted from the unsigned quants to get weights (of MXFP4: what kernels add); 0: none, or they are signed
+ *   offset     subtracted from the unsigned quants to get weights (of MXFP4: what kernels add); 0: none, or they are signed, or
+ *              ternary: the 1 of their digits is subtracted from sums of a whole block
  *   minima     whether the type has them */
 #define KERN_FLOATS(X) X(F32, f32) X(F16, f16) X(BF16, bf16)
 #define KERN_BLOCKS_32(X) \
@@ -185,7 +202,9 @@ struct iq1_m {
 	X(IQ3_XXS, iq3_xxs, 96, 32, 0, false) \
 	X(IQ3_S, iq3_s, 104, 32, 0, false) \
 	X(IQ1_S, iq1_s, 48, 32, 0, false) \
-	X(IQ1_M, iq1_m, 48, 16, 0, false)
+	X(IQ1_M, iq1_m, 48, 16, 0, false) \
+	X(TQ1_0, tq1_0, 52, 256, 0, false) \
+	X(TQ2_0, tq2_0, 64, 256, 0, false)
 
 /* The same facts of a type of blocks, constant when the type is; 0 for a float type. */
 #define KERN_FACT(result, function, of_32, of_256) \
@@ -240,6 +259,19 @@ INLINE bool kern_has_grid(enum kern_type type) {
 	default:
 		return false;
 	}
+}
+
+/* Whether the weights of a type are digits of three values, all with the scale of their block. */
+INLINE bool kern_is_ternary(enum kern_type type) {
+	return type == KERN_TQ1_0 || type == KERN_TQ2_0;
+}
+
+/* Words of four elements of TQ1_0: the one that digit n of unit u (four bytes of a row) is part of, and the digits of a unit. */
+INLINE int kern_tq1_0_word(int u, int n) {
+	return u < 8 ? 8 * n + u : u < 12 ? 32 + 4 * n + u : 60 + n;
+}
+INLINE int kern_tq1_0_digits(int u) {
+	return u < 12 ? 5 : 4;
 }
 
 /* The number of sub-blocks in a block. */

@@ -47,6 +47,8 @@ enum kern_type {
 	KERN_IQ4_XS = 23,
 	KERN_IQ1_M = 29,
 	KERN_BF16 = 30,
+	KERN_TQ1_0 = 34,
+	KERN_TQ2_0 = 35,
 	KERN_MXFP4 = 39,
 	KERN_TYPES = 40 /* size of a table indexed by type; most of it is empty */
 };

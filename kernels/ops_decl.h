@@ -26,7 +26,7 @@
 	kern_mul_fn L(mul_q4_0), L(mul_q4_1), L(mul_q5_0), L(mul_q5_1), L(mul_q8_0), L(mul_iq4_nl), \
 	        L(mul_mxfp4), L(mul_q2_k), L(mul_q3_k), L(mul_q4_k), L(mul_q5_k), L(mul_q6_k), \
 	        L(mul_iq4_xs), L(mul_iq2_xxs), L(mul_iq2_xs), L(mul_iq2_s), L(mul_iq3_xxs), L(mul_iq3_s), \
-	        L(mul_iq1_s), L(mul_iq1_m)
+	        L(mul_iq1_s), L(mul_iq1_m), L(mul_tq1_0), L(mul_tq2_0)
 
 /* A table; the operations of each group may be another level's. */
 #define KERN_OPS_TABLE(title, OPS, SPANS, FLOATS, QUANTS) \
@@ -57,7 +57,9 @@
 		        [KERN_IQ3_XXS] = QUANTS(mul_iq3_xxs), \
 		        [KERN_IQ3_S] = QUANTS(mul_iq3_s), \
 		        [KERN_IQ1_S] = QUANTS(mul_iq1_s), \
-		        [KERN_IQ1_M] = QUANTS(mul_iq1_m)}, \
+		        [KERN_IQ1_M] = QUANTS(mul_iq1_m), \
+		        [KERN_TQ1_0] = QUANTS(mul_tq1_0), \
+		        [KERN_TQ2_0] = QUANTS(mul_tq2_0)}, \
 		.rmsnorm = OPS(rmsnorm), \
 		.rope = {[KERN_ROPE_PAIRS] = OPS(rope_pairs), [KERN_ROPE_HALVES] = OPS(rope_halves)}, \
 		.glu = {[KERN_SWIGLU] = OPS(swiglu), \

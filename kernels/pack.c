@@ -38,6 +38,8 @@ static const struct kern_layout layouts[KERN_TYPES] = {
                 FIELD(iq3_s, qh, 4, 1), FIELD(iq3_s, signs, 4, 1)}},
         [KERN_IQ1_S] = {{HALF(iq1_s, d), FIELD(iq1_s, qs, 4, 1), FIELD(iq1_s, qh, 4, 1)}},
         [KERN_IQ1_M] = {{FIELD(iq1_m, scales, 4, 0), FIELD(iq1_m, qs, 4, 1), FIELD(iq1_m, qh, 4, 1)}},
+        [KERN_TQ1_0] = {{HALF(tq1_0, d), FIELD(tq1_0, qs, 4, 1), FIELD(tq1_0, qh, 4, 1)}},
+        [KERN_TQ2_0] = {{HALF(tq2_0, d), FIELD(tq2_0, qs, 4, 1)}},
 };
 
 const struct kern_layout *kern_layout(enum kern_type type) {

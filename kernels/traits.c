@@ -24,6 +24,8 @@ SIZE(iq3_xxs, 98);
 SIZE(iq3_s, 110);
 SIZE(iq1_s, 50);
 SIZE(iq1_m, 56);
+SIZE(tq1_0, 54);
+SIZE(tq2_0, 66);
 
 #define FLOAT_TRAITS(TYPE, name) [KERN_##TYPE] = {#TYPE, 1, KERN_##TYPE == KERN_F32 ? 4 : 2, KERN_FORM_F32},
 #define TRAITS_32(TYPE, name, ...) [KERN_##TYPE] = {#TYPE, 32, sizeof(struct name), KERN_FORM_Q8_32},

@@ -120,7 +120,7 @@ static const struct mixture {
 };
 
 /* Types of other common files, for which Caravan has no kernels. */
-static const char *const not_yet[] = {"IQ3_M", "IQ3_XS", "IQ2_M", "TQ1_0", "TQ2_0"};
+static const char *const not_yet[] = {"IQ3_M", "IQ3_XS", "IQ2_M"};
 
 /* The types of a model's matrices: one for all, or a mixture. */
 struct typing {

@@ -90,6 +90,8 @@ INLINE __m256i fold_32(enum kern_type t, __m256i v) {
 INLINE __m256i fold_256(enum kern_type t, __m256i total, __m256i v, __m256i sc) {
 	if (is_narrow(t))
 		return add_pairs(total, v, sc);
+	if (kern_is_ternary(t))
+		return _mm256_add_epi32(total, v);
 	return _mm256_add_epi32(total, _mm256_mullo_epi32(v, sc));
 }
 #else
@@ -122,7 +124,7 @@ INLINE __m256i fold_32(enum kern_type t, __m256i v) {
 INLINE __m256i fold_256(enum kern_type t, __m256i total, __m256i v, __m256i sc) {
 	if (is_signed(t))
 		return _mm256_add_epi32(total, _mm256_mullo_epi32(v, _mm256_srai_epi32(sc, 16)));
-	return _mm256_add_epi32(total, _mm256_madd_epi16(v, sc));
+	return _mm256_add_epi32(total, kern_is_ternary(t) ? widen(v) : _mm256_madd_epi16(v, sc));
 }
 #endif
 
@@ -240,10 +242,19 @@ INLINE __m256i dot_minima(enum kern_type t, __m256i j, const __m256i *mn, const 
 	return j;
 }
 
+/* The sum of the quants of a block of 256. */
+INLINE __m256i sum_of_quants(const struct column *x, size_t b) {
+	__m256i sum = _mm256_setzero_si256();
+	UNROLL for (size_t k = 0; k < 4; k++) sum = _mm256_add_epi32(sum, widen(spread(x->sum, 4 * b + k)));
+	return sum;
+}
+
 /* Adds a block of 256 with the integer sums i. */
 INLINE void finish_256(enum kern_type t, struct sum *s, __m256i i, const struct scales *h,
         const struct column *x, size_t b) {
 	__m256 dx = _mm256_castsi256_ps(spread(x->d, b));
+	if (kern_is_ternary(t))
+		i = _mm256_sub_epi32(i, sum_of_quants(x, b));
 	s->a = _mm256_fmadd_ps(_mm256_mul_ps(h->d, dx), _mm256_cvtepi32_ps(i), s->a);
 	if (kern_has_minima(t)) {
 		__m256i j = dot_minima(t, _mm256_setzero_si256(), h->mn, x, b);
@@ -285,6 +296,27 @@ INLINE void decode_256(
 		}
 	}
 	finish_256(t, s, i, &scales, x, b);
+}
+
+/* Decode, TQ1_0: unit by unit.  Without VNNI, the products of a whole block fit 16 bits: 128 times 2 * 127. */
+INLINE void decode_tq1_0(struct sum *s, struct block block, const struct column *x, size_t b) {
+	const enum kern_type t = KERN_TQ1_0;
+	const uint8_t *q = x->q + b * 256, *body = body_of(t, block.at);
+	struct scales scales;
+	__m256i v[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+	HIDE(q);
+	read_scales(t, &scales, block.at);
+	UNROLL for (int u = 0; u < 13; u++) {
+		__m256i unit = ternary_unit(body, u);
+		fetch(&block, block_bytes(t) * (size_t)u / 13, block_bytes(t) * (size_t)(u + 1) / 13);
+		UNROLL for (int n = 0; n < kern_tq1_0_digits(u); n++) {
+			v[n % 2] = add_word(
+			        t, v[n % 2], ternary_digit(unit), spread(q, (size_t)kern_tq1_0_word(u, n)));
+			unit = ternary_next(unit);
+			PIN(v[n % 2]);
+		}
+	}
+	finish_256(t, s, fold_256(t, _mm256_setzero_si256(), add_sums(t, v[0], v[1]), v[0]), &scales, x, b);
 }
 
 /* Word i of group j, with its sign, times an activation word: the word of magnitudes is unsigned, so the activations get the signs. */
@@ -361,6 +393,8 @@ INLINE void decode(enum kern_type t, float *y, const void *w, size_t rows, size_
 				decode_32(t, &s, block, &c, b);
 			else if (kern_has_grid(t))
 				decode_grid(t, &s, block, &c, b);
+			else if (t == KERN_TQ1_0)
+				decode_tq1_0(&s, block, &c, b);
 			else
 				decode_256(t, &s, block, &c, b);
 		}
@@ -401,11 +435,25 @@ INLINE void unpack_grid(enum kern_type t, __m256i *w, const uint8_t *body) {
 	}
 }
 
+INLINE void unpack_tq1_0(__m256i *w, const uint8_t *body) {
+	UNROLL for (int u = 0; u < 13; u++) {
+		__m256i unit = ternary_unit(body, u);
+		UNROLL for (int n = 0; n < kern_tq1_0_digits(u); n++) {
+			w[kern_tq1_0_word(u, n)] = ternary_digit(unit);
+			unit = ternary_next(unit);
+		}
+	}
+}
+
 INLINE void unpack_256(enum kern_type t, struct panel_256 *p, const uint8_t *block) {
 	const uint8_t *body = body_of(t, block);
 	read_scales(t, &p->s, block);
 	if (kern_has_grid(t)) {
 		unpack_grid(t, p->w, body);
+		return;
+	}
+	if (t == KERN_TQ1_0) {
+		unpack_tq1_0(p->w, body);
 		return;
 	}
 	UNROLL for (int i = 0; i < 4; i++) {
@@ -666,7 +714,7 @@ INLINE void mul(enum kern_type t, one_fn *one, float *y, size_t ldy, const void 
 		one(y, w, rows, n, x);
 		return;
 	}
-	if (cols <= FEW && !kern_has_grid(t)) { /* whose look-ups are worth a panel */
+	if (cols <= FEW && !kern_has_grid(t) && t != KERN_TQ1_0) { /* whose unpacking is worth a panel */
 		few(t, one, y, ldy, w, rows, n, x, xstride, cols);
 		return;
 	}

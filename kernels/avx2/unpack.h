@@ -101,6 +101,7 @@ INLINE __m256i word_256(enum kern_type t, const uint8_t *body, int part, int w) 
 	__m256i v;
 	switch (t) {
 	case KERN_Q2_K:
+	case KERN_TQ2_0:
 		return _mm256_and_si256(_mm256_srli_epi32(load(body + (part * 8 + l) * 32), 2 * j), two);
 	case KERN_Q3_K:
 		v = _mm256_and_si256(
@@ -128,11 +129,24 @@ INLINE __m256i word_256(enum kern_type t, const uint8_t *body, int part, int w) 
 	}
 }
 
+/* A unit of TQ1_0, plus 128: fractions of which the next digits are multiplied out.  A digit is 1 from 86/256 on, and 2 from 171/256. */
+INLINE __m256i ternary_unit(const uint8_t *body, int u) {
+	return _mm256_xor_si256(load(body + u * 32), _mm256_set1_epi8(-128));
+}
+INLINE __m256i ternary_digit(__m256i v) {
+	__m256i none = _mm256_cmpgt_epi8(_mm256_set1_epi8(86 - 128), v),
+	        two = _mm256_cmpgt_epi8(v, _mm256_set1_epi8(170 - 128));
+	return _mm256_sub_epi8(_mm256_add_epi8(none, _mm256_set1_epi8(1)), two);
+}
+INLINE __m256i ternary_next(__m256i v) {
+	return _mm256_add_epi8(_mm256_add_epi8(v, v), v);
+}
+
 #ifdef AVX2_VNNI
 /* Elements whose products are summed before the scale is applied; for weights of at most four bits, a sum of
  * 16 fits int16, and is_narrow says for which types it is scaled in this form. */
 INLINE int group(enum kern_type t) {
-	return t == KERN_Q5_K || (is_biased(t) && kern_sub_blocks(t) == 8) ? 32 : 16;
+	return t == KERN_Q5_K || kern_is_ternary(t) || (is_biased(t) && kern_sub_blocks(t) == 8) ? 32 : 16;
 }
 INLINE bool is_narrow(enum kern_type t) {
 	return t == KERN_Q2_K || t == KERN_Q3_K || t == KERN_Q4_K;
@@ -251,6 +265,10 @@ INLINE void read_scales(enum kern_type t, struct scales *out, const uint8_t *hea
 		return;
 	}
 	bool minima = kern_has_minima(t);
+	if (kern_is_ternary(t)) {
+		out->d = load_halves(head);
+		return;
+	}
 	const uint8_t *s = head + (minima ? 32 : 16);
 	const __m256i six = _mm256_set1_epi8(63), top = _mm256_set1_epi8(0x30);
 	out->d = load_halves(head);

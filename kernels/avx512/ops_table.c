@@ -48,6 +48,8 @@ QUANT(mul_iq3_xxs, 8)
 QUANT(mul_iq3_s, 8)
 QUANT(mul_iq1_s, 8)
 QUANT(mul_iq1_m, 8)
+QUANT(mul_tq1_0, 8)
+QUANT(mul_tq2_0, 1)
 
 #define FEW_OP(name) few_##name
 const struct kern_ops TABLE = KERN_OPS_TABLE(NAME, AVX2_OP, AVX512_OP, FEW_OP, FEW_OP);

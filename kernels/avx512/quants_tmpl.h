@@ -34,7 +34,7 @@ INLINE int group_32(enum kern_type t) {
 	return 8;
 }
 INLINE int group_256(enum kern_type t) {
-	return 64 / kern_sub_blocks(t);
+	return kern_is_ternary(t) ? 8 : 64 / kern_sub_blocks(t);
 }
 
 INLINE __m512i source_32(enum kern_type t, const uint8_t *const *body, int w) {
@@ -66,7 +66,7 @@ INLINE __m512i start_256(enum kern_type t, __m512i repair) {
 INLINE __m512i fold_256(enum kern_type t, __m512i total, __m512i v, __m512i sc) {
 	if (is_narrow(t))
 		return add_pairs(total, v, sc);
-	return _mm512_add_epi32(total, _mm512_mullo_epi32(v, sc));
+	return _mm512_add_epi32(total, kern_is_ternary(t) ? v : _mm512_mullo_epi32(v, sc));
 }
 #else
 /* Products of bytes are added in pairs to 16 bits, and groups of words in 16 bits as long as they fit: 16
@@ -82,7 +82,7 @@ INLINE int group_32(enum kern_type t) {
 	return t == KERN_Q5_0 || t == KERN_Q5_1 || t == KERN_MXFP4 ? 4 : 8;
 }
 INLINE int group_256(enum kern_type t) {
-	return t == KERN_Q4_K || (is_signed(t) && kern_sub_blocks(t) == 8) ? 8 : 4;
+	return t == KERN_Q4_K || kern_is_ternary(t) || (is_signed(t) && kern_sub_blocks(t) == 8) ? 8 : 4;
 }
 
 INLINE __m512i source_32(enum kern_type t, const uint8_t *const *body, int w) {
@@ -120,7 +120,7 @@ INLINE __m512i start_256(enum kern_type t, __m512i repair) {
 INLINE __m512i fold_256(enum kern_type t, __m512i total, __m512i v, __m512i sc) {
 	if (is_signed(t))
 		return _mm512_add_epi32(total, _mm512_mullo_epi32(v, _mm512_srai_epi32(sc, 16)));
-	return add_pairs(total, v, sc);
+	return add_pairs(total, v, kern_is_ternary(t) ? _mm512_set1_epi16(1) : sc);
 }
 #endif
 
@@ -268,10 +268,25 @@ INLINE void unpack_grid(enum kern_type t, __m512i *w, const struct block *from) 
 	}
 }
 
+INLINE void unpack_tq1_0(__m512i *w, const struct block *from) {
+	UNROLL for (int u = 0; u < 13; u++) {
+		__m512i unit = load(from->body, (size_t)u * 32);
+		fetch(KERN_TQ1_0, from, (size_t)u, 13);
+		UNROLL for (int n = 0; n < kern_tq1_0_digits(u); n++) {
+			w[kern_tq1_0_word(u, n)] = ternary_digit(unit);
+			unit = _mm512_add_epi8(_mm512_add_epi8(unit, unit), unit);
+		}
+	}
+}
+
 INLINE void unpack_256(enum kern_type t, struct panel_256 *p, const struct block *from) {
 	read_scales(t, &p->s, from->head);
 	if (kern_has_grid(t)) {
 		unpack_grid(t, p->w, from);
+		return;
+	}
+	if (t == KERN_TQ1_0) {
+		unpack_tq1_0(p->w, from);
 		return;
 	}
 	UNROLL for (int i = 0; i < 4; i++) {
@@ -334,6 +349,14 @@ INLINE __m512i add_minima(
 	return j;
 }
 
+/* The sum of the quants of block b. */
+INLINE __m512i sum_of_quants(const struct column *x, size_t b) {
+	__m512i sum = _mm512_setzero_si512();
+	UNROLL for (size_t k = 0; k < 4; k++) sum =
+	        add_pairs(sum, spread(x->sum, 4 * b + k), _mm512_set1_epi16(1));
+	return sum;
+}
+
 /* Group g of words of block b, the k-th of its piece. */
 INLINE void group_of(enum kern_type t, size_t pairs, size_t cols, __m512i total[PAIRS][COLS],
         const struct scales *const *scales, const struct panel_256 *p, const struct block *at,
@@ -386,6 +409,8 @@ INLINE void tile_256(enum kern_type t, size_t pairs, size_t cols, struct sum s[P
 	UNROLL for (size_t r = 0; r < pairs; r++) {
 		UNROLL for (size_t c = 0; c < cols; c++) {
 			__m512i dx = spread(x[c].d, b);
+			if (kern_is_ternary(t))
+				total[r][c] = _mm512_sub_epi32(total[r][c], sum_of_quants(&x[c], b));
 			s[r][c].a = add_block(s[r][c].a, scales[r]->d, dx, total[r][c]);
 			if (kern_has_minima(t))
 				s[r][c].m = add_block(s[r][c].m, scales[r]->dmin, dx,
@@ -457,7 +482,7 @@ INLINE void run_packed(enum kern_type t, size_t pairs, size_t cols, sums *sum, s
 
 /* The number of columns up to which a panel does not pay. */
 INLINE size_t few(enum kern_type t) {
-	return kern_block_size(t) == 32 ? 2 * COLS : kern_has_grid(t) ? 0 : COLS;
+	return kern_block_size(t) == 32 ? 2 * COLS : kern_has_grid(t) || t == KERN_TQ1_0 ? 0 : COLS;
 }
 
 /* A few columns over a walk, COLS at a time: the first bring the weights into the second-level cache.  Blocks

@@ -76,6 +76,7 @@ INLINE __m512i word_256(enum kern_type t, const uint8_t *const *body, int w) {
 	__m512i v;
 	switch (t) {
 	case KERN_Q2_K:
+	case KERN_TQ2_0:
 		return _mm512_and_si512(shift(load(body, (h * 8 + l) * 32), -2 * j), two);
 	case KERN_Q3_K:
 		v = _mm512_and_si512(shift(load(body, kern_lower_unit(h * 8 + l) * 32), -2 * j), two);
@@ -95,6 +96,14 @@ INLINE __m512i word_256(enum kern_type t, const uint8_t *const *body, int w) {
 		v = j / 2 ? high_nibbles(v) : low_nibbles(v);
 		return insert(v, shift(load(body, (h * 24 + l * 3 + 2) * 32), 4 - 2 * j), 0x30);
 	}
+}
+
+/* The digits of fractions of TQ1_0: 1 from 86/256 on, and 2 from 171/256. */
+INLINE __m512i ternary_digit(__m512i v) {
+	const __m512i one = _mm512_set1_epi8(1);
+	__m512i digit = _mm512_maskz_mov_epi8(_mm512_cmpgt_epu8_mask(v, _mm512_set1_epi8(85)), one);
+	return _mm512_mask_add_epi8(
+	        digit, _mm512_cmpgt_epu8_mask(v, _mm512_set1_epi8((char)170)), digit, one);
 }
 
 /* Whether the integer sums of a group of a sub-block fit 16 bits, so that one multiplication by the scale
@@ -179,6 +188,8 @@ INLINE void read_scales(enum kern_type t, struct scales *out, const uint8_t *con
 	size_t s = kern_has_minima(t) ? 32 : 16;
 	const __m512i six = _mm512_set1_epi8(63);
 	out->d = load_halves(head, 0);
+	if (kern_is_ternary(t))
+		return;
 	out->dmin = kern_has_minima(t) ? load_halves(head, 16) : _mm512_setzero_ps();
 	if (t == KERN_Q4_K || t == KERN_Q5_K) {
 		__m512i a = load(head, s), b = load(head, s + 32), c = load(head, s + 64);

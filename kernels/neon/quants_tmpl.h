@@ -183,6 +183,38 @@ INLINE void finish_256(enum kern_type t, struct sum *s, const int32x4_t *i, cons
 	UNROLL for (int h = 0; h < 2; h++) s->m[h] = add_block(s->m[h], scales->dmin[h], dx, j[h]);
 }
 
+/* i + v times the scale of group k of a block of 256. */
+INLINE int32x4_t add_group(
+        enum kern_type t, int32x4_t i, int32x4_t v, const struct scales *scales, int k, int h) {
+	return kern_is_ternary(t) ? vaddq_s32(i, v) : vmlaq_s32(i, v, scales->sc[k][h]);
+}
+
+/* Decode, TQ1_0: unit by unit, all of a block in one partial. */
+INLINE void decode_tq1_0(struct sum *s, const uint8_t *strip, const struct column *x, size_t b) {
+	const enum kern_type t = KERN_TQ1_0;
+	const uint8_t *head = strip + b * block_bytes(t), *body = head + 8 * kern_head_bytes(t),
+	              *q = x->q + b * 256;
+	struct scales scales;
+	int32x4_t i[2];
+	read_scales(t, &scales, head);
+	UNROLL for (int h = 0; h < 2; h++) {
+		int8x16_t w[4];
+		uint8x16_t v[4];
+		partial p = partial_zero();
+		UNROLL for (int u = 0; u < 12; u += 4) {
+			UNROLL for (int k = 0; k < 4; k++) v[k] = load(body + (u + k) * 32 + h * 16);
+			UNROLL for (int n = 0; n < 5; n++) {
+				UNROLL for (int k = 0; k < 4; k++) w[k] = ternary_word(&v[k]);
+				p = add_quad(t, p, w, load_quad(q + 4 * kern_tq1_0_word(u, n)));
+			}
+		}
+		v[0] = load(body + 12 * 32 + h * 16);
+		UNROLL for (int n = 0; n < 4; n++) w[n] = ternary_word(&v[0]);
+		i[h] = total(t, add_quad(t, p, w, load_quad(q + 4 * kern_tq1_0_word(12, 0))));
+	}
+	finish_256(t, s, i, &scales, x, b);
+}
+
 /* Decode, types with codebooks: a sub-block of 32 at a time, in a loop, since look-ups are long. */
 INLINE void decode_grid(
         enum kern_type t, struct sum *s, const uint8_t *strip, const struct column *x, size_t b) {
@@ -231,7 +263,7 @@ INLINE void decode_256(
 				}
 			}
 			UNROLL for (int j = 0; j < planes; j++) i[h] =
-			        vmlaq_s32(i[h], total(t, p[j]), scales.sc[first + j * apart][h]);
+			        add_group(t, i[h], total(t, p[j]), &scales, first + j * apart, h);
 		}
 	}
 	finish_256(t, s, i, &scales, x, b);
@@ -254,6 +286,8 @@ INLINE void decode_strips(enum kern_type t, float *y, const void *w, size_t inde
 			for (size_t k = 0; k < strips; k++)
 				if (kern_has_grid(t))
 					decode_grid(t, &s[k], at[k], &c, b);
+				else if (t == KERN_TQ1_0)
+					decode_tq1_0(&s[k], at[k], &c, b);
 				else
 					decode_256(t, &s[k], at[k], &c, b);
 		}
@@ -299,6 +333,17 @@ INLINE void unpack_32(enum kern_type t, struct panel_32 *p, const uint8_t *head)
 	}
 }
 
+INLINE void unpack_tq1_0(struct panel_256 *p, const uint8_t *body) {
+	for (int u = 0; u < 13; u++)
+		for (int h = 0; h < 2; h++) {
+			uint8x16_t v = load(body + u * 32 + h * 16);
+			for (int n = 0; n < kern_tq1_0_digits(u); n++) {
+				int word = kern_tq1_0_word(u, n);
+				p->w[word / 4][h][word % 4] = ternary_word(&v);
+			}
+		}
+}
+
 INLINE void unpack_256(enum kern_type t, struct panel_256 *p, const uint8_t *head) {
 	const uint8_t *body = head + 8 * kern_head_bytes(t);
 	read_scales(t, &p->s, head);
@@ -308,6 +353,10 @@ INLINE void unpack_256(enum kern_type t, struct panel_256 *p, const uint8_t *hea
 				grid_quad(p->w[2 * k][h], t, body, k, 0, h);
 				grid_quad(p->w[2 * k + 1][h], t, body, k, 1, h);
 			}
+		return;
+	}
+	if (t == KERN_TQ1_0) {
+		unpack_tq1_0(p, body);
 		return;
 	}
 	UNROLL for (int i = 0; i < 4; i++) {
@@ -354,7 +403,7 @@ INLINE void tile_256(enum kern_type t, size_t cols, struct sum s[COLS], const st
         const struct column *x, size_t b) {
 	int32x4_t i[COLS][2];
 	UNROLL for (size_t c = 0; c < cols; c++) i[c][0] = i[c][1] = vdupq_n_s32(0);
-	for (int k = 0; k < kern_sub_blocks(t); k++) {
+	for (int k = 0; k < 16 / quads(t); k++) {
 		partial v[COLS][2];
 		UNROLL for (size_t c = 0; c < cols; c++) v[c][0] = v[c][1] = partial_zero();
 		UNROLL for (int g = k * quads(t); g < (k + 1) * quads(t); g++) {
@@ -368,7 +417,7 @@ INLINE void tile_256(enum kern_type t, size_t cols, struct sum s[COLS], const st
 		}
 		UNROLL for (int h = 0; h < 2; h++) {
 			UNROLL for (size_t c = 0; c < cols; c++) i[c][h] =
-			        vmlaq_s32(i[c][h], total(t, v[c][h]), p->s.sc[k][h]);
+			        add_group(t, i[c][h], total(t, v[c][h]), &p->s, k, h);
 		}
 	}
 	UNROLL for (size_t c = 0; c < cols; c++) finish_256(t, &s[c], i[c], &p->s, &x[c], b);

@@ -10,9 +10,9 @@
 #include "kernels/neon/grid.h"
 #include "kernels/pack.h"
 
-/* Sub-blocks of a block of 256, and the quads of one. */
+/* The quads of a group of a block of 256: those of a sub-block, but one of the ternary types, which have none. */
 INLINE int quads(enum kern_type t) {
-	return 16 / kern_sub_blocks(t);
+	return kern_is_ternary(t) ? 1 : 16 / kern_sub_blocks(t);
 }
 
 /* Shifts of all bytes by a value that becomes a constant. */
@@ -74,6 +74,9 @@ INLINE int8x16_t word_256(enum kern_type t, const uint8_t *body, int w, int h) {
 	case KERN_Q2_K:
 		v = low_bits(right(load(body + (half * 8 + l) * 32), 2 * j), 3);
 		break;
+	case KERN_TQ2_0:
+		v = low_bits(right(load(body + (half * 8 + l) * 32), 2 * j), 3);
+		return vsubq_s8(vreinterpretq_s8_u8(v), vdupq_n_s8(1));
 	case KERN_Q3_K: /* a clear bit means minus 4 */
 		v = low_bits(right(load(body + kern_lower_unit((size_t)(half * 8 + l)) * 32), 2 * j), 3);
 		high = vtstq_u8(load(body + 2 * l * 32), vdupq_n_u8((uint8_t)(1 << (half * 4 + j))));
@@ -101,6 +104,13 @@ INLINE int8x16_t word_256(enum kern_type t, const uint8_t *body, int w, int h) {
 		v = insert(v, high, 0xf0);
 	}
 	return vreinterpretq_s8_u8(v);
+}
+
+/* The weights of fractions of TQ1_0: 0 from 86/256 on, and 1 from 171/256; the fractions become those of the next digit. */
+INLINE int8x16_t ternary_word(uint8x16_t *v) {
+	uint8x16_t none = vcltq_u8(*v, vdupq_n_u8(86)), two = vcgtq_u8(*v, vdupq_n_u8(170));
+	*v = vaddq_u8(vaddq_u8(*v, *v), *v);
+	return vreinterpretq_s8_u8(vsubq_u8(none, two));
 }
 
 /* The contents of the head of a block of 256, for eight rows. */
@@ -180,6 +190,8 @@ INLINE void read_scales(enum kern_type t, struct scales *out, const uint8_t *hea
 		if (kern_has_minima(t))
 			out->dmin[h] = load_halves(head + 16, h);
 	}
+	if (kern_is_ternary(t))
+		return;
 	if (t == KERN_IQ4_XS) {
 		read_scales_iq4_xs(out, s);
 		return;

@@ -245,7 +245,10 @@ MODELS += [
     ("codebooks", "every type with a codebook",
      dict(kind="IQ3_XXS", dim=256, ffn=256, head=8, given=True, narrow="MXFP4",
           kinds={"attn_q": "IQ2_XS", "attn_k": "IQ2_S", "attn_v": "IQ1_S", "ffn_up": "IQ3_S", "ffn_down": "IQ2_XXS",
-                 "output": "IQ1_M"}))]
+                 "output": "IQ1_M"})),
+    ("ternary", "TQ1_0 and TQ2_0, embedding and output as such files have them",
+     dict(kind="TQ1_0", dim=256, ffn=256, head=8, given=True, narrow="Q8_0",
+          kinds={"token_embd": "Q4_K", "output": "Q6_K", "attn_q": "TQ2_0", "ffn_down": "TQ2_0"}))]
 
 QKV = ("attn_q", "attn_k", "attn_v")
 YARN = [("rope.scaling.type", gg.STRING, "yarn"), ("rope.scaling.factor", gg.FLOAT, 4.0),

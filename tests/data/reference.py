@@ -28,7 +28,8 @@ TYPES = {0: ("F32", 1, 4), 1: ("F16", 1, 2), 30: ("BF16", 1, 2), 2: ("Q4_0", 32,
          11: ("Q3_K", 256, 110), 12: ("Q4_K", 256, 144), 13: ("Q5_K", 256, 176), 14: ("Q6_K", 256, 210),
          23: ("IQ4_XS", 256, 136), 39: ("MXFP4", 32, 17),
          16: ("IQ2_XXS", 256, 66), 17: ("IQ2_XS", 256, 74), 22: ("IQ2_S", 256, 82), 18: ("IQ3_XXS", 256, 98),
-         21: ("IQ3_S", 256, 110), 19: ("IQ1_S", 256, 50), 29: ("IQ1_M", 256, 56)}
+         21: ("IQ3_S", 256, 110), 19: ("IQ1_S", 256, 50), 29: ("IQ1_M", 256, 56), 34: ("TQ1_0", 256, 54),
+         35: ("TQ2_0", 256, 66)}
 IQ4_NL_VALUES = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.float32)
 E2M1_VALUES = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6, 0, -0.5, -1, -1.5, -2, -3, -4, -6], np.float32)
 
@@ -116,6 +117,12 @@ def k_scales(s):
 def two_bits(q):
     """64 bytes to 256 weights: each 32 bytes give four runs of 32."""
     return np.concatenate([q[:, h:h + 32] >> s & 3 for h in (0, 32) for s in (0, 2, 4, 6)], 1)
+
+
+def base_three(q, digits):
+    """The first digits of each byte, a fraction of 256, to the base of 3: the first of all bytes, then the second of all."""
+    f = q.astype(int)
+    return np.concatenate([f * 3 ** n % 256 * 3 // 256 for n in range(digits)], 1).astype(np.float32)
 
 
 def codebook(name):
@@ -244,6 +251,11 @@ def dequantise(raw, kind):
     if name == "MXFP4":
         scale = np.ldexp(np.float32(1), b[:, :1].astype(int) - 127).astype(np.float32)
         return scale * E2M1_VALUES[nibbles(b[:, 1:]).astype(int)]
+    if name == "TQ2_0":
+        return half(b, 64) * (two_bits(b[:, :64]).astype(np.float32) - 1)
+    if name == "TQ1_0":
+        return half(b, 52) * (np.concatenate([base_three(b[:, f:t], 5 if t < 52 else 4)
+                                              for f, t in ((0, 32), (32, 48), (48, 52))], 1) - 1)
     if name.startswith("IQ"):
         return dequantise_codebook(name, b).astype(np.float32).reshape(-1, 256)
     raise ValueError(name)

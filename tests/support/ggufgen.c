@@ -232,6 +232,8 @@ static const struct spread {
         [KERN_IQ3_S] = {offsetof(struct iq3_s, d), -1, 140.2f, 0},
         [KERN_IQ1_S] = {offsetof(struct iq1_s, d), -1, 7.21f, 0},
         [KERN_IQ1_M] = {-1, -1, 7.2f, 0},
+        [KERN_TQ1_0] = {offsetof(struct tq1_0, d), -1, 0.816f, 0},
+        [KERN_TQ2_0] = {offsetof(struct tq2_0, d), -1, 1.22f, 0},
 };
 
 static float uniform(uint64_t *state) {

@@ -34,6 +34,8 @@ static const struct shape {
         [KERN_IQ3_S] = {0, -1, 140.2f},
         [KERN_IQ1_S] = {0, -1, 7.21f},
         [KERN_IQ1_M] = {-1, -1, 7.2f},
+        [KERN_TQ1_0] = {52, -1, 0.816f},
+        [KERN_TQ2_0] = {64, -1, 1.22f},
 };
 
 static uint64_t draw(uint64_t *state) {

@@ -14,7 +14,8 @@
 
 static const uint32_t types[] = {KERN_F32, KERN_F16, KERN_BF16, KERN_Q4_0, KERN_Q4_1, KERN_Q5_0, KERN_Q5_1,
         KERN_Q8_0, KERN_IQ4_NL, KERN_Q2_K, KERN_Q3_K, KERN_Q4_K, KERN_Q5_K, KERN_Q6_K, KERN_IQ4_XS,
-        KERN_MXFP4, KERN_IQ2_XXS, KERN_IQ2_XS, KERN_IQ2_S, KERN_IQ3_XXS, KERN_IQ3_S, KERN_IQ1_S, KERN_IQ1_M};
+        KERN_MXFP4, KERN_IQ2_XXS, KERN_IQ2_XS, KERN_IQ2_S, KERN_IQ3_XXS, KERN_IQ3_S, KERN_IQ1_S, KERN_IQ1_M,
+        KERN_TQ1_0, KERN_TQ2_0};
 enum { COUNT = sizeof types / sizeof *types };
 
 /* Where each type's vectors stand, and the offsets of its scales in a block. */
@@ -45,6 +46,8 @@ static const struct {
         {NULL, {0, -1}},
         {NULL, {0, -1}},
         {NULL, {-1, -1}},
+        {NULL, {52, -1}},
+        {NULL, {64, -1}},
 };
 
 static void *aligned(size_t size) {

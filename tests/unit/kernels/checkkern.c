@@ -73,7 +73,7 @@ void *checkkern_alloc(size_t size) {
 /* Canonical offsets of the float16 scales of each type, ended by -1. */
 static const int *scales_of(uint32_t type) {
 	static const int first[] = {0, -1}, two[] = {0, 2, -1}, q2[] = {80, 82, -1}, q3[] = {108, -1},
-	                 q6[] = {208, -1}, none[] = {-1};
+	                 q6[] = {208, -1}, tq1[] = {52, -1}, tq2[] = {64, -1}, none[] = {-1};
 	switch (type) {
 	case KERN_Q4_1:
 	case KERN_Q5_1:
@@ -86,6 +86,10 @@ static const int *scales_of(uint32_t type) {
 		return q3;
 	case KERN_Q6_K:
 		return q6;
+	case KERN_TQ1_0:
+		return tq1;
+	case KERN_TQ2_0:
+		return tq2;
 	case KERN_MXFP4:
 	case KERN_IQ1_M:
 		return none;
@@ -258,8 +262,9 @@ static void check_mul(struct checkkern *ck, const struct kern_ops *level, uint32
 	static const size_t shapes[][2] = {{1, 1}, {3, 1}, {8, 1}, {17, 1}, {32, 1}, {39, 1}, {1, 2}, {5, 3},
 	        {7, 4}, {9, 5}, {11, 6}, {13, 7}, {15, 8}, {16, 9}, {17, 17}, {33, 4}, {2, 65}, {10, 134}};
 	static const size_t few[][2] = {{39, 1}, {3, 1}, {9, 2}, {7, 3}, {17, 6}, {11, 9}, {5, 66}, {3, 130}};
-	/* each way through memory once; what types with codebooks do with their words is what others do */
-	bool quick = ck->quick || kern_has_grid((enum kern_type)type);
+	/* each way through memory once; what types with codebooks and ternary ones do with their words is what others do */
+	bool quick =
+	        ck->quick || kern_has_grid((enum kern_type)type) || kern_is_ternary((enum kern_type)type);
 	/* data are the type's, whatever came before */
 	ck->random = SEED + type;
 	if (!ck->first[type])

@@ -12,7 +12,7 @@
 /* A refusal: how to spoil a model, and what is said. */
 static void add_unknown_type(struct ggufgen *g) {
 	ggufgen_tensor(g, "blk.0.attn_q.weight.2", KERN_F32, 64, 64, GGUFGEN_WEIGHTS);
-	ggufgen_break_type(g, 34);
+	ggufgen_break_type(g, 36);
 }
 static void add_unnamed_type(struct ggufgen *g) {
 	ggufgen_tensor(g, "odd", KERN_F32, 64, 64, GGUFGEN_WEIGHTS);
@@ -90,7 +90,7 @@ static const struct {
 	const char *says;
 } refused_files[] = {
         {add_unknown_type, -ENOTSUP,
-                "model: tensor blk.0.attn_q.weight.2 has type 34 (TQ1_0), which Caravan does not know"},
+                "model: tensor blk.0.attn_q.weight.2 has type 36 (IQ4_NL_4_4), which Caravan does not know"},
         {add_unnamed_type, -ENOTSUP, "tensor odd has type 4000 (unknown)"},
         {add_beyond, -EINVAL, "tensor far extends beyond the end of the file"},
         {add_far_beyond, -EINVAL, "tensor far extends beyond the end of the file"},

@@ -25,7 +25,7 @@ static const struct vector models[] = {{"F32", 0.001}, {"F16", 0.001}, {"BF16", 
         {"Q4_0", 0.03}, {"Q4_1", 0.03}, {"Q5_0", 0.03}, {"Q5_1", 0.03}, {"IQ4_NL", 0.03}, {"Q2_K", 0.03},
         {"Q3_K", 0.03}, {"Q4_K", 0.03}, {"Q5_K", 0.03}, {"Q6_K", 0.03}, {"rope-factors", 0.001},
         {"rope-linear", 0.001}, {"one-kv-head", 0.001}, {"head-size", 0.001}, {"odd-widths", 0.001},
-        {"tied", 0.03}, {"split", 0.001}, {"IQ4_XS", 0.03}, {"codebooks", 0.03}};
+        {"tied", 0.03}, {"split", 0.001}, {"IQ4_XS", 0.03}, {"codebooks", 0.03}, {"ternary", 0.03}};
 /* The same, of families (FAMILIES in mkmodels.py): none has weights that need rounded activations. */
 #define FAMILY_OFF 0.001
 static const char *const families[] = {
