@@ -100,6 +100,7 @@ static const char iq3_s_set[] =
 
 uint64_t kern_grid_iq2_xxs[256], kern_grid_iq2_xs[512], kern_grid_iq2_s[1024], kern_grid_iq1[2048];
 uint32_t kern_grid_iq3_xxs[256], kern_grid_iq3_s[512];
+uint32_t kern_digits_iq2_xxs[256], kern_digits_iq2_xs[512], kern_digits_iq2_s[1024], kern_digits_iq1[2048];
 
 /* The bytes that the digits of a number stand for. */
 static uint64_t pattern(unsigned number, const int8_t *value, unsigned values, unsigned digits) {
@@ -114,10 +115,14 @@ static bool has(const char *set, unsigned number) {
 	return (unsigned)(c <= '9' ? c - '0' : c - 'a' + 10) >> number % 4 & 1;
 }
 
-static void expand_8(uint64_t *grid, const char *set, const int8_t *value) {
+static void expand_8(uint64_t *grid, uint32_t *digits, const char *set, const int8_t *value) {
+	static const int8_t digit[] = {0, 1, 2};
 	for (unsigned number = 0; number < 6561; number++)
-		if (has(set, number))
+		if (has(set, number)) {
+			uint64_t d = pattern(number, digit, 3, 8);
+			*digits++ = (uint32_t)(d | d >> 32 << 2);
 			*grid++ = pattern(number, value, 3, 8);
+		}
 }
 
 static void expand_4(uint32_t *grid, const char *set, const int8_t *value) {
@@ -130,10 +135,10 @@ __attribute__((constructor)) static void expand(void) {
 	static const int8_t two[] = {8, 25, 43}, one[] = {-8, 0, 8},
 	                    three_xxs[] = {4, 12, 20, 28, 36, 44, 52, 62},
 	                    three_s[] = {1, 3, 5, 7, 9, 11, 13, 15};
-	expand_8(kern_grid_iq2_xxs, iq2_xxs_set, two);
-	expand_8(kern_grid_iq2_xs, iq2_xs_set, two);
-	expand_8(kern_grid_iq2_s, iq2_s_set, two);
-	expand_8(kern_grid_iq1, iq1_s_set, one);
+	expand_8(kern_grid_iq2_xxs, kern_digits_iq2_xxs, iq2_xxs_set, two);
+	expand_8(kern_grid_iq2_xs, kern_digits_iq2_xs, iq2_xs_set, two);
+	expand_8(kern_grid_iq2_s, kern_digits_iq2_s, iq2_s_set, two);
+	expand_8(kern_grid_iq1, kern_digits_iq1, iq1_s_set, one);
 	expand_4(kern_grid_iq3_xxs, iq3_xxs_set, three_xxs);
 	expand_4(kern_grid_iq3_s, iq3_s_set, three_s);
 }

@@ -10,4 +10,9 @@
 extern uint64_t kern_grid_iq2_xxs[256], kern_grid_iq2_xs[512], kern_grid_iq2_s[1024], kern_grid_iq1[2048];
 extern uint32_t kern_grid_iq3_xxs[256], kern_grid_iq3_s[512];
 
+/* The codebooks of eight elements as digits of two bits, in one word: bits 0, 1 of byte k are the digit of element k, bits 2, 3 that of
+ * element k + 4. */
+extern uint32_t kern_digits_iq2_xxs[256], kern_digits_iq2_xs[512], kern_digits_iq2_s[1024],
+        kern_digits_iq1[2048];
+
 #endif

@@ -1,6 +1,7 @@
 /* pack: canonical rows into strips and back, driven by one table (pack.h).  Pure; any thread. */
 #include "kernels/pack.h"
 #include "kernels/formats.h"
+#include "kernels/pack_grid.h"
 #include <string.h>
 
 #define FIELD(type, name, unit, body) \
@@ -73,7 +74,7 @@ struct unit {
 	size_t size, from, to;
 };
 
-enum { UNITS = 56 }; /* the most in a block: Q6_K has 53 */
+enum { UNITS = 56, BLOCK = sizeof(struct q6_k) }; /* the most in a block, 53 units, and the largest: Q6_K */
 
 /* Lists all units of a block of a type; returns their number. */
 static size_t units_of(enum kern_type type, struct unit *unit) {
@@ -103,11 +104,9 @@ static inline __attribute__((always_inline)) void separate(
 		memcpy(rows + r * stride, packed + r * size, size);
 }
 
-/* Packs `count` rows into a strip; the rest of the strip becomes zero. */
+/* Packs `count` rows into a strip. */
 static void pack_strip(const struct unit *unit, size_t units, size_t bytes, uint8_t *dst, const uint8_t *src,
         size_t count, size_t row) {
-	if (count < KERN_STRIP)
-		memset(dst, 0, row * KERN_STRIP);
 	for (size_t b = 0; b < row; b += bytes, dst += bytes * KERN_STRIP)
 		for (size_t u = 0; u < units; u++) {
 			uint8_t *to = dst + unit[u].to * KERN_STRIP;
@@ -122,6 +121,20 @@ static void pack_strip(const struct unit *unit, size_t units, size_t bytes, uint
 			else
 				interleave(to, from, row, 4);
 		}
+}
+
+/* The same for a type with a codebook, block by block. */
+static void pack_strip_grid(enum kern_type type, const struct unit *unit, size_t units, uint8_t *dst,
+        const uint8_t *src, size_t count, size_t row) {
+	size_t bytes = kern_traits(type)->bytes;
+	uint8_t blocks[KERN_STRIP * BLOCK];
+	for (size_t b = 0; b < row; b += bytes, dst += bytes * KERN_STRIP) {
+		for (size_t r = 0; r < count; r++) {
+			memcpy(blocks + r * bytes, src + r * row + b, bytes);
+			kern_grid_pack(type, blocks + r * bytes);
+		}
+		pack_strip(unit, units, bytes, dst, blocks, count, bytes);
+	}
 }
 
 static void unpack_strip(const struct unit *unit, size_t units, size_t bytes, uint8_t *dst,
@@ -144,9 +157,17 @@ static void unpack_strip(const struct unit *unit, size_t units, size_t bytes, ui
 void kern_pack(enum kern_type type, void *dst, const void *src, size_t rows, size_t n) {
 	struct unit unit[UNITS];
 	size_t row = kern_row_bytes(type, n), units = units_of(type, unit);
-	for (size_t r = 0; r < rows; r += KERN_STRIP)
-		pack_strip(unit, units, kern_traits(type)->bytes, (uint8_t *)dst + r * row,
-		        (const uint8_t *)src + r * row, rows - r < KERN_STRIP ? rows - r : KERN_STRIP, row);
+	for (size_t r = 0; r < rows; r += KERN_STRIP) {
+		size_t count = rows - r < KERN_STRIP ? rows - r : KERN_STRIP;
+		uint8_t *strip = (uint8_t *)dst + r * row;
+		const uint8_t *from = (const uint8_t *)src + r * row;
+		if (count < KERN_STRIP)
+			memset(strip, 0, row * KERN_STRIP);
+		if (kern_has_grid(type))
+			pack_strip_grid(type, unit, units, strip, from, count, row);
+		else
+			pack_strip(unit, units, kern_traits(type)->bytes, strip, from, count, row);
+	}
 }
 
 void kern_unpack(enum kern_type type, void *dst, const void *src, size_t rows, size_t n) {
@@ -155,6 +176,8 @@ void kern_unpack(enum kern_type type, void *dst, const void *src, size_t rows, s
 	for (size_t r = 0; r < rows; r += KERN_STRIP)
 		unpack_strip(unit, units, kern_traits(type)->bytes, (uint8_t *)dst + r * row,
 		        (const uint8_t *)src + r * row, rows - r < KERN_STRIP ? rows - r : KERN_STRIP, row);
+	for (size_t b = 0; b < rows * row && kern_has_grid(type); b += kern_traits(type)->bytes)
+		kern_grid_unpack(type, (uint8_t *)dst + b);
 }
 
 void kern_strip_block(enum kern_type type, void *dst, const void *strip, size_t r, size_t b) {
@@ -164,4 +187,5 @@ void kern_strip_block(enum kern_type type, void *dst, const void *strip, size_t 
 	for (size_t u = 0; u < units; u++)
 		memcpy((uint8_t *)dst + unit[u].from, block + unit[u].to * KERN_STRIP + r * unit[u].size,
 		        unit[u].size);
+	kern_grid_unpack(type, dst);
 }

@@ -12,6 +12,8 @@
  *   head  = its fields in the order of the table, each units x 8 rows
  *   body  = the same, except for fields with the upper bits of other fields: see body_unit() for their place
  *
+ * Types with codebooks have the bits of indices and signs in another order than a canonical block has: see pack_grid.h.
+ *
  * This file has the table, and what the reference needs of it; the kernels of the other levels have the
  * layout in their code. */
 #ifndef KERNELS_PACK_H

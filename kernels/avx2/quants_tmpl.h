@@ -319,70 +319,91 @@ INLINE void decode_tq1_0(struct sum *s, struct block block, const struct column 
 	finish_256(t, s, fold_256(t, _mm256_setzero_si256(), add_sums(t, v[0], v[1]), v[0]), &scales, x, b);
 }
 
-/* Word i of group j, with its sign, times an activation word: the word of magnitudes is unsigned, so the activations get the signs. */
-INLINE __m256i signed_word(enum kern_type t, __m256i *w, const uint8_t *q, __m256i signs, int j, int i) {
-	__m256i x = spread(q, (size_t)(2 * j + i));
-#ifdef AVX512_VNNI
-	if (!grid_is_one(t))
-		return _mm256_mask_sub_epi8(x,
-		        _mm256_test_epi8_mask(grid_spread(signs, j), grid_sign_bits(i)),
-		        _mm256_setzero_si256(), x);
+/* Words whose products are added before a scale is applied.  Without VNNI these sums have 16 bits: twice 2 * 62 * 127, 4 * 18 * 127 or
+ * 8 * 15 * 127. */
+INLINE int grid_words(enum kern_type t) {
+#ifdef AVX2_VNNI
+	return 64 / kern_sub_blocks(t);
+#else
+	return t == KERN_IQ3_S ? 8 : grid_is_one(t) ? 4 : 2;
 #endif
-	if (!grid_is_one(t))
-		return _mm256_sign_epi8(x, grid_sign(signs, j, i));
-	x = _mm256_sign_epi8(x, w[i]);
-	w[i] = _mm256_abs_epi8(w[i]);
-	return x;
 }
 
-/* Decode, types with codebooks.  Without VNNI, the products of two words fit 16 bits: twice two times 62 * 127. */
+INLINE __m256i add_scaled(__m256i total, __m256i v, __m256i sc) {
+#ifdef AVX2_VNNI
+	return _mm256_add_epi32(total, _mm256_mullo_epi32(v, sc));
+#else
+	return _mm256_add_epi32(total, _mm256_madd_epi16(v, sc));
+#endif
+}
+
+/* Adds a sub-block with the scales sc. */
+INLINE __m256i add_sub_block(enum kern_type t, __m256i total, const uint8_t *body, struct grid_signs signs,
+        const uint8_t *q, const __m256i *sc, int half, int c, bool gathers) {
+	const __m256i zero = _mm256_setzero_si256();
+	int each = kern_sub_blocks(t) / 8; /* scales of 32 elements */
+	__m256i v[2] = {zero, zero};
+	UNROLL for (int j = 0; j < 4; j++) {
+		__m256i w[2];
+		grid_entries(w, t, body, half, c, j, gathers);
+		UNROLL for (int i = 0; i < 2; i++) {
+			__m256i x = spread(q, (size_t)(2 * j + i));
+			if (!grid_is_one(
+			            t)) /* the word of magnitudes is unsigned, so the activations get the signs */
+				x = _mm256_sign_epi8(x, grid_sign(signs, c % 2 * 4 + j, i));
+			v[i] = add_word(KERN_Q4_0, v[i], w[i], x);
+			PIN(v[i]);
+		}
+		if ((2 * j + 2) % grid_words(t) == 0) {
+			total = add_scaled(total, add_sums(KERN_Q4_0, v[0], v[1]), sc[j * each / 4]);
+			v[0] = v[1] = zero;
+			PIN(total);
+		}
+	}
+	return total;
+}
+
+/* The sums of quants times the scales of their sub-blocks. */
+INLINE __m256i scaled_sums(enum kern_type t, const struct scales *scales, const struct column *x, size_t b) {
+	__m256i sum = _mm256_setzero_si256();
+	UNROLL for (int k = 0; k < kern_sub_blocks(t); k += 2) {
+		__m256i two =
+		        _mm256_blend_epi16(scales->sc[k], _mm256_slli_epi32(scales->sc[k + 1], 16), 0xaa);
+		sum = _mm256_add_epi32(
+		        sum, _mm256_madd_epi16(
+		                     two, spread(x->sum, (b * (size_t)kern_sub_blocks(t) + (size_t)k) / 2)));
+	}
+	return sum;
+}
+
+/* Decode, types with codebooks. */
 INLINE void decode_grid(
-        enum kern_type t, struct sum *s, struct block block, const struct column *x, size_t b) {
+        enum kern_type t, struct sum *s, struct block block, const struct column *x, size_t b, bool gathers) {
 	const uint8_t *body = body_of(t, block.at), *q = x->q + b * 256;
 	__m256i total = _mm256_setzero_si256();
 	struct scales scales;
-	int each = kern_sub_blocks(t) / 8; /* scales of 32 elements */
+	int each = kern_sub_blocks(t) / 8;
 	size_t bytes = block_bytes(t);
 	read_scales(t, &scales, block.at);
+	if (grid_is_one(t)) {
+		total = _mm256_mullo_epi32(scaled_sums(t, &scales, x, b), _mm256_set1_epi32(-GRID_ONE));
+	}
 	for (int half = 0; half < 2; half++) {
-		UNROLL for (int c = 0; c < 4; c++) {
-			int k = 4 * half + c;
-			__m256i signs = grid_is_one(t) ? total : grid_signs(t, body, half, c);
-			fetch(&block, bytes * (size_t)k / 8, bytes * (size_t)(k + 1) / 8);
-#ifdef AVX2_VNNI
-			__m256i v[2] = {total, total};
-#endif
-			UNROLL for (int j = 0; j < 4; j++) {
-				__m256i w[2], sc = scales.sc[k * each + j * each / 4];
-				grid_entries(w, t, body, half, c, j);
-				if (grid_is_one(t)) {
-					__m256i delta = grid_delta(t, body, half, c, j);
-					w[0] = _mm256_add_epi8(w[0], delta);
-					w[1] = _mm256_add_epi8(w[1], delta);
-				}
-				__m256i a = signed_word(t, w, q + k * 32, signs, j, 0),
-				        z = signed_word(t, w, q + k * 32, signs, j, 1);
-#ifdef AVX2_VNNI
-				if (j * each % 4 == 0)
-					v[0] = v[1] = _mm256_setzero_si256();
-				v[0] = add_products(v[0], w[0], a);
-				v[1] = add_products(v[1], w[1], z);
-				if ((j + 1) * each % 4 == 0)
-					total = _mm256_add_epi32(
-					        total, _mm256_mullo_epi32(_mm256_add_epi32(v[0], v[1]), sc));
-#else
-				__m256i p = _mm256_add_epi16(
-				        _mm256_maddubs_epi16(w[0], a), _mm256_maddubs_epi16(w[1], z));
-				total = _mm256_add_epi32(total, _mm256_madd_epi16(p, sc));
-#endif
-				PIN(total);
+		UNROLL for (int pair = 0; pair < 2; pair++) {
+			struct grid_signs signs = grid_signs(t, body, 4 * half + 2 * pair);
+			UNROLL for (int c = 2 * pair; c < 2 * pair + 2; c++) {
+				int k = 4 * half + c;
+				fetch(&block, bytes * (size_t)k / 8, bytes * (size_t)(k + 1) / 8);
+				total = add_sub_block(t, total, body, signs, q + k * 32, scales.sc + k * each,
+				        half, c, gathers);
 			}
 		}
 	}
 	finish_256(t, s, total, &scales, x, b);
 }
 
-INLINE void decode(enum kern_type t, float *y, const void *w, size_t rows, size_t n, const void *x) {
+INLINE void decode(
+        enum kern_type t, bool gathers, float *y, const void *w, size_t rows, size_t n, const void *x) {
 	struct column c = column(t, x, n);
 	for (size_t k = 0; k < (rows + 7) / 8; k++) {
 		const uint8_t *strip = strip_at(t, w, k, n);
@@ -392,7 +413,7 @@ INLINE void decode(enum kern_type t, float *y, const void *w, size_t rows, size_
 			if (kern_block_size(t) == 32)
 				decode_32(t, &s, block, &c, b);
 			else if (kern_has_grid(t))
-				decode_grid(t, &s, block, &c, b);
+				decode_grid(t, &s, block, &c, b, gathers);
 			else if (t == KERN_TQ1_0)
 				decode_tq1_0(&s, block, &c, b);
 			else
@@ -424,9 +445,9 @@ INLINE void unpack_grid(enum kern_type t, __m256i *w, const uint8_t *body) {
 	const __m256i bias = _mm256_set1_epi8(is_biased(t) ? -128 : 0);
 	for (int half = 0; half < 2; half++) {
 		UNROLL for (int c = 0; c < 4; c++) {
-			__m256i signs = grid_is_one(t) ? bias : grid_signs(t, body, half, c), two[2];
+			struct grid_signs signs = grid_signs(t, body, 4 * half + c / 2 * 2);
 			UNROLL for (int j = 0; j < 4; j++) {
-				__m256i *to = w + half * 32 + c * 8 + j * 2;
+				__m256i *to = w + half * 32 + c * 8 + j * 2, two[2];
 				grid_weights(two, t, body, signs, half, c, j);
 				to[0] = _mm256_xor_si256(two[0], bias);
 				to[1] = _mm256_xor_si256(two[1], bias);
@@ -732,7 +753,10 @@ INLINE void mul(enum kern_type t, one_fn *one, float *y, size_t ldy, const void 
 #define MUL(TYPE, name, ...) \
 	static __attribute__((noinline)) void name##_one( \
 	        float *y, const void *w, size_t rows, size_t n, const void *x) { \
-		decode(KERN_##TYPE, y, w, rows, n, x); \
+		if (kern_has_grid(KERN_##TYPE) && avx2_gathers) \
+			decode(KERN_##TYPE, true, y, w, rows, n, x); \
+		else \
+			decode(KERN_##TYPE, false, y, w, rows, n, x); \
 	} \
 	KERN_DEFINE_MUL(AVX2_LEVEL(mul_##name), mul, KERN_##TYPE, name##_one)
 

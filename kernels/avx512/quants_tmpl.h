@@ -250,12 +250,9 @@ INLINE void unpack_grid(enum kern_type t, __m512i *w, const struct block *from) 
 	const __m512i bias = _mm512_set1_epi8((char)0x80);
 	for (int half = 0; half < 2; half++) {
 		UNROLL for (int c = 0; c < 4; c++) {
-			__m256i signs[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+			struct grid_signs signs[2] = {grid_signs(t, from->body[0], 4 * half + c / 2 * 2),
+			        grid_signs(t, from->body[1], 4 * half + c / 2 * 2)};
 			fetch(t, from, (size_t)(4 * half + c), 8);
-			if (!grid_is_one(t)) {
-				signs[0] = grid_signs(t, from->body[0], half, c);
-				signs[1] = grid_signs(t, from->body[1], half, c);
-			}
 			UNROLL for (int j = 0; j < 4; j++) {
 				__m512i *to = w + half * 32 + c * 8 + j * 2;
 				__m256i a[2], b[2];
