@@ -115,7 +115,7 @@ static uint64_t manifest_extent(const struct hparams *hp, const struct layer_sha
 	case SHARED_FFN:
 		return hp->shared_ffn;
 	case QUERY:
-		return (uint64_t)hp->heads * hp->head_size * (hp->gated ? 2 : 1);
+		return (uint64_t)shape->heads * hp->head_size * (hp->gated ? 2 : 1);
 	case CHANNELS:
 		return hparams_channels(hp);
 	case INNER:

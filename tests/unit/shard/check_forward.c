@@ -70,6 +70,7 @@ static const struct {
         {0, {.plain_every = 2}},
         {0, {.rope_magnitude = 1.25f}},
         {0, {.attention_scale = 0.5f}},
+        {HEAD_NORMS, {.gated = 1}},
         {0, {.embed_scale = 6, .residual_scale = 0.25f, .logit_scale = 0.125f}},
         {OUT_BIAS, {.unlike = 1, .shape = {{4, 1, 32}, {2, 2, 64}}}},
         {BIASES, {.unlike = 1, .shape = {{2, 2, 64}, {4, 0, 32}}}},
@@ -515,9 +516,12 @@ static void naive_attention(
 	const struct layer_shape shape = hparams_layer(hp, l);
 	const struct store_tensor *w = model->layer[l];
 	uint32_t hs = hp->head_size, narrow = shape.kv_heads * hs, most = hp->kv_heads * hs;
-	double q[64], *z = malloc(positions * sizeof *z);
+	double q[64], product[128], *z = malloc(positions * sizeof *z);
+	uint32_t stride = hp->gated ? 2 * hs : hs; /* a head's query, and its gate if it has one */
 	double *keys = s->k + (size_t)l * positions * most, *values = s->v + (size_t)l * positions * most;
-	naive_mul(q, &w[LAYER_Q], y);
+	naive_mul(product, &w[LAYER_Q], y);
+	for (uint32_t i = 0; i < shape.heads * hs; i++)
+		q[i] = product[i / hs * stride + i % hs];
 	naive_mul(keys + pos * narrow, &w[LAYER_K], y);
 	naive_mul(values + pos * narrow, &w[LAYER_V], y);
 	naive_bias(q, &w[LAYER_Q_BIAS]);
@@ -551,6 +555,8 @@ static void naive_attention(
 		for (uint32_t p = from; p <= pos; p++)
 			for (uint32_t d = 0; d < hs; d++)
 				o[h * hs + d] += z[p] / sum * values[p * narrow + kv + d];
+		for (uint32_t d = 0; hp->gated && d < hs; d++)
+			o[h * hs + d] /= 1 + exp(-product[h * stride + hs + d]);
 	}
 	free(z);
 }
