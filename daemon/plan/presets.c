@@ -90,128 +90,156 @@ static const struct kern_traits *presets_find_type(const char *name, enum kern_t
 /* ---- mixtures of weight types ---- */
 
 /* Files of these names mix types: matrices that lose more to quantization get more bits.  Which matrices these are is a
- * convention of llama.cpp's quantize (src/llama-quant.cpp, as of 2026).  base: the type of all other matrices. */
-enum mixture_name {
-	MIX_Q2_K,
-	MIX_Q3_K_S,
-	MIX_Q3_K_M,
-	MIX_Q3_K_L,
-	MIX_Q4_K_S,
-	MIX_Q4_K_M,
-	MIX_Q5_K_S,
-	MIX_Q5_K_M,
-	MIX_MXFP4, /* experts alone are of that type */
-	MIXTURES
-};
-
-static const struct mixture {
+ * convention of llama.cpp's quantize (src/llama-quant.cpp, June 2026), here for files made with an importance matrix, without which
+ * those of IQ1, IQ2 and IQ3_XXS are not made.  A type of 0 (F32) stands for the base, the type of all other matrices.
+ *   head            of the output matrix, which may be the embedding too; else the embedding has `embed`
+ *   value, grouped  of value matrices, and of those where four heads or more share keys and values; the first `values` layers: Q5_K
+ *   query           of query and key matrices
+ *   out             of the output of attention
+ *   middle          of gates and ups, but for the first and the last eighth of the layers
+ *   down, first     of downs, and of those in the first of `parts` parts of the layers
+ *   more            values and downs of some layers are Q6_K: mixture_has_more_bits()
+ *   low             other rules for values, and for models of eight experts: those of IQ1 and IQ2
+ *   eight           of downs of some layers (as with `more`) where there are eight experts
+ *   expert          of experts */
+struct mixture {
 	const char *name;
-	enum kern_type base;
-} mixtures[MIXTURES] = {
-        [MIX_Q2_K] = {"Q2_K", KERN_Q2_K},
-        [MIX_Q3_K_S] = {"Q3_K_S", KERN_Q3_K},
-        [MIX_Q3_K_M] = {"Q3_K_M", KERN_Q3_K},
-        [MIX_Q3_K_L] = {"Q3_K_L", KERN_Q3_K},
-        [MIX_Q4_K_S] = {"Q4_K_S", KERN_Q4_K},
-        [MIX_Q4_K_M] = {"Q4_K_M", KERN_Q4_K},
-        [MIX_Q5_K_S] = {"Q5_K_S", KERN_Q5_K},
-        [MIX_Q5_K_M] = {"Q5_K_M", KERN_Q5_K},
-        [MIX_MXFP4] = {"MXFP4", KERN_Q8_0},
+	enum kern_type base, head, embed, value, grouped, query, out, middle, down, first, eight, expert;
+	uint32_t parts, values;
+	bool more, low;
 };
 
-/* Types of other common files, for which Caravan has no kernels. */
-static const char *const not_yet[] = {"IQ3_M", "IQ3_XS", "IQ2_M"};
+#define IQ2_SMALL \
+	.head = KERN_Q5_K, .embed = KERN_Q2_K, .value = KERN_Q2_K, .grouped = KERN_Q4_K, .first = KERN_Q2_K, \
+	.parts = 8, .low = true
+#define IQ2_LARGE \
+	.head = KERN_Q5_K, .embed = KERN_IQ3_S, .value = KERN_IQ3_S, .grouped = KERN_Q4_K, \
+	.first = KERN_IQ3_S, .parts = 8, .out = KERN_IQ3_S, .low = true
+
+static const struct mixture mixtures[] = {
+        {"Q2_K", KERN_Q2_K, KERN_Q6_K, .value = KERN_Q3_K, .grouped = KERN_Q4_K, .out = KERN_Q3_K,
+                .down = KERN_Q3_K},
+        {"Q2_K_S", KERN_Q2_K, KERN_Q6_K, .grouped = KERN_Q4_K, .first = KERN_Q4_K, .parts = 8},
+        {"Q3_K_S", KERN_Q3_K, KERN_Q6_K},
+        {"Q3_K_M", KERN_Q3_K, KERN_Q6_K, .value = KERN_Q4_K, .values = 2, .out = KERN_Q4_K, .down = KERN_Q4_K,
+                .first = KERN_Q5_K, .parts = 16},
+        {"Q3_K_L", KERN_Q3_K, KERN_Q6_K, .value = KERN_Q5_K, .out = KERN_Q5_K, .down = KERN_Q5_K},
+        {"Q4_K_S", KERN_Q4_K, KERN_Q6_K, .values = 4, .first = KERN_Q5_K, .parts = 8},
+        {"Q4_K_M", KERN_Q4_K, KERN_Q6_K, .more = true},
+        {"Q5_K_S", KERN_Q5_K, KERN_Q6_K},
+        {"Q5_K_M", KERN_Q5_K, KERN_Q6_K, .more = true},
+        {"IQ4_NL", KERN_IQ4_NL, KERN_Q6_K, .grouped = KERN_Q5_K},
+        {"IQ4_XS", KERN_IQ4_XS, KERN_Q6_K, .grouped = KERN_Q5_K},
+        {"IQ3_M", KERN_IQ3_S, KERN_Q6_K, .value = KERN_Q4_K, .out = KERN_Q4_K, .first = KERN_Q4_K, .parts = 8,
+                .eight = KERN_Q4_K},
+        {"IQ3_S", KERN_IQ3_S, KERN_Q6_K, .grouped = KERN_Q4_K},
+        {"IQ3_XS", KERN_IQ3_S, KERN_Q6_K, .grouped = KERN_Q4_K, .query = KERN_IQ3_XXS,
+                .middle = KERN_IQ3_XXS},
+        {"IQ3_XXS", KERN_IQ3_XXS, KERN_Q5_K, .embed = KERN_IQ3_S, .grouped = KERN_Q4_K, .query = KERN_IQ2_S,
+                .out = KERN_IQ3_S},
+        {"IQ2_M", KERN_IQ2_S, IQ2_LARGE},
+        {"IQ2_S", KERN_IQ2_XS, IQ2_LARGE},
+        {"IQ2_XS", KERN_IQ2_XS, IQ2_SMALL},
+        {"IQ2_XXS", KERN_IQ2_XXS, IQ2_SMALL},
+        {"IQ1_M", KERN_IQ1_M, IQ2_SMALL, .out = KERN_IQ2_XXS},
+        {"IQ1_S", KERN_IQ1_S, IQ2_SMALL, .out = KERN_IQ2_XXS},
+        {"TQ1_0", KERN_TQ1_0, KERN_Q6_K, KERN_Q4_K},
+        {"TQ2_0", KERN_TQ2_0, KERN_Q6_K, KERN_Q4_K},
+        {"MXFP4", KERN_Q8_0, KERN_Q8_0, .expert = KERN_MXFP4},
+};
+enum { MIXTURES = sizeof mixtures / sizeof *mixtures };
 
 /* The types of a model's matrices: one for all, or a mixture. */
 struct typing {
-	enum kern_type type; /* of all, or the base of the mixture */
-	int mixture;         /* -1: one type for all */
+	enum kern_type type;       /* of all, or the base of the mixture */
+	const struct mixture *mix; /* NULL: one type for all */
 };
+
+static enum kern_type mixture_type(const struct mixture *m, enum kern_type type) {
+	return type == KERN_F32 ? m->base : type;
+}
 
 /* The first and the last eighth of the layers, and every third layer in between. */
 static bool mixture_has_more_bits(uint32_t layer, uint32_t layers) {
 	return layer < layers / 8 || layer >= 7 * layers / 8 || (layer - layers / 8) % 3 == 2;
 }
 
-static enum kern_type mixture_value_type(const struct typing *y, const struct hparams *hp, uint32_t layer) {
-	enum kern_type t = y->type;
-	bool grouped = hp->heads / hp->kv_heads >= 4;
-	switch (y->mixture) {
-	case MIX_Q2_K:
-		t = grouped ? KERN_Q4_K : KERN_Q3_K;
-		break;
-	case MIX_Q3_K_M:
-		t = layer < 2 ? KERN_Q5_K : KERN_Q4_K;
-		break;
-	case MIX_Q3_K_L:
-		t = KERN_Q5_K;
-		break;
-	case MIX_Q4_K_S:
-		t = layer < 4 ? KERN_Q5_K : t;
-		break;
-	case MIX_Q4_K_M:
-	case MIX_Q5_K_M:
-		t = mixture_has_more_bits(layer, hp->layers) ? KERN_Q6_K : t;
-		break;
-	default:
-		break;
-	}
-	if (hp->experts == 8) /* Mixtral's: they are small beside its experts */
+/* Mixtral's eight experts, beside which other matrices are small. */
+static bool mixture_is_mixtral(const struct mixture *m, const struct hparams *hp) {
+	return hp->experts == 8 && !m->expert;
+}
+
+static enum kern_type mixture_value_type(const struct mixture *m, const struct hparams *hp, uint32_t layer) {
+	bool grouped = hp->heads / hp->kv_heads >= 4 || (m->low && hp->experts >= 4);
+	enum kern_type t = grouped && m->grouped ? m->grouped : mixture_type(m, m->value);
+	if (m->low)
+		return t;
+	if (mixture_is_mixtral(m, hp))
 		return KERN_Q8_0;
+	if (layer < m->values)
+		t = KERN_Q5_K;
+	if (m->more && mixture_has_more_bits(layer, hp->layers))
+		t = KERN_Q6_K;
 	/* models of 80 layers with grouped heads: these matrices are small */
 	if (hp->layers == 80 && hp->heads != hp->kv_heads && (t == KERN_Q3_K || t == KERN_Q4_K))
 		t = KERN_Q5_K;
 	return t;
 }
 
-static enum kern_type mixture_down_type(const struct typing *y, const struct hparams *hp, uint32_t layer) {
-	switch (y->mixture) {
-	case MIX_Q2_K:
-		return KERN_Q3_K;
-	case MIX_Q3_K_M:
-		return layer < hp->layers / 16 ? KERN_Q5_K : KERN_Q4_K;
-	case MIX_Q3_K_L:
-		return KERN_Q5_K;
-	case MIX_Q4_K_S:
-		return layer < hp->layers / 8 ? KERN_Q5_K : y->type;
-	case MIX_Q4_K_M:
-	case MIX_Q5_K_M:
-		return mixture_has_more_bits(layer, hp->layers) ? KERN_Q6_K : y->type;
-	default:
-		return y->type;
-	}
+static enum kern_type mixture_key_type(const struct mixture *m, const struct hparams *hp) {
+	if (mixture_is_mixtral(m, hp))
+		return m->low ? KERN_Q4_K : KERN_Q8_0;
+	return mixture_type(m, m->query);
 }
 
-static enum kern_type mixture_out_type(const struct typing *y, const struct hparams *hp) {
-	if (hp->experts == 8 && y->mixture != MIX_MXFP4)
-		return KERN_Q5_K;
-	return y->mixture == MIX_Q2_K     ? KERN_Q3_K
-	       : y->mixture == MIX_Q3_K_M ? KERN_Q4_K
-	       : y->mixture == MIX_Q3_K_L ? KERN_Q5_K
-	                                  : y->type;
+static enum kern_type mixture_out_type(const struct mixture *m, const struct hparams *hp) {
+	return mixture_is_mixtral(m, hp) ? KERN_Q5_K : mixture_type(m, m->out);
+}
+
+static enum kern_type mixture_down_type(const struct mixture *m, const struct hparams *hp, uint32_t layer) {
+	if (m->first && layer < hp->layers / m->parts)
+		return m->first;
+	if (m->more && mixture_has_more_bits(layer, hp->layers))
+		return KERN_Q6_K;
+	if (m->eight && hp->experts == 8 && mixture_has_more_bits(layer, hp->layers))
+		return m->eight;
+	return mixture_type(m, m->down);
+}
+
+static enum kern_type mixture_middle_type(const struct mixture *m, const struct hparams *hp, uint32_t layer) {
+	bool middle = layer >= hp->layers / 8 && layer < 7 * hp->layers / 8;
+	return mixture_type(m, middle ? m->middle : KERN_F32);
 }
 
 static enum kern_type presets_layer_type(
         const struct typing *y, const struct hparams *hp, enum layer_role role, uint32_t layer) {
+	const struct mixture *m = y->mix;
 	if (manifest_layer_is_vector(role) || role == LAYER_ROUTER)
 		return KERN_F32;
-	if (y->mixture < 0)
+	if (!m)
 		return y->type;
 	switch (role) {
+	case LAYER_Q:
+		return mixture_type(m, m->query);
 	case LAYER_K:
-		return hp->experts == 8 && y->mixture != MIX_MXFP4 ? KERN_Q8_0 : y->type;
+		return mixture_key_type(m, hp);
 	case LAYER_V:
-		return mixture_value_type(y, hp, layer);
-	case LAYER_DOWN:
-	case LAYER_SHARED_DOWN:
-		return mixture_down_type(y, hp, layer);
+		return mixture_value_type(m, hp, layer);
 	case LAYER_OUT:
-		return mixture_out_type(y, hp);
+		return mixture_out_type(m, hp);
 	case LAYER_EXPERT_GATE:
 	case LAYER_EXPERT_UP:
-		return y->mixture == MIX_MXFP4 ? KERN_MXFP4 : y->type;
+		return m->expert ? m->expert : mixture_middle_type(m, hp, layer);
+	case LAYER_GATE:
+	case LAYER_UP:
+	case LAYER_SHARED_GATE:
+	case LAYER_SHARED_UP:
+		return mixture_middle_type(m, hp, layer);
 	case LAYER_EXPERT_DOWN:
-		return y->mixture == MIX_MXFP4 ? KERN_MXFP4 : mixture_down_type(y, hp, layer);
+		return m->expert ? m->expert : mixture_down_type(m, hp, layer);
+	case LAYER_DOWN:
+	case LAYER_SHARED_DOWN:
+		return mixture_down_type(m, hp, layer);
 	default:
 		return y->type;
 	}
@@ -220,14 +248,16 @@ static enum kern_type presets_layer_type(
 static enum kern_type presets_io_type(const struct typing *y, enum io_role role, bool tied) {
 	if (manifest_io_is_vector(role))
 		return KERN_F32;
-	return y->mixture >= 0 && y->mixture != MIX_MXFP4 && (role == IO_HEAD || tied) ? KERN_Q6_K : y->type;
+	if (!y->mix)
+		return y->type;
+	return role == IO_HEAD || tied ? y->mix->head : mixture_type(y->mix, y->mix->embed);
 }
 
 static bool presets_find_typing(const struct preset *p, const char *name, struct typing *out) {
-	*out = (struct typing){KERN_F32, -1};
-	for (int i = 0; i < MIXTURES; i++)
-		if (strcasecmp(mixtures[i].name, name) == 0 && (i != MIX_MXFP4 || p->experts)) {
-			*out = (struct typing){mixtures[i].base, i};
+	*out = (struct typing){KERN_F32, NULL};
+	for (size_t i = 0; i < MIXTURES; i++)
+		if (strcasecmp(mixtures[i].name, name) == 0 && (!mixtures[i].expert || p->experts)) {
+			*out = (struct typing){mixtures[i].base, &mixtures[i]};
 			return true;
 		}
 	return presets_find_type(name, &out->type) != NULL;
@@ -236,10 +266,21 @@ static bool presets_find_typing(const struct preset *p, const char *name, struct
 enum kern_type presets_narrower(enum kern_type type, uint64_t n) {
 	if (n % kern_traits((uint32_t)type)->block == 0)
 		return type;
-	return type == KERN_Q4_K   ? KERN_Q5_0
-	       : type == KERN_Q5_K ? KERN_Q5_1
-	       : type == KERN_Q6_K ? KERN_Q8_0
-	                           : KERN_IQ4_NL;
+	switch (type) {
+	case KERN_Q2_K:
+	case KERN_Q3_K:
+	case KERN_TQ1_0:
+	case KERN_TQ2_0:
+		return KERN_Q4_0;
+	case KERN_Q4_K:
+		return KERN_Q5_0;
+	case KERN_Q5_K:
+		return KERN_Q5_1;
+	case KERN_Q6_K:
+		return KERN_Q8_0;
+	default:
+		return KERN_IQ4_NL;
+	}
 }
 
 static void presets_fill_tensor(struct manifest_tensor *t, enum kern_type type, uint64_t name) {
@@ -261,18 +302,20 @@ static int presets_refuse_name(const char *spec, char *err, size_t errlen) {
 	return -EINVAL;
 }
 
+/* Some mixtures have the name of a type. */
+static bool presets_is_mixture(const char *name) {
+	for (size_t i = 0; i < MIXTURES; i++)
+		if (strcasecmp(mixtures[i].name, name) == 0)
+			return true;
+	return false;
+}
+
 static int presets_refuse_type(const char *name, char *err, size_t errlen) {
-	for (size_t i = 0; i < sizeof not_yet / sizeof *not_yet; i++)
-		if (strcasecmp(not_yet[i], name) == 0)
-			return fail_with(-ENOTSUP, err, errlen,
-			        "weights of type %s are not supported yet: there are no kernels for them",
-			        not_yet[i]);
 	size_t at = (size_t)snprintf(err, errlen, "unknown weight type '%.32s'; known are", name);
-	for (int i = 0; i < MIXTURES; i++)
+	for (size_t i = 0; i < MIXTURES; i++)
 		at = presets_append_name(err, errlen, at, mixtures[i].name, i == 0);
 	for (uint32_t t = 0; t < KERN_TYPES; t++)
-		if (kern_traits(t) && t != KERN_Q2_K &&
-		        t != KERN_MXFP4) /* listed as the mixtures of their names */
+		if (kern_traits(t) && !presets_is_mixture(kern_traits(t)->name))
 			at = presets_append_name(err, errlen, at, kern_traits(t)->name, false);
 	return -EINVAL;
 }

@@ -877,6 +877,10 @@ START_TEST(mixtures_are_as_large_as_files_of_their_names) {
 	        {"llama2-13b:Q4_K_M", 7.87}, {"llama3-70b:Q2_K", 26.38}, {"llama3-70b:Q3_K_M", 34.27},
 	        {"llama3-70b:Q4_K_M", 42.52}, {"llama3-70b:Q5_K_M", 49.95}, {"llama3.1-8b:Q2_K", 3.18},
 	        {"llama3.1-8b:Q3_K_L", 4.32}, {"llama3.1-8b:Q4_K_S", 4.69}, {"llama3.1-8b:Q4_K_M", 4.92},
+	        {"llama3.1-8b:IQ4_XS", 4.45}, {"llama3.1-8b:IQ3_M", 3.78}, {"llama3.1-8b:IQ3_XS", 3.52},
+	        {"llama3.1-8b:IQ2_M", 2.95}, {"llama3-70b:IQ4_XS", 37.90}, {"llama3-70b:IQ3_M", 31.94},
+	        {"llama3-70b:IQ3_XXS", 27.47}, {"llama3-70b:IQ2_M", 24.12}, {"llama3-70b:IQ2_XS", 21.14},
+	        {"llama3-70b:IQ2_XXS", 19.10}, {"llama3-70b:IQ1_M", 16.75}, {"llama3-70b:IQ1_S", 15.34},
 	        {"mistral-small-24b:Q4_K_M", 14.33}, {"qwen2.5-7b:Q4_K_M", 4.68},
 	        {"qwen2.5-14b:Q4_K_M", 8.99}, {"qwen2.5-32b:Q4_K_M", 19.85}, {"qwen2.5-72b:Q4_K_M", 47.42},
 	        {"qwen3-8b:Q4_K_M", 5.03}, {"qwen3-14b:Q4_K_M", 9.00}, {"qwen3-32b:Q4_K_M", 19.76},
@@ -896,8 +900,68 @@ START_TEST(mixtures_are_as_large_as_files_of_their_names) {
 		manifest_destroy(m);
 	}
 	struct manifest *m;
-	ck_assert_int_eq(presets_manifest(&m, "llama2-70b:IQ3_M", err, sizeof err), -ENOTSUP);
-	ck_assert_str_eq(err, "weights of type IQ3_M are not supported yet: there are no kernels for them");
+	ck_assert_int_eq(presets_manifest(&m, "llama2-70b:IQ5_K", err, sizeof err), -EINVAL);
+	ck_assert_str_eq(err,
+	        "unknown weight type 'IQ5_K'; known are Q2_K, Q2_K_S, Q3_K_S, Q3_K_M, Q3_K_L, Q4_K_S, Q4_K_M, "
+	        "Q5_K_S, Q5_K_M, IQ4_NL, IQ4_XS, IQ3_M, IQ3_S, IQ3_XS, IQ3_XXS, IQ2_M, IQ2_S, "
+	        "IQ2_XS, IQ2_XXS, IQ1_M, IQ1_S, TQ1_0, TQ2_0, MXFP4, F32, F16, Q4_0, Q4_1, Q5_0, "
+	        "Q5_1, Q8_0, Q3_K, Q4_K, Q5_K, Q6_K, BF16");
+}
+END_TEST
+
+/* Mixtures that published sizes say little about: types of single matrices. */
+START_TEST(mixtures_have_the_types_of_quantize) {
+	static const struct {
+		const char *spec;
+		uint32_t layer;
+		enum layer_role role;
+		enum kern_type type;
+	} known[] = {
+	        {"llama3-8b:IQ3_XS", 3, LAYER_GATE, KERN_IQ3_S},
+	        {"llama3-8b:IQ3_XS", 4, LAYER_GATE, KERN_IQ3_XXS},
+	        {"llama3-8b:IQ3_XS", 27, LAYER_UP, KERN_IQ3_XXS},
+	        {"llama3-8b:IQ3_XS", 28, LAYER_UP, KERN_IQ3_S},
+	        {"llama3-8b:IQ3_XS", 28, LAYER_DOWN, KERN_IQ3_S},
+	        {"llama3-8b:IQ3_XS", 9, LAYER_Q, KERN_IQ3_XXS},
+	        {"llama3-8b:IQ3_XS", 9, LAYER_V, KERN_Q4_K},
+	        {"llama2-7b:IQ3_XXS", 9, LAYER_V, KERN_IQ3_XXS},
+	        {"llama3-8b:IQ3_XXS", 9, LAYER_K, KERN_IQ2_S},
+	        {"llama3-8b:IQ3_M", 3, LAYER_DOWN, KERN_Q4_K},
+	        {"llama3-8b:IQ3_M", 4, LAYER_DOWN, KERN_IQ3_S},
+	        {"llama3-70b:IQ3_M", 4, LAYER_V, KERN_Q5_K},
+	        {"llama3-70b:IQ2_M", 4, LAYER_V, KERN_Q4_K},
+	        {"llama2-7b:IQ2_S", 0, LAYER_DOWN, KERN_IQ3_S},
+	        {"llama2-7b:IQ2_S", 31, LAYER_DOWN, KERN_IQ2_XS},
+	        {"llama2-7b:IQ2_XXS", 31, LAYER_V, KERN_Q2_K},
+	        {"llama2-7b:IQ1_S", 31, LAYER_OUT, KERN_IQ2_XXS},
+	        {"llama2-7b:TQ1_0", 31, LAYER_V, KERN_TQ1_0},
+	        {"mixtral-8x7b:IQ3_M", 9, LAYER_V, KERN_Q8_0},
+	        {"mixtral-8x7b:IQ3_M", 28, LAYER_EXPERT_DOWN, KERN_Q4_K},
+	        {"mixtral-8x7b:IQ3_M", 7, LAYER_EXPERT_DOWN, KERN_IQ3_S},
+	        {"mixtral-8x7b:IQ2_XS", 9, LAYER_V, KERN_Q4_K},
+	        {"mixtral-8x7b:IQ2_XS", 9, LAYER_K, KERN_Q4_K},
+	        {"mixtral-8x7b:IQ2_XS", 9, LAYER_OUT, KERN_Q5_K},
+	        {"mixtral-8x7b:IQ2_XS", 3, LAYER_EXPERT_DOWN, KERN_Q2_K},
+	        {"qwen3-30b-a3b:IQ3_XS", 20, LAYER_EXPERT_UP, KERN_IQ3_XXS},
+	};
+	char err[700];
+	for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+		struct manifest *m;
+		ck_assert_int_eq(presets_manifest(&m, known[i].spec, err, sizeof err), 0);
+		ck_assert_msg(manifest_find(m, known[i].layer, known[i].role)->type == known[i].type,
+		        "%s, %u, %s", known[i].spec, known[i].layer,
+		        manifest_layer_tensor_name(known[i].role));
+		manifest_destroy(m);
+	}
+	struct manifest *m;
+	ck_assert_int_eq(presets_manifest(&m, "llama3-8b:TQ2_0", err, sizeof err), 0);
+	ck_assert_int_eq(m->io[IO_EMBED].type, KERN_Q4_K);
+	ck_assert_int_eq(m->io[IO_HEAD].type, KERN_Q6_K);
+	manifest_destroy(m);
+	ck_assert_int_eq(presets_manifest(&m, "llama3-8b:IQ2_XS", err, sizeof err), 0);
+	ck_assert_int_eq(m->io[IO_EMBED].type, KERN_Q2_K);
+	ck_assert_int_eq(m->io[IO_HEAD].type, KERN_Q5_K);
+	manifest_destroy(m);
 }
 END_TEST
 
@@ -928,7 +992,7 @@ START_TEST(presets_match_their_models) {
 	ck_assert_ptr_nonnull(
 	        strstr(err, "unknown shape 'llama9:Q4_0'; known, with :TYPE, are tinyllama-1.1b, llama2-7b"));
 	ck_assert_int_eq(presets_manifest(&m, "llama2-7b:Q9", err, sizeof err), -EINVAL);
-	ck_assert_ptr_nonnull(strstr(err, "unknown weight type 'Q9'; known are Q2_K, Q3_K_S, "));
+	ck_assert_ptr_nonnull(strstr(err, "unknown weight type 'Q9'; known are Q2_K, Q2_K_S, "));
 	ck_assert_int_eq(presets_manifest(&m, "llama2-7b", err, sizeof err), -EINVAL);
 	char small[20];
 	ck_assert_int_eq(presets_manifest(&m, "llama9:Q4_0", small, sizeof small), -EINVAL);
@@ -1126,6 +1190,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, advice_names_a_smaller_type_that_fits);
 	tcase_add_test(t, nodes_get_no_layers_that_their_disks_have_no_room_for);
 	tcase_add_test(t, mixtures_are_as_large_as_files_of_their_names);
+	tcase_add_test(t, mixtures_have_the_types_of_quantize);
 	tcase_add_test(t, presets_match_their_models);
 	tcase_add_test(t, a_mixture_takes_all_memory_and_some_time);
 	tcase_add_test(t, steps_of_more_rows_read_more_experts);
