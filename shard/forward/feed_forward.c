@@ -312,9 +312,10 @@ static void feed_forward_want(
 	expert_cache_want(f->slice->experts, layer, wanted, count);
 }
 
-/* Moves the parts of the experts that are ready to the front, behind a whole one.  How many parts are there then. */
+/* Moves the parts that can be computed to the front: experts that are ready.  A whole part, which is the first, goes with the last
+ * of them: its hidden row takes the place of the row that the experts of a single row begin with.  How many parts. */
 static size_t feed_forward_take_ready(const struct forward *f, struct feed_part *part, size_t parts) {
-	size_t count = part->kind != &expert;
+	size_t whole = part->kind != &expert, count = whole;
 	for (int i = 0; i < f->readies; i++, count++) {
 		size_t k = count;
 		while (k < parts && part[k].expert != f->ready[i].expert)
@@ -324,7 +325,12 @@ static size_t feed_forward_take_ready(const struct forward *f, struct feed_part 
 		memcpy(p.packed, f->ready[i].packed, sizeof p.packed);
 		part[count] = p;
 	}
-	return count;
+	if (!whole || count == parts)
+		return count;
+	struct feed_part last = part[0];
+	part[0] = part[count - 1];
+	part[count - 1] = last;
+	return count - 1;
 }
 
 /* Computes experts as they come.  The parts of several rows are everybody's, those of one row the member's own. */

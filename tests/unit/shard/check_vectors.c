@@ -165,6 +165,50 @@ START_TEST(test_family) {
 }
 END_TEST
 
+static float *family_logits(const struct slice *s, const struct ids *ids, uint32_t chunk) {
+	float *out = malloc((size_t)ids->n * s->manifest->hp.vocab * sizeof *out);
+	struct line *l = line_create(s, KERN_KV_F16, 2, 1, NULL, chunk, 1);
+	line_logits(l, ids->id, ids->n, chunk, (uint32_t[]){0}, out);
+	line_destroy(l);
+	return out;
+}
+
+/* Of families with experts: these read from disk, with space for those of one row, give the same bits. */
+START_TEST(test_family_experts) {
+	static const uint32_t chunks[] = {1, 5, MOST_TOKENS};
+	const struct ids ids = family_ids();
+	char path[512], name[96], err[256] = "";
+	start();
+	snprintf(name, sizeof name, "tests/data/models/%s.gguf", families[_i]);
+	struct loaded *l = loaded_create(source_path(path, name));
+	struct slice *s = l->whole;
+	const struct manifest *m = s->manifest;
+	struct expert_layer *layer = calloc(m->hp.layers, sizeof *layer);
+	float *want = family_logits(s, &ids, MOST_TOKENS);
+	struct slice_reading r;
+	for (size_t i = 0; i < s->nmaps; i++)
+		if (s->maps[i]->record.parts > 1)
+			ck_assert_int_eq(store_open_descriptor(l->store, s->maps[i]), 0);
+	for (uint32_t k = 0; k < m->hp.layers; k++)
+		layer[k] = (struct expert_layer){{s->layer[k][LAYER_EXPERT_GATE],
+		        s->layer[k][LAYER_EXPERT_UP], s->layer[k][LAYER_EXPERT_DOWN]}};
+	if (m->hp.experts)
+		ck_assert_msg(
+		        expert_cache_create(&s->experts, layer, m->hp.layers,
+		                weight_stream_least(m, 0, m->hp.layers).cache, true, err, sizeof err) == 0,
+		        "%s", err);
+	for (size_t i = 0; m->hp.experts && i < sizeof chunks / sizeof *chunks; i++) {
+		float *have = family_logits(s, &ids, chunks[i]);
+		ck_assert_mem_eq(have, want, (size_t)ids.n * m->hp.vocab * sizeof *have);
+		free(have);
+	}
+	ck_assert(slice_reading(s, &r) == (m->hp.experts > 0) && (r.misses > 0) == (m->hp.experts > 0));
+	free(want);
+	free(layer);
+	loaded_destroy(l);
+}
+END_TEST
+
 /* Bytes of this process that are mapped from files below dir and resident. */
 static size_t resident(const char *dir) {
 	char text[1024];
@@ -282,6 +326,7 @@ static Suite *suite(void) {
 	tcase_add_loop_test(t, vector, 0, sizeof vectors / sizeof *vectors);
 	tcase_add_loop_test(t, test_model, 0, sizeof models / sizeof *models);
 	tcase_add_loop_test(t, test_family, 0, sizeof families / sizeof *families);
+	tcase_add_loop_test(t, test_family_experts, 0, sizeof families / sizeof *families);
 	tcase_add_loop_test(t, slice_size, 0, sizeof models / sizeof *models);
 	tcase_add_test(t, story);
 	suite_add_tcase(s, t);
