@@ -1,6 +1,7 @@
 /* router: see router.h. */
 #include "shard/forward/router.h"
 
+#include <math.h>
 #include <stdbool.h>
 #include <string.h>
 
@@ -38,6 +39,34 @@ static float router_softmax(const struct hparams *hp, const float *score, struct
 	return sum;
 }
 
+/* How much a group counts in the choice: its best score, and for sigmoids its second best as well. */
+static float router_group_score(const float *score, uint32_t size, bool two) {
+	float best = score[0], second = -INFINITY;
+	for (uint32_t e = 1; e < size; e++) {
+		float s = score[e];
+		second = s > best ? best : s > second ? s : second;
+		best = s > best ? s : best;
+	}
+	return two && size > 1 ? best + second : best;
+}
+
+/* Leaves the experts of the best groups, by putting the others behind all. */
+static void router_choose_groups(const struct hparams *hp, float *score, bool sigmoid) {
+	float group[HPARAMS_MAX_EXPERTS];
+	bool stays[HPARAMS_MAX_EXPERTS] = {false};
+	struct choice last = {0};
+	uint32_t groups = hp->expert_groups, size = hp->experts / groups;
+	for (uint32_t g = 0; g < groups; g++)
+		group[g] = router_group_score(score + g * size, size, sigmoid);
+	for (uint32_t i = 0; i < hp->groups_used; i++) {
+		last.expert = router_next(group, groups, i ? &last : NULL);
+		stays[last.expert] = true;
+	}
+	for (uint32_t e = 0; e < hp->experts; e++)
+		if (!stays[e / size])
+			score[e] = -INFINITY;
+}
+
 void router_choose(const struct hparams *hp, float *score, const float *bias, struct choice *out) {
 	bool sigmoid = hp->router == ROUTER_SIGMOID || hp->router == ROUTER_SIGMOID_ONLY;
 	float value[HPARAMS_MAX_EXPERTS], sum = 0;
@@ -46,6 +75,8 @@ void router_choose(const struct hparams *hp, float *score, const float *bias, st
 	memcpy(value, score, hp->experts * sizeof *value);
 	for (uint32_t e = 0; bias && e < hp->experts; e++)
 		score[e] += bias[e];
+	if (hp->expert_groups)
+		router_choose_groups(hp, score, sigmoid);
 	for (uint32_t i = 0; i < hp->experts_used; i++) {
 		uint32_t e = router_next(score, hp->experts, i ? &out[i - 1] : NULL);
 		out[i] = (struct choice){.expert = e, .weight = value[e]};

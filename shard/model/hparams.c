@@ -320,6 +320,29 @@ static int hparams_read_router(const struct reader *r, struct hparams *hp) {
 	return 0;
 }
 
+/* Whether groups have equally many experts, and those that a row uses hold enough of them. */
+static bool hparams_groups_fit(const struct hparams *hp) {
+	if (!hp->expert_groups)
+		return !hp->groups_used;
+	return hp->experts % hp->expert_groups == 0 && hp->groups_used &&
+	       hp->groups_used < hp->expert_groups &&
+	       (uint64_t)hp->groups_used * (hp->experts / hp->expert_groups) >= hp->experts_used;
+}
+
+static int hparams_read_groups(const struct reader *r, struct hparams *hp) {
+	uint32_t groups = 0, used = 0;
+	int rc = hparams_may_read_u32(r, "expert_group_count", &groups);
+	if (rc < 0 || (rc = hparams_may_read_u32(r, "expert_group_used_count", &used)) < 0)
+		return rc;
+	if (groups < 2 || used == groups)
+		return 0; /* all are used */
+	hp->expert_groups = groups;
+	hp->groups_used = used;
+	if (!hparams_groups_fit(hp))
+		return hparams_fail_key(r, "expert_group_count", "does not fit the model's experts");
+	return 0;
+}
+
 /* Files of families without mixtures may only say that there are no experts. */
 static int hparams_read_experts(const struct reader *r, struct hparams *hp) {
 	uint32_t shared = 0;
@@ -332,8 +355,7 @@ static int hparams_read_experts(const struct reader *r, struct hparams *hp) {
 	if ((rc = hparams_need_u32(r, "expert_used_count", &hp->experts_used)) < 0 ||
 	        (rc = hparams_may_read_u32(r, "expert_feed_forward_length", &hp->expert_ffn)) < 0 ||
 	        (rc = hparams_may_read_u32(r, "expert_shared_count", &shared)) < 0 ||
-	        (rc = hparams_refuse_u32(r, "expert_group_count", 1)) < 0 ||
-	        (rc = hparams_refuse_u32(r, "expert_group_used_count", 1)) < 0)
+	        (rc = hparams_read_groups(r, hp)) < 0)
 		return rc;
 	if (shared > HPARAMS_MAX_EXPERTS || (uint64_t)shared * hp->expert_ffn > HPARAMS_MAX_WIDTH)
 		return hparams_fail_key(r, "expert_shared_count", "is too large");
@@ -792,6 +814,8 @@ static const struct {
         {"number of a state's key heads", offsetof(struct hparams, state_groups), HPARAMS_MAX_HEADS},
         {"size of a state", offsetof(struct hparams, state_size), HPARAMS_MAX_STATE},
         {"gate of attention", offsetof(struct hparams, gated), 1},
+        {"number of groups of experts", offsetof(struct hparams, expert_groups), HPARAMS_MAX_EXPERTS},
+        {"number of groups used", offsetof(struct hparams, groups_used), HPARAMS_MAX_EXPERTS},
 };
 #define TRAITS (sizeof traits / sizeof *traits)
 _Static_assert(TRAITS <= HPARAMS_TRAITS, "room for all traits");
@@ -862,8 +886,10 @@ static int hparams_check_traits(const struct hparams *hp, char *err, size_t errl
 	bool mixture = hp->experts != 0;
 	if (mixture ? !hp->experts_used || hp->experts_used > hp->experts || !hp->expert_ffn
 	            : hp->experts_used || hp->expert_ffn || hp->shared_ffn || hp->router ||
-	                        hp->expert_scale != 0)
+	                        hp->expert_scale != 0 || hp->expert_groups || hp->groups_used)
 		return fail_with(-EINVAL, err, errlen, "the model's numbers of experts are not valid");
+	if (!hparams_groups_fit(hp))
+		return fail_with(-EINVAL, err, errlen, "the model's groups of experts are not valid");
 	if (hp->window_base != 0 &&
 	        !(hp->window_base > 1)) /* its frequencies stay in the range of kern_sincos */
 		return fail_with(

@@ -69,7 +69,10 @@ struct hparams {
 	uint32_t state_groups; /* heads of queries and keys; value head h uses h mod state_groups */
 	uint32_t state_size;   /* of each head */
 	uint32_t gated;        /* 1: the Q product gives each head a query and a gate */
-	uint32_t unlike;       /* 1: layers differ in their shapes: */
+	/* groups of neighbouring experts, equally many each: a row uses experts of few of them; 0: of any */
+	uint32_t expert_groups;
+	uint32_t groups_used;                         /* so many */
+	uint32_t unlike;                              /* 1: layers differ in their shapes: */
 	struct layer_shape shape[HPARAMS_MAX_LAYERS]; /* else all are 0 */
 };
 

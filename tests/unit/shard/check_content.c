@@ -546,6 +546,14 @@ START_TEST(manifests_of_mixtures) {
 	ck_assert_ptr_null(manifest_find(d, 1, LAYER_DOWN));
 	ck_assert_ptr_null(manifest_find(d, 0, LAYER_ROUTER));
 	manifest_destroy(d);
+	/* of four experts, in so many groups, of which so many are used */
+	static const uint32_t groups[][2] = {{3, 1}, {2, 2}, {2, 0}, {0, 1}, {4, 1}};
+	for (size_t i = 0; i < sizeof groups / sizeof *groups; i++) {
+		m->hp.expert_groups = groups[i][0];
+		m->hp.groups_used = groups[i][1];
+		ck_assert_int_eq(manifest_encode(m, &again, &n), -EINVAL);
+	}
+	m->hp.expert_groups = m->hp.groups_used = 0;
 	m->hp.experts_used = 5;
 	ck_assert_int_eq(manifest_encode(m, &data, &len), -EINVAL);
 	manifest_destroy(m);

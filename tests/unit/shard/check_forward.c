@@ -87,6 +87,18 @@ static const struct {
                                                                          .shared_ffn = 96,
                                                                          .router = ROUTER_SIGMOID,
                                                                          .expert_scale = 2.5f}},
+        {EXPERTS | LAYER_BIT(LAYER_CHOICE_BIAS), {.experts = 12,
+                                                         .experts_used = 3,
+                                                         .expert_ffn = 32,
+                                                         .router = ROUTER_SIGMOID,
+                                                         .expert_groups = 4,
+                                                         .groups_used = 2}},
+        {EXPERTS, {.experts = 9,
+                          .experts_used = 2,
+                          .expert_ffn = 32,
+                          .router = ROUTER_ALL,
+                          .expert_groups = 3,
+                          .groups_used = 1}},
         {EXPERTS, {.experts = 4, .experts_used = 1, .expert_ffn = 32, .router = ROUTER_SIGMOID_ONLY}},
         {HALF_NORMS, {0}},
         {SINKS, {0}},
@@ -125,7 +137,9 @@ static const struct {
                         .experts_used = 4,
                         .expert_ffn = 64,
                         .shared_ffn = 32,
-                        .expert_scale = 0.5f}},
+                        .expert_scale = 0.5f,
+                        .expert_groups = 3,
+                        .groups_used = 2}},
 };
 #define UNLIKE ((int)(sizeof unlike / sizeof *unlike))
 
@@ -467,10 +481,35 @@ static const enum layer_role dense[] = {LAYER_GATE, LAYER_UP, LAYER_DOWN, LAYER_
                              experts[] = {LAYER_EXPERT_GATE, LAYER_EXPERT_UP, LAYER_EXPERT_DOWN,
                                      LAYER_EXPERT_GATE_BIAS, LAYER_EXPERT_UP_BIAS, LAYER_EXPERT_DOWN_BIAS};
 
+/* Marks the experts of groups that may not be chosen. */
+static void naive_leave_groups(const double *score, bool *left_out, bool sigmoid) {
+	const struct hparams *hp = &model->m->hp;
+	uint32_t size = hp->expert_groups ? hp->experts / hp->expert_groups : 0;
+	for (uint32_t out = hp->groups_used; out < hp->expert_groups; out++) {
+		uint32_t worst = hp->expert_groups;
+		double least = INFINITY;
+		for (uint32_t g = 0; g < hp->expert_groups; g++) {
+			double best = -INFINITY, pair = -INFINITY;
+			for (uint32_t a = g * size; a < (g + 1) * size; a++) {
+				best = fmax(best, score[a]);
+				for (uint32_t b = a + 1; b < (g + 1) * size; b++)
+					pair = fmax(pair, score[a] + score[b]);
+			}
+			double much = sigmoid ? pair : best;
+			if (!left_out[g * size] && much <= least) {
+				least = much;
+				worst = g;
+			}
+		}
+		for (uint32_t e = worst * size; e < (worst + 1) * size; e++)
+			left_out[e] = true;
+	}
+}
+
 static void naive_mixture(double *y, const struct store_tensor *w, const double *x) {
 	const struct hparams *hp = &model->m->hp;
 	double score[64], weight[64], all = 0, chosen = 0;
-	bool used[64] = {false}, sigmoid = hp->router >= ROUTER_SIGMOID;
+	bool used[64] = {false}, left_out[64] = {false}, sigmoid = hp->router >= ROUTER_SIGMOID;
 	naive_mul(score, &w[LAYER_ROUTER], x);
 	naive_bias(score, &w[LAYER_ROUTER_BIAS]);
 	for (uint32_t e = 0; e < hp->experts; e++) {
@@ -479,10 +518,11 @@ static void naive_mixture(double *y, const struct store_tensor *w, const double 
 		all += weight[e];
 	}
 	naive_bias(score, &w[LAYER_CHOICE_BIAS]);
+	naive_leave_groups(score, left_out, sigmoid);
 	for (uint32_t i = 0; i < hp->experts_used; i++) {
 		uint32_t best = hp->experts;
 		for (uint32_t e = 0; e < hp->experts; e++)
-			if (!used[e] && (best == hp->experts || score[e] > score[best]))
+			if (!used[e] && !left_out[e] && (best == hp->experts || score[e] > score[best]))
 				best = e;
 		used[best] = true;
 		chosen += weight[best];

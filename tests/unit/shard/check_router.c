@@ -51,6 +51,45 @@ START_TEST(choice_and_weights) {
 }
 END_TEST
 
+/* Three groups of two: by sigmoid the best two groups by the sums of their scores, by softmax those with the best ones. */
+static const struct {
+	float score[EXPERTS], bias[EXPERTS];
+	uint32_t by_sum[USED], by_best[USED];
+} grouped[] = {
+        {{3, -9, 2, 1.5f, 1, 1.25f}, {0}, {2, 3, 5}, {0, 2, 3}},
+        {{-9, 4, 0, 0.5f, 0.25f, 0}, {0}, {3, 4, 2}, {1, 3, 2}},
+        {{1, 1, 1, 1, 1, 1}, {0}, {0, 1, 2}, {0, 1, 2}}, /* of equal ones the first */
+        {{1, 2, 3, 4, 5, 6}, {9, 9, 0, 0, 0, 0}, {1, 0, 5}, {1, 0, 5}},
+        {{-3, -4, -5, -6, -7, -8}, {-2, -2, -2, -2, -2, -2}, {0, 1, 2}, {0, 1, 2}},
+};
+
+START_TEST(groups) {
+	for (enum hparams_router router = 0; router < ROUTERS; router++) {
+		const struct hparams hp = {.experts = EXPERTS,
+		        .experts_used = USED,
+		        .router = router,
+		        .expert_groups = 3,
+		        .groups_used = 2};
+		const uint32_t *want = router >= ROUTER_SIGMOID ? grouped[_i].by_sum : grouped[_i].by_best;
+		float score[EXPERTS];
+		struct choice out[USED];
+		double all = 0, chosen = 0;
+		memcpy(score, grouped[_i].score, sizeof score);
+		router_choose(&hp, score, grouped[_i].bias, out);
+		for (uint32_t e = 0; e < EXPERTS; e++)
+			all += plain(router, grouped[_i].score[e]);
+		for (uint32_t i = 0; i < USED; i++)
+			chosen += plain(router, grouped[_i].score[want[i]]);
+		double by = router == ROUTER_ALL ? all : router == ROUTER_SIGMOID_ONLY ? 1 : chosen;
+		for (uint32_t i = 0; i < USED; i++) {
+			double weight = plain(router, grouped[_i].score[want[i]]) / by;
+			ck_assert_uint_eq(out[i].expert, want[i]);
+			ck_assert_double_le(fabs((double)out[i].weight - weight), 1e-6 * weight);
+		}
+	}
+}
+END_TEST
+
 /* All of them, as many as there may be. */
 START_TEST(all_experts) {
 	const struct hparams hp = {
@@ -73,6 +112,7 @@ static Suite *suite(void) {
 	Suite *s = suite_create("router");
 	TCase *t = tcase_create("router");
 	tcase_add_loop_test(t, choice_and_weights, 0, (int)(sizeof rows / sizeof *rows));
+	tcase_add_loop_test(t, groups, 0, (int)(sizeof grouped / sizeof *grouped));
 	tcase_add_test(t, all_experts);
 	suite_add_tcase(s, t);
 	return s;
