@@ -222,7 +222,7 @@ INLINE void gather(const struct kern_query *q, size_t nq, const struct values *v
 		const float *e = z + i * KERN_SPAN + block * KERN_KV_BLOCK;
 		n = min_size(nq - i, QUERIES);
 		struct kv_seen shared = kv_shared(q + i, n, block);
-		for (size_t j = 0; j < n; j++)
+		for (size_t j = 0; j < n && shared.first > 0; j++)
 			value_panel(e + j * KERN_SPAN, q + i + j, 1, v, kv_in_block(q[i + j].first, block),
 			        min_size(kv_in_block(q[i + j].count, block), shared.first), d, type);
 		value_panel(e, q + i, n, v, shared.first, shared.count, d, type);

@@ -128,6 +128,7 @@ bool attention_store(struct forward *f, struct phase_member *j, uint32_t layer) 
 	const struct layer_shape *shape = &f->shape[layer];
 	size_t rows = f->step->rows, hs = hp->head_size, g = attention_group_of(shape), first, last;
 	const float *const *vector = f->vector[layer];
+	const float *table = f->angles[attention_has_window(f, layer)];
 	bool rotates = !hp->plain_every || (f->slice->first + layer + 1) % hp->plain_every, ok = true;
 	team_share(j->team, j->id, rows * shape->kv_heads, 1, &first, &last);
 	for (size_t i = first; i < last; i++) {
@@ -135,7 +136,7 @@ bool attention_store(struct forward *f, struct phase_member *j, uint32_t layer) 
 		uint32_t position = f->row_position[row];
 		uint32_t block = f->row_seq[row]->blocks[position / KERN_KV_BLOCK];
 		size_t slot = position % KERN_KV_BLOCK;
-		const float *angles = f->angles[attention_has_window(f, layer)] + row * 2 * hp->pairs;
+		const float *angles = table + row * 2 * hp->pairs;
 		float *q = attention_query(f, shape->heads, row, head * g),
 		      *k = f->k + (row * shape->kv_heads + head) * hs;
 		ok &= attention_norm_heads(f, q, g, attention_stride(hp), vector[LAYER_Q_NORM]);

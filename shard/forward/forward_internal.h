@@ -122,8 +122,7 @@ struct forward {
 	struct expert_ready *ready; /* [experts], `readies` of them: experts that can be computed */
 	int readies;                /* or -EIO */
 	size_t taken;               /* parts that are computed next, of several rows */
-	float *angles
-	        [2]; /* [max_rows][2 * pairs]: of layers without and with a window; the same unless those differ */
+	float *angles[2]; /* [max_rows][2 * pairs]: of layers without and with a window; may be the same */
 	struct member *member;
 
 	/* attention: partial results of (query, span), `partials` of them */

@@ -20,14 +20,12 @@ struct family {
 	bool halves; /* as in struct hparams */
 	bool scaled; /* its keys attention.scale, embedding_scale, residual_scale, logit_scale count; the last divides */
 	uint32_t plain_every; /* as in struct hparams */
-	uint32_t
-	        full_every; /* the same, of files with a window; 0: Caravan has no windows in it, and stays within the first */
-	float window_base; /* the same, unless the file says another one */
-	uint32_t glu;      /* as in struct hparams */
-	bool root_scale;   /* embeddings are multiplied by the root of their width */
-	uint32_t
-	        narrow_layers; /* a model of so many layers divides scores by the root of width / heads; files do not say so */
-	bool delta; /* most layers are gated delta nets, and attention has a gate */
+	uint32_t full_every;  /* the same, of files with a window; 0: the context is limited to the window */
+	float window_base;    /* the same, unless the file says another one */
+	uint32_t glu;         /* as in struct hparams */
+	bool root_scale;      /* embeddings are multiplied by the root of their width */
+	uint32_t narrow_layers; /* with so many, scores are divided by sqrt(width / heads) */
+	bool delta;             /* most layers are gated delta nets, and attention has a gate */
 };
 
 /* A tensor of a file that is several of the model's, one after the other: rows of matrices, elements of vectors. */

@@ -58,8 +58,7 @@ struct hparams {
 	uint32_t shared_ffn;   /* and of the one that every row uses; 0: there is none */
 	uint32_t router;       /* enum hparams_router */
 	float expert_scale;    /* of the chosen experts' weights; 0: 1 */
-	uint32_t
-	        window; /* a position sees so many, itself the last of them, in layers with a window; 0: all */
+	uint32_t window; /* how many positions one sees, itself included, in layers with a window; 0: all */
 	uint32_t full_every; /* every so many layers one has no window, the last of them; 0: all have it */
 	float window_base;   /* of RoPE in layers with a window, without scaling; 0: as in the others */
 	uint32_t glu;        /* the gated unit of feed-forward: enum kern_glu */
