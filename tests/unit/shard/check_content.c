@@ -426,6 +426,49 @@ START_TEST(roles_of_a_layer) {
 }
 END_TEST
 
+/* Of two layers the first is a gated delta net; roles that a layer fits, and others. */
+START_TEST(roles_of_a_recurrent_layer) {
+	const struct hparams hp = {.heads = 4, .kv_heads = 2, .ffn = 96, .attention_every = 2};
+	const layer_roles attention = LAYER_PLAIN_BITS | BITS(Q_NORM) | BITS(K_NORM),
+	                  net = manifest_fit_roles(&hp, 0, attention);
+	ck_assert_uint_eq(manifest_fit_roles(&hp, 1, attention), attention);
+	ck_assert_int_eq(manifest_check_roles(&hp, 0, net, err, sizeof err), 0);
+	ck_assert_int_eq(manifest_check_roles(&hp, 1, attention, err, sizeof err), 0);
+	ck_assert_int_eq(manifest_check_roles(&hp, 1, net, err, sizeof err), -EINVAL);
+	ck_assert_int_eq(manifest_check_roles(&hp, 0, attention, err, sizeof err), -EINVAL);
+	ck_assert_int_eq(manifest_check_roles(&hp, 0, net | BITS(Q), err, sizeof err), -EINVAL);
+	ck_assert_int_eq(manifest_check_roles(&hp, 0, net | BITS(K_NORM), err, sizeof err), -EINVAL);
+	ck_assert_int_eq(manifest_check_roles(&hp, 0, net | BITS(OUT), err, sizeof err), -EINVAL);
+	for (int r = 0; r < LAYER_ROLES; r++)
+		if (net & LAYER_BIT(r))
+			ck_assert_int_eq(
+			        manifest_check_roles(&hp, 0, net & ~LAYER_BIT(r), err, sizeof err), -EINVAL);
+}
+END_TEST
+
+START_TEST(numbers_of_recurrent_layers_are_refused) {
+	static const struct hparams wrong[] = {
+	        {.attention_every = 2}, {.state_heads = 4, .state_groups = 2, .state_size = 16},
+	        {.attention_every = 2, .state_heads = 4, .state_groups = 2},
+	        {.attention_every = 2, .state_heads = 4, .state_groups = 3, .state_size = 16},
+	        {.attention_every = 2, .state_heads = 4, .state_groups = 2, .state_size = 24},
+	        {.attention_every = 2, .state_heads = 1024, .state_groups = 1024, .state_size = 512},
+	        {.attention_every = 2, .state_heads = 4, .state_groups = 2, .state_size = 16, .unlike = 1},
+	        {.attention_every = 2,
+	                .state_heads = 4,
+	                .state_groups = 2,
+	                .state_size = 16}, /* which is not */
+	};
+	const size_t n = sizeof wrong / sizeof *wrong;
+	for (size_t i = 0; i < n; i++) {
+		struct manifest *m = make_manifest_with(NULL, &wrong[i]);
+		int rc = hparams_check(&m->hp, err, sizeof err);
+		ck_assert_msg(rc == (i + 1 < n ? -EINVAL : 0), "case %zu: %d %s", i, rc, err);
+		manifest_destroy(m);
+	}
+}
+END_TEST
+
 /* Layers that differ in their shapes: attention of one head more or fewer, only its output product, none; no feed-forward. */
 static const struct hparams unlike_traits = {.unlike = 1, .shape = {{4, 1, 64}, {4, 0, 96}, {0, 0, 32}}};
 #define ATTENTION (BITS(Q) | BITS(K) | BITS(V))
@@ -886,6 +929,8 @@ static Suite *suite(void) {
 	        t, manifests_of_families_are_refused, 0, (int)(sizeof spoilt_family / sizeof *spoilt_family));
 	tcase_add_test(t, plain_manifests_have_one_form);
 	tcase_add_loop_test(t, roles_of_a_layer, 0, (int)(sizeof layers / sizeof *layers));
+	tcase_add_test(t, roles_of_a_recurrent_layer);
+	tcase_add_test(t, numbers_of_recurrent_layers_are_refused);
 	tcase_add_test(t, manifests_of_unlike_layers);
 	tcase_add_loop_test(t, manifests_of_unlike_layers_are_refused, 0, COUNT(spoilt_layers));
 	tcase_add_test(t, like_layers_have_one_form);

@@ -323,6 +323,12 @@ static void add_old_adapter(struct ggufgen *g) {
 static void add_projector(struct ggufgen *g) {
 	ggufgen_string(g, "general.type", "mmproj");
 }
+static void add_states(struct ggufgen *g) {
+	ggufgen_u32(g, "llama.ssm.state_size", 128);
+}
+static void add_attention_interval(struct ggufgen *g) {
+	ggufgen_u32(g, "llama.full_attention_interval", 4);
+}
 static void add_other_kind(struct ggufgen *g) {
 	ggufgen_string(g, "general.type", "recipe");
 }
@@ -364,7 +370,45 @@ static const struct {
         {add_parallel, "llama.use_parallel_residual is true"},
         {add_window_text, "llama.attention.sliding_window is not a valid number"},
         {add_window_pattern, "llama.attention.sliding_window_pattern is 4"},
+        {add_states, "llama.ssm.state_size is 128, which Caravan does not know"},
+        {add_attention_interval, "llama.full_attention_interval is 4, which Caravan does not know"},
 };
+
+/* Keys of gated delta nets, all but the one that is changed as they should be. */
+START_TEST(states_are_refused) {
+	static const struct {
+		const char *key;
+		uint32_t value; /* 0: the key is missing */
+		const char *says;
+	} wrong[] = {
+	        {"ssm.group_count", 0, "qwen35.ssm.group_count is missing"},
+	        {"ssm.time_step_rank", 6, "qwen35.ssm.inner_size is not that of all heads"},
+	        {"ssm.conv_kernel", 5, "qwen35.ssm.conv_kernel is not 4"},
+	        {"full_attention_interval", 1, "qwen35.full_attention_interval is below 2"},
+	};
+	static const struct {
+		const char *key;
+		uint32_t value;
+	} right[] = {{"block_count", 4}, {"embedding_length", 64}, {"attention.head_count", 4},
+	        {"feed_forward_length", 96}, {"context_length", 128}, {"vocab_size", 64},
+	        {"ssm.group_count", 2}, {"ssm.time_step_rank", 4}, {"ssm.state_size", 16},
+	        {"ssm.inner_size", 64}, {"ssm.conv_kernel", 4}, {"full_attention_interval", 4}};
+	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+		struct ggufgen *gen = ggufgen_create();
+		struct hparams hp;
+		char key[64];
+		ggufgen_string(gen, "general.architecture", "qwen35");
+		for (size_t k = 0; k < sizeof right / sizeof *right; k++) {
+			uint32_t value = strcmp(right[k].key, wrong[i].key) ? right[k].value : wrong[i].value;
+			snprintf(key, sizeof key, "qwen35.%s", right[k].key);
+			if (value)
+				ggufgen_u32(gen, key, value);
+		}
+		ck_assert_int_lt(hparams_gen(gen, &hp), 0);
+		ck_assert_msg(strstr(err, wrong[i].says), "said: %s", err);
+	}
+}
+END_TEST
 
 START_TEST(keys_are_refused) {
 	struct ggufgen *gen = ggufgen_model(&small_model);
@@ -581,6 +625,7 @@ static Suite *suite(void) {
 	t = tcase_create("models");
 	tcase_add_loop_test(t, keys_are_refused, 0, COUNT(refused_keys));
 	tcase_add_test(t, numbers_of_layers_are_refused);
+	tcase_add_test(t, states_are_refused);
 	tcase_add_test(t, other_architectures_are_refused);
 	tcase_add_loop_test(t, shapes_are_refused, 0, COUNT(refused_shapes));
 	tcase_add_loop_test(t, tensors_are_refused, 0, COUNT(refused_tensors));
