@@ -28,17 +28,17 @@ static const struct feed_kind dense = {LAYER_GATE, LAYER_UP, LAYER_DOWN, LAYER_R
 
 /* ---- the choice ---- */
 
-/* A row's choice, from its scores; false: a score is not finite. */
+/* A row's choice, from its scores; false: a score, or what is added to it for the choice, is not finite. */
 static bool feed_forward_choose_row(
         const struct forward *f, struct member *m, uint32_t layer, size_t row, struct choice *out) {
 	uint32_t n = f->hp->experts;
-	const float *score = f->score + row * n;
+	const float *score = f->score + row * n, *bias = f->vector[layer][LAYER_CHOICE_BIAS];
 	for (uint32_t e = 0; e < n; e++) {
-		if (!isfinite(score[e]))
+		if (!isfinite(score[e]) || (bias && !isfinite(bias[e])))
 			return false;
 		m->score[e] = score[e];
 	}
-	router_choose(f->hp, m->score, f->vector[layer][LAYER_CHOICE_BIAS], out);
+	router_choose(f->hp, m->score, bias, out);
 	return true;
 }
 

@@ -157,6 +157,34 @@ START_TEST(fault_in_model) {
 }
 END_TEST
 
+/* A bias that is no number, from a peer that has not looked at it, chooses no expert outside of the layer's. */
+START_TEST(fault_in_choice) {
+	static const float bad[] = {NAN, INFINITY, -INFINITY};
+	struct synth_spec spec = small;
+	ck_assert_int_eq(kern_init(err, sizeof err), 0);
+	spec.roles = LAYER_BIT(LAYER_ROUTER) | LAYER_BIT(LAYER_CHOICE_BIAS) | LAYER_BIT(LAYER_EXPERT_GATE) |
+	             LAYER_BIT(LAYER_EXPERT_UP) | LAYER_BIT(LAYER_EXPERT_DOWN);
+	spec.traits = (struct hparams){
+	        .experts = 4, .experts_used = 3, .expert_ffn = 32, .router = ROUTER_SIGMOID_ONLY};
+	model = synth_create(&spec);
+	float *bias = model->layer[1][LAYER_CHOICE_BIAS].map;
+	for (size_t b = 0; b < sizeof bad / sizeof *bad; b++)
+		for (uint32_t rows = 1; rows <= 5; rows += 4) {
+			struct forward_seq q = {rows, 0, 1, (uint32_t[]){3}};
+			float logits[5 * 50];
+			for (size_t e = 0; e < 4; e++)
+				bias[e] = bad[b];
+			struct line *l = line_create(&model->whole, KERN_KV_F16, 2, 1, NULL, 16, 8);
+			ck_assert_int_eq(
+			        line_step(l, &q, 1, (uint32_t[]){1, 2, 3, 4, 5}, logits, err, sizeof err),
+			        -EDOM);
+			ck_assert_str_eq(err, "layer 1: a value is not finite in the router's scores");
+			line_destroy(l);
+		}
+	synth_destroy(model);
+}
+END_TEST
+
 START_TEST(tokens_outside) {
 	start();
 	struct line *l = line_create(&model->whole, KERN_KV_F16, 2, 1, NULL, 16, 8);
@@ -296,6 +324,7 @@ static Suite *suite(void) {
 	tcase_add_loop_test(t, validated, 0, sizeof step_cases / sizeof *step_cases);
 	tcase_add_test(t, fault_in_input);
 	tcase_add_test(t, fault_in_model);
+	tcase_add_test(t, fault_in_choice);
 	tcase_add_test(t, tokens_outside);
 	tcase_add_test(t, pooled);
 	tcase_add_test(t, kv_parts);
