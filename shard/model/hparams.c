@@ -718,12 +718,12 @@ static int hparams_read_shape(const struct reader *r, struct hparams *hp) {
 	        (rc = hparams_need_u32(r, "context_length", &hp->context)) < 0)
 		return rc;
 	uint32_t unused = hparams_unused_layers(r->g);
-	if (unused >= hp->layers)
+	if (unused && unused >= hp->layers)
 		return hparams_fail_key(r, "nextn_predict_layers", "leaves no layer");
 	hp->layers -= unused;
-	if (hp->layers > HPARAMS_MAX_LAYERS)
+	if (hp->layers < 1 || hp->layers > HPARAMS_MAX_LAYERS)
 		return fail_with(-EINVAL, r->err, r->errlen,
-		        "the model's layers is %" PRIu32 " (1 to %d are allowed)", hp->layers,
+		        "the model's number of layers is %" PRIu32 " (1 to %d are allowed)", hp->layers,
 		        HPARAMS_MAX_LAYERS);
 	rc = hparams_read_layers(r, hp);
 	if (rc < 0)
@@ -931,15 +931,15 @@ int hparams_check(const struct hparams *hp, char *err, size_t errlen) {
 		const char *what;
 		uint64_t value, max;
 	} limit[] = {
-	        {"layers", hp->layers, HPARAMS_MAX_LAYERS},
+	        {"number of layers", hp->layers, HPARAMS_MAX_LAYERS},
 	        {"embedding width", hp->dim, HPARAMS_MAX_WIDTH},
-	        {"attention heads", hp->heads, HPARAMS_MAX_HEADS},
-	        {"key/value heads", hp->kv_heads, hp->heads},
+	        {"number of attention heads", hp->heads, HPARAMS_MAX_HEADS},
+	        {"number of key/value heads", hp->kv_heads, hp->heads},
 	        {"head size", hp->head_size, 2 * HPARAMS_MAX_PAIRS},
 	        {"feed-forward width", hp->ffn, HPARAMS_MAX_WIDTH},
 	        {"vocabulary", hp->vocab, HPARAMS_MAX_VOCAB},
 	        {"context length", hp->context, HPARAMS_MAX_CONTEXT},
-	        {"rotated pairs", hp->pairs, hp->head_size / 2},
+	        {"number of rotated pairs", hp->pairs, hp->head_size / 2},
 	        {"attention width", (uint64_t)hp->heads * hp->head_size, HPARAMS_MAX_WIDTH},
 	};
 	for (size_t i = 0; i < sizeof limit / sizeof *limit; i++) {

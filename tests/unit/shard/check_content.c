@@ -634,12 +634,12 @@ static const struct {
 } spoilt_manifest[] = {
         {0, 0, "is not in the form"},
         {4, 2, "is not in the form"},
-        {8, 0, "the model's layers is 0"},
+        {8, 0, "the model's number of layers is 0"},
         {8, 4, "is not in the form"}, /* the tensors of a fourth layer are missing */
-        {8, 1u << 30, "the model's layers is 1073741824"},
+        {8, 1u << 30, "the model's number of layers is 1073741824"},
         {12, 1u << 31, "the model's embedding width is 2147483648"},
         {12, 48, "the manifest's token_embd.weight has rows of 48 elements"},
-        {16, 0, "the model's attention heads is 0"},
+        {16, 0, "the model's number of attention heads is 0"},
         {20, 3, "4 attention heads cannot share 3"},
         {24, 1024, "the model's head size is 1024"},
         {28, 80, "the manifest's ffn_down.weight has rows of 80 elements, not a multiple of Q4_0's 32"},

@@ -492,6 +492,9 @@ static void shape_heads(struct ggufgen_model *m) {
 static void shape_layers(struct ggufgen_model *m) {
 	m->layers = 2000;
 }
+static void shape_nothing(struct ggufgen_model *m) {
+	m->layers = 0;
+}
 static void shape_width(struct ggufgen_model *m) {
 	m->heads = 3;
 }
@@ -501,7 +504,8 @@ static const struct {
 	const char *says;
 } refused_shapes[] = {
         {shape_heads, "4 attention heads cannot share 3 key/value heads"},
-        {shape_layers, "the model's layers is 2000 (1 to 1024 are allowed)"},
+        {shape_nothing, "the model's number of layers is 0 (1 to 1024 are allowed)"},
+        {shape_layers, "the model's number of layers is 2000 (1 to 1024 are allowed)"},
         {shape_width, "llama.embedding_length (64) is not a multiple of llama.attention.head_count (3)"},
 };
 
