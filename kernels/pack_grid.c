@@ -161,68 +161,48 @@ static void move_iq3_s(uint8_t *block, indices_fn *indices, signs_fn *signs) {
 	move_signs(block + offsetof(struct iq3_s, signs), 4, signs);
 }
 
-void kern_grid_pack(enum kern_type type, uint8_t *block) {
+/* What is the same either way. */
+static void move_block(
+        enum kern_type type, uint8_t *block, indices_fn *indices, signs_fn *signs, signs_fn *sevens) {
 	switch (type) {
 	case KERN_IQ2_XS:
-		for (size_t s = 0; s < 8; s++)
-			pack_shorts(block + offsetof(struct iq2_xs, qs) + 8 * s);
-		move_signs(block + offsetof(struct iq2_xs, qs) + 4, 8, pack_sevens);
+		move_signs(block + offsetof(struct iq2_xs, qs) + 4, 8, sevens);
 		break;
 	case KERN_IQ2_XXS:
-		move_signs(block + offsetof(struct iq2_xxs, qs) + 4, 8, pack_sevens);
+		move_signs(block + offsetof(struct iq2_xxs, qs) + 4, 8, sevens);
 		break;
 	case KERN_IQ3_XXS:
-		move_signs(block + offsetof(struct iq3_xxs, signs), 4, pack_sevens);
+		move_signs(block + offsetof(struct iq3_xxs, signs), 4, sevens);
 		break;
 	case KERN_IQ2_S:
-		move_iq2_s(block, pack_indices, pack_signs);
+		move_iq2_s(block, indices, signs);
 		break;
 	case KERN_IQ3_S:
-		move_iq3_s(block, pack_indices, pack_signs);
+		move_iq3_s(block, indices, signs);
 		break;
 	case KERN_IQ1_M:
-		move_nibbles(block + offsetof(struct iq1_m, qh), pack_nibbles);
-		move_iq1(
-		        block + offsetof(struct iq1_m, qs), block + offsetof(struct iq1_m, qh), pack_indices);
+		move_iq1(block + offsetof(struct iq1_m, qs), block + offsetof(struct iq1_m, qh), indices);
 		break;
 	case KERN_IQ1_S:
-		move_iq1(
-		        block + offsetof(struct iq1_s, qs), block + offsetof(struct iq1_s, qh), pack_indices);
+		move_iq1(block + offsetof(struct iq1_s, qs), block + offsetof(struct iq1_s, qh), indices);
 		break;
 	default:
 		break;
 	}
 }
 
+void kern_grid_pack(enum kern_type type, uint8_t *block) {
+	for (size_t s = 0; s < 8 && type == KERN_IQ2_XS; s++)
+		pack_shorts(block + offsetof(struct iq2_xs, qs) + 8 * s);
+	if (type == KERN_IQ1_M)
+		move_nibbles(block + offsetof(struct iq1_m, qh), pack_nibbles);
+	move_block(type, block, pack_indices, pack_signs, pack_sevens);
+}
+
 void kern_grid_unpack(enum kern_type type, uint8_t *block) {
-	switch (type) {
-	case KERN_IQ2_XS:
-		move_signs(block + offsetof(struct iq2_xs, qs) + 4, 8, unpack_sevens);
-		for (size_t s = 0; s < 8; s++)
-			unpack_shorts(block + offsetof(struct iq2_xs, qs) + 8 * s);
-		break;
-	case KERN_IQ2_XXS:
-		move_signs(block + offsetof(struct iq2_xxs, qs) + 4, 8, unpack_sevens);
-		break;
-	case KERN_IQ3_XXS:
-		move_signs(block + offsetof(struct iq3_xxs, signs), 4, unpack_sevens);
-		break;
-	case KERN_IQ2_S:
-		move_iq2_s(block, unpack_indices, unpack_signs);
-		break;
-	case KERN_IQ3_S:
-		move_iq3_s(block, unpack_indices, unpack_signs);
-		break;
-	case KERN_IQ1_M:
-		move_iq1(block + offsetof(struct iq1_m, qs), block + offsetof(struct iq1_m, qh),
-		        unpack_indices);
+	move_block(type, block, unpack_indices, unpack_signs, unpack_sevens);
+	if (type == KERN_IQ1_M)
 		move_nibbles(block + offsetof(struct iq1_m, qh), unpack_nibbles);
-		break;
-	case KERN_IQ1_S:
-		move_iq1(block + offsetof(struct iq1_s, qs), block + offsetof(struct iq1_s, qh),
-		        unpack_indices);
-		break;
-	default:
-		break;
-	}
+	for (size_t s = 0; s < 8 && type == KERN_IQ2_XS; s++)
+		unpack_shorts(block + offsetof(struct iq2_xs, qs) + 8 * s);
 }
