@@ -186,9 +186,13 @@ static int import_find_tensor(struct import *im, const char *name, const struct 
 		        name, t->rows, t->n, want->rows, want->n);
 		return import_fail_tensor(im, t, -EINVAL, why);
 	}
-	if (want->parts > 1 && (t->ne[2] != want->parts || t->ne[3] != 1)) {
+	if (want->parts > 1 && t->ne[3] != 1) {
+		snprintf(why, sizeof why, "tensor %s has four dimensions; experts have three", name);
+		return import_fail_tensor(im, t, -EINVAL, why);
+	}
+	if (want->parts > 1 && t->ne[2] != want->parts) {
 		snprintf(why, sizeof why, "tensor %s has %" PRIu64 " experts where the model needs %" PRIu32,
-		        name, t->ne[2] * t->ne[3], want->parts);
+		        name, t->ne[2], want->parts);
 		return import_fail_tensor(im, t, -EINVAL, why);
 	}
 	if (want->parts > 1 && t->ne[1] % KERN_STRIP) {

@@ -717,7 +717,9 @@ static int hparams_read_shape(const struct reader *r, struct hparams *hp) {
 	        (rc = hparams_need_u32(r, "embedding_length", &hp->dim)) < 0 ||
 	        (rc = hparams_need_u32(r, "context_length", &hp->context)) < 0)
 		return rc;
-	uint32_t unused = hparams_unused_layers(r->g);
+	uint32_t unused = 0;
+	if (gguf_u32(r->g, hparams_key(r, "nextn_predict_layers").s, &unused) == -EINVAL)
+		return hparams_fail_key(r, "nextn_predict_layers", "is not a valid number");
 	if (unused && unused >= hp->layers)
 		return hparams_fail_key(r, "nextn_predict_layers", "leaves no layer");
 	hp->layers -= unused;

@@ -194,6 +194,10 @@ size_t ggufgen_alias(struct ggufgen *g, const char *name, size_t earlier) {
 void ggufgen_break_type(struct ggufgen *g, uint32_t type) {
 	g->tensor[g->tensors - 1].type_written = type;
 }
+void ggufgen_break_experts(struct ggufgen *g) {
+	g->tensor[g->tensors - 1].dims = 4;
+}
+
 void ggufgen_break_offset(struct ggufgen *g, uint64_t add) {
 	g->tensor[g->tensors - 1].offset_error = add;
 }
@@ -315,9 +319,11 @@ static struct buffer make_head(const struct ggufgen *g) {
 		put_u32(&b, t->dims);
 		put_u64(&b, t->n);
 		if (t->dims > 1)
-			put_u64(&b, t->dims == 3 ? t->rows / t->experts : t->rows);
-		if (t->dims == 3)
-			put_u64(&b, t->experts);
+			put_u64(&b, t->dims >= 3 ? t->rows / t->experts : t->rows);
+		if (t->dims >= 3)
+			put_u64(&b, t->dims == 3 ? t->experts : t->experts / 2);
+		if (t->dims == 4)
+			put_u64(&b, 2);
 		put_u32(&b, t->type_written);
 		put_u64(&b, t->offset + t->offset_error);
 	}

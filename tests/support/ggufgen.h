@@ -40,8 +40,10 @@ size_t ggufgen_experts(struct ggufgen *g, const char *name, enum kern_type type,
 size_t ggufgen_floats(struct ggufgen *g, const char *name, uint64_t n, uint64_t rows, const float *weights);
 /* A tensor that lies on an earlier one's bytes. */
 size_t ggufgen_alias(struct ggufgen *g, const char *name, size_t earlier);
-/* Writes another type number, or shifts the offset, of the last tensor: for files that are to be refused. */
+/* Writes another type number, or shifts the offset, or has half of the experts in a fourth dimension, of the last tensor: for
+ * files that are to be refused. */
 void ggufgen_break_type(struct ggufgen *g, uint32_t type);
+void ggufgen_break_experts(struct ggufgen *g);
 void ggufgen_break_offset(struct ggufgen *g, uint64_t add);
 
 /* The file: to a descriptor, to a path, or as bytes (malloc'd). */

@@ -296,6 +296,9 @@ static void add_unknown_key(struct ggufgen *g) {
 static void add_value_length(struct ggufgen *g) {
 	ggufgen_u32(g, "llama.attention.value_length", 8);
 }
+static void add_unused_layers_of_a_word(struct ggufgen *g) {
+	ggufgen_string(g, "llama.nextn_predict_layers", "one");
+}
 static void add_unlike_layers(struct ggufgen *g) {
 	/* not stated before: a model's keys are */
 	ggufgen_raw(g, "llama.attention.key_length", GGUF_ARRAY,
@@ -359,6 +362,7 @@ static const struct {
         {add_no_magnitude, "llama.rope.scaling.attn_factor is not positive"},
         {add_unknown_scaling,
                 "llama.rope.scaling.type is dynamic; Caravan knows linear, yarn, longrope and none"},
+        {add_unused_layers_of_a_word, "llama.nextn_predict_layers is not a valid number"},
         {add_not_causal, "llama.attention.causal is false"},
         {add_logit_scale, "llama.logit_scale is 0.5"},
         {add_attention_scale, "llama.attention.scale is 0.5"},

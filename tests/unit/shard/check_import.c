@@ -178,8 +178,8 @@ START_TEST(an_expert_is_content_by_itself) {
 }
 END_TEST
 
-/* A mixture of one layer, whose experts' gates have this shape. */
-static int refuse_gates(uint64_t rows, uint64_t experts) {
+/* A mixture of one layer, whose experts' gates have this shape; four: in so many dimensions. */
+static int refuse_gates(uint64_t rows, uint64_t experts, bool four) {
 	struct ggufgen_model one = mixture;
 	struct ggufgen *gen = ggufgen_create();
 	struct import *im = NULL;
@@ -198,6 +198,8 @@ static int refuse_gates(uint64_t rows, uint64_t experts) {
 	ggufgen_tensor(gen, "blk.0.ffn_norm.weight", KERN_F32, 64, 0, GGUFGEN_NORM);
 	ggufgen_tensor(gen, "blk.0.ffn_gate_inp.weight", KERN_F32, 64, 4, GGUFGEN_WEIGHTS);
 	ggufgen_experts(gen, "blk.0.ffn_gate_exps.weight", KERN_F16, 64, rows, experts, GGUFGEN_WEIGHTS);
+	if (four)
+		ggufgen_break_experts(gen);
 	ggufgen_experts(gen, "blk.0.ffn_up_exps.weight", KERN_F16, 64, 100, 4, GGUFGEN_WEIGHTS);
 	ggufgen_experts(gen, "blk.0.ffn_down_exps.weight", KERN_F16, 100, 64, 4, GGUFGEN_WEIGHTS);
 	uint8_t *data = ggufgen_bytes(gen, &len);
@@ -210,13 +212,16 @@ static int refuse_gates(uint64_t rows, uint64_t experts) {
 }
 
 START_TEST(experts_of_other_shapes_are_refused_by_name) {
-	ck_assert_int_eq(refuse_gates(80, 5), -EINVAL);
+	ck_assert_int_eq(refuse_gates(80, 5, false), -EINVAL);
 	ck_assert_str_eq(
 	        err, "model: tensor blk.0.ffn_gate_exps.weight has 5 experts where the model needs 4");
-	ck_assert_int_eq(refuse_gates(100, 4), -ENOTSUP);
+	ck_assert_int_eq(refuse_gates(100, 4, false), -ENOTSUP);
 	ck_assert_str_eq(err,
 	        "model: tensor blk.0.ffn_gate_exps.weight has experts of 100 rows; multiples of 8 are supported");
-	ck_assert_int_eq(refuse_gates(104, 4), -EINVAL);
+	ck_assert_int_eq(refuse_gates(100, 4, true), -EINVAL);
+	ck_assert_str_eq(
+	        err, "model: tensor blk.0.ffn_gate_exps.weight has four dimensions; experts have three");
+	ck_assert_int_eq(refuse_gates(104, 4, false), -EINVAL);
 	ck_assert_ptr_nonnull(
 	        strstr(err, "has 416 rows of 64 elements where the model needs 400 rows of 64"));
 }
