@@ -3,7 +3,8 @@
  * A step is one job of the team.  With one row (decode) every member keeps a copy of the row, and normalises and quantises it
  * itself: that is cheaper than waiting.  A layer then has six barriers: after the QKV products, after keys and values are
  * stored, after attention, after the output product, after the gate and up products (the gated unit is part of their tasks) and
- * after the down product.  With more rows, members share the rows and wait for each other after that as well.  Each row goes
+ * after the down product.  A layer without attention has one of its own
+ * (forward_meet).  With more rows, members share the rows and wait for each other after that as well.  Each row goes
  * through the same operations either way. */
 #include "common/fail.h"
 #include "shard/forward/feed_forward.h"
@@ -396,6 +397,12 @@ static int forward_recur(struct forward *f, struct phase_member *j, uint32_t lay
 	return forward_is_prepared(f, j, !fine, layer << 8 | AT_ATTENTION);
 }
 
+/* Waits until every member has added what came before to its row: where attention does not come first, the next products may
+ * write what others still read for that. */
+static int forward_meet(const struct forward *f, struct phase_member *j) {
+	return f->step->rows == 1 && phase_gate(j) ? -EDOM : 0; /* with more rows they have met */
+}
+
 /* The first half of a layer: attention, or a gated delta net; without keys and values the normalised row goes through the output
  * product itself. */
 static int forward_run_attention(struct forward *f, struct phase_member *j, uint32_t layer,
@@ -407,6 +414,8 @@ static int forward_run_attention(struct forward *f, struct phase_member *j, uint
 	        attends || recurs ? forms->qkv : forms->out, layer << 8 | AT_ATTN_NORM);
 	if (rc == 0 && (attends || recurs))
 		rc = (recurs ? forward_recur : forward_attend)(f, j, layer, w);
+	else if (rc == 0)
+		rc = forward_meet(f, j);
 	if (rc)
 		return rc;
 	if (forward_fetch_group(f, j, layer, WEIGHTS_OUT, w))
@@ -423,12 +432,15 @@ static int forward_run_layer(
 	const struct store_tensor *w[LAYER_ROLES];
 	int rc = 0;
 	memcpy(w, f->slice->layer[layer], sizeof w);
-	if (f->shape[layer].heads || w[LAYER_DELTA_OUT])
+	bool first_half = f->shape[layer].heads || w[LAYER_DELTA_OUT];
+	if (first_half)
 		rc = forward_run_attention(f, j, layer, w, before);
 	if (rc || !f->shape[layer].ffn)
 		return rc;
 	rc = forward_prepare_norm(f, j, before, f->vector[layer][LAYER_FFN_NORM], f->forms[layer].ffn,
 	        layer << 8 | AT_FFN_NORM);
+	if (rc == 0 && !first_half)
+		rc = forward_meet(f, j);
 	*before = (struct residual){FEED_FORWARD, layer};
 	return rc ? rc : feed_forward_run(f, j, layer, w);
 }

@@ -662,6 +662,24 @@ START_TEST(close_to_doubles) {
 }
 END_TEST
 
+/* Row by row, each by all of a team, layers of every kind give what they give as one step of one thread. */
+START_TEST(row_by_row) {
+	const uint32_t N = 80;
+	struct synth_spec spec = lengthy;
+	spec.roles = unlike[_i].roles;
+	spec.traits = unlike[_i].traits;
+	start(&spec, KERN_KV_F16);
+	float *want = compute(1, 1, NULL, N, N, ascending);
+	for (unsigned threads = 2; threads <= 4; threads++) {
+		float *have = compute(threads, 1, NULL, N, 1, ascending);
+		ck_same(want, have, N);
+		free(have);
+	}
+	free(want);
+	synth_destroy(model);
+}
+END_TEST
+
 static Suite *suite(void) {
 	Suite *s = suite_create("forward");
 	TCase *t = tcase_create("bits");
@@ -675,6 +693,10 @@ static Suite *suite(void) {
 	tcase_add_loop_test(t, beside_others_over_spans, 0, KERN_KVS);
 	tcase_add_loop_test(t, any_level, FIRST_LAYERS, LAYERS_AND_CACHES);
 	tcase_add_loop_test(t, close_to_doubles, FIRST_UNLIKE, UNLIKE);
+	suite_add_tcase(s, t);
+	t = tcase_create("rows");
+	tcase_set_timeout(t, 600);
+	tcase_add_loop_test(t, row_by_row, 0, UNLIKE);
 	suite_add_tcase(s, t);
 	return s;
 }
