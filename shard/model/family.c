@@ -25,7 +25,7 @@ static const struct family families[] = {
         {.name = "mistral3", .may_have = OUT_BIAS},
         {.name = "granite", .scaled = true},
         {.name = "smollm3", .plain_every = 4},
-        {.name = "phi3", .halves = true},
+        {.name = "phi3", .halves = true, .windows = true},
         {.name = "qwen2moe",
                 .needs = QKV_BIAS,
                 .may_have = SHARED | LAYER_BIT(LAYER_SHARED_ROUTER),

@@ -20,10 +20,12 @@ struct family {
 	bool halves; /* as in struct hparams */
 	bool scaled; /* its keys attention.scale, embedding_scale, residual_scale, logit_scale count; the last divides */
 	uint32_t plain_every; /* as in struct hparams */
-	uint32_t full_every;  /* the same, of files with a window; 0: the context is limited to the window */
-	float window_base;    /* the same, unless the file says another one */
-	uint32_t glu;         /* as in struct hparams */
-	bool root_scale;      /* embeddings are multiplied by the root of their width */
+	bool windows;         /* every layer has the window that a file says */
+	uint32_t
+	        full_every; /* the same, of files with a window; 0: as `windows` says, or the context is limited to it */
+	float window_base;      /* the same, unless the file says another one */
+	uint32_t glu;           /* as in struct hparams */
+	bool root_scale;        /* embeddings are multiplied by the root of their width */
 	uint32_t narrow_layers; /* with so many, scores are divided by sqrt(width / heads) */
 	bool delta;             /* most layers are gated delta nets, and attention has a gate */
 };

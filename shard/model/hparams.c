@@ -645,9 +645,10 @@ static int hparams_read_window(const struct reader *r, struct hparams *hp) {
 			return fail_with(-ENOTSUP, r->err, r->errlen,
 			        "%s is %" PRIu32 ", which Caravan does not know",
 			        hparams_key(r, "attention.sliding_window_pattern").s, every);
+		if (window == 0 || window >= hp->context)
+			return 0;
 		/* within its window, a model whose layers all have one is an ordinary one */
-		if (window > 0 && window < hp->context)
-			hp->context = window;
+		*(r->family->windows ? &hp->window : &hp->context) = window;
 		return 0;
 	}
 	hp->window = window;

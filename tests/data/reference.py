@@ -283,7 +283,7 @@ def longrope(freq, tensors, get):
 
 
 HALVES = ("qwen2", "qwen3", "qwen35", "qwen35moe", "phi3", "qwen2moe", "qwen3moe", "glm4moe", "gemma3", "gpt-oss")  # RoPE pairs an element with the one half the rotated width further on
-FULL_EVERY = {"gemma3": 6, "gpt-oss": 2}  # of layers with a window, every so many have none, the last of them
+FULL_EVERY = {"gemma3": 6, "gpt-oss": 2, "phi3": 1 << 30}  # of layers with a window, every so many have none, the last of them
 
 
 class Llama:

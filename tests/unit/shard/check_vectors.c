@@ -44,6 +44,7 @@ static const char *const families[] = {
         "gemma3",
         "gpt-oss",
         "deci",
+        "phi3-window",
         "qwen2moe",
         "qwen35",
         "qwen35moe",
