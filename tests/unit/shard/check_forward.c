@@ -578,7 +578,7 @@ static void naive_attention(
 		float sinks[64];
 		if (w[LAYER_SINKS].packed) {
 			kern_dequant_packed(
-			        w[LAYER_SINKS].record.type, sinks, w[LAYER_SINKS].packed, 0, hp->heads);
+			        w[LAYER_SINKS].record.type, sinks, w[LAYER_SINKS].packed, 0, shape.heads);
 			sum = exp((double)sinks[h]);
 		}
 		naive_rope(q + h * hs, l, pos);
