@@ -28,7 +28,7 @@ static struct {
 
 /* ---- the model ----------------------------------------------------------------------------------- */
 
-struct state {
+struct row_state {
 	uint32_t token;
 	uint64_t hash;
 };
@@ -45,12 +45,12 @@ static uint64_t number_of(const struct manifest *m) {
 	return n;
 }
 
-static struct state embedded(const struct manifest *m, uint32_t token) {
-	return (struct state){token, mixed(number_of(m) ^ ((uint64_t)token << 20))};
+static struct row_state embedded(const struct manifest *m, uint32_t token) {
+	return (struct row_state){token, mixed(number_of(m) ^ ((uint64_t)token << 20))};
 }
 
 /* What a layer writes for a row; and the row behind it, which has taken in the cells of all positions. */
-static uint64_t cell_of(const struct state *s, uint32_t layer) {
+static uint64_t cell_of(const struct row_state *s, uint32_t layer) {
 	return mixed(s->hash + layer + 1);
 }
 
@@ -58,7 +58,7 @@ static uint64_t taken_in(uint64_t sum, uint64_t cell) {
 	return (sum ^ cell) * 0x9e3779b97f4a7c15u + 1;
 }
 
-static void logits_of(const struct state *s, uint32_t vocab, float *logits) {
+static void logits_of(const struct row_state *s, uint32_t vocab, float *logits) {
 	uint64_t h = mixed(s->hash);
 	uint32_t in_round = s->token >= COMPUTE_FIRST && s->token < COMPUTE_FIRST + COMPUTE_ROUND
 	                            ? s->token - COMPUTE_FIRST
@@ -75,15 +75,15 @@ static void logits_of(const struct state *s, uint32_t vocab, float *logits) {
 
 /* ---- rows as floats ------------------------------------------------------------------------------ */
 
-static void write_row(const struct state *s, float *x) {
+static void write_row(const struct row_state *s, float *x) {
 	memset(x, 0, DIM * sizeof *x);
 	x[0] = (float)s->token;
 	for (int i = 0; i < 4; i++)
 		x[1 + i] = (float)(s->hash >> 16 * i & 0xffff);
 }
 
-static bool read_row(struct state *s, const float *x) {
-	*s = (struct state){0};
+static bool read_row(struct row_state *s, const float *x) {
+	*s = (struct row_state){0};
 	for (int i = 0; i < 5; i++)
 		if (!(x[i] >= 0 && x[i] < (1 << 24)))
 			return false;
@@ -172,8 +172,8 @@ static struct text text_begin(const struct manifest *m) {
 	return t;
 }
 
-static struct state text_push(struct text *t, uint32_t token) {
-	struct state s = embedded(t->m, token);
+static struct row_state text_push(struct text *t, uint32_t token) {
+	struct row_state s = embedded(t->m, token);
 	for (uint32_t l = 0; l < t->m->hp.layers; l++) {
 		uint64_t sum = 0;
 		t->cell[l][t->n] = cell_of(&s, l);
@@ -189,7 +189,7 @@ uint32_t compute_answer(const struct manifest *m, const uint32_t *prompt, uint32
         const struct sampler_params *sampling, uint32_t *out, uint32_t n) {
 	uint32_t vocab = m->hp.vocab, made = 0;
 	struct text t = text_begin(m);
-	struct state s = {0};
+	struct row_state s = {0};
 	struct sampler *sampler;
 	float *logits = malloc(vocab * sizeof *logits);
 	uint32_t *log = malloc((tokens + n) * sizeof *log);
@@ -217,7 +217,7 @@ uint32_t compute_answer(const struct manifest *m, const uint32_t *prompt, uint32
 void compute_logits(const struct manifest *m, const uint32_t *text, uint32_t tokens, float *logits) {
 	struct text t = text_begin(m);
 	for (uint32_t i = 0; i < tokens; i++) {
-		struct state s = text_push(&t, text[i]);
+		struct row_state s = text_push(&t, text[i]);
 		logits_of(&s, m->hp.vocab, logits + (size_t)i * m->hp.vocab);
 	}
 	free(t.cell);
@@ -227,7 +227,7 @@ void compute_embedding(const struct manifest *m, const uint32_t *text, uint32_t 
 	struct text t = text_begin(m);
 	double mean[DIM] = {0}, square = 0;
 	for (uint32_t i = 0; i < tokens; i++) {
-		struct state s = text_push(&t, text[i]);
+		struct row_state s = text_push(&t, text[i]);
 		float x[DIM];
 		write_row(&s, x);
 		for (int k = 0; k < DIM; k++)
@@ -305,7 +305,7 @@ int forward_run(struct forward *f, const struct forward_step *st, char *err, siz
 	for (uint32_t i = 0; i < st->nseqs; i++) {
 		const struct forward_seq *q = &st->seqs[i];
 		for (uint32_t r = 0; r < q->rows; r++, x += DIM) {
-			struct state s;
+			struct row_state s;
 			if (!read_row(&s, x)) {
 				snprintf(err, errlen, "layer %u: a value is not finite", f->slice->first);
 				return -EDOM;
@@ -342,7 +342,7 @@ int io_layers_embed(struct io_layers *e, float *x, const uint32_t *tokens, uint3
 	for (uint32_t i = 0; i < rows; i++) {
 		if (tokens[i] >= m->hp.vocab)
 			return -EINVAL;
-		struct state s = embedded(m, tokens[i]);
+		struct row_state s = embedded(m, tokens[i]);
 		write_row(&s, x + (size_t)i * DIM);
 	}
 	return 0;
@@ -352,7 +352,7 @@ int io_layers_logits(struct io_layers *e, float *logits, const float *x, uint32_
 	uint32_t vocab = e->slice->manifest->hp.vocab;
 	sim_spend(now.row * rows / 8);
 	for (uint32_t i = 0; i < rows; i++) {
-		struct state s;
+		struct row_state s;
 		if (!read_row(&s, x + (size_t)i * DIM))
 			return -EDOM;
 		logits_of(&s, vocab, logits + (size_t)i * vocab);
@@ -364,7 +364,7 @@ int io_layers_pool(struct io_layers *e, double *sum, const float *x, uint32_t ro
 	(void)e;
 	sim_spend(now.row * rows / 8);
 	for (uint32_t i = 0; i < rows; i++, x += DIM) {
-		struct state s;
+		struct row_state s;
 		if (!read_row(&s, x))
 			return -EDOM;
 		for (int k = 0; k < DIM; k++)
