@@ -54,8 +54,8 @@ struct coordinator {
 	TAILQ_HEAD(, client_sequence) compiling; /* sequences whose grammars are being compiled */
 	uint32_t constrained;                    /* sequences with grammars */
 	struct node_id last_stage;
-	struct coordinator *draft_model;        /* the model that makes drafts for this one, or NULL */
-	TAILQ_HEAD(, step_in_flight) in_flight; /* in order of their numbers */
+	struct coordinator *draft_model; /* the model that makes drafts for this one, or NULL */
+	TAILQ_HEAD(steps_in_flight, step_in_flight) in_flight; /* in order of their numbers */
 	unsigned in_flight_count, jobs;
 	bool closed, kicking;
 	uint64_t began_ns;         /* when serving began */

@@ -178,9 +178,23 @@ void pipeline_lost(void *arg, uint64_t number, bool refused, const char *why) {
 		pipeline_lose(m, f, text);
 }
 
+/* Whether a later step that is computed goes on from this one's states: without them, it would fail for its other sequences too. */
+static bool pipeline_is_continued(const struct step_in_flight *f) {
+	if (!f->m->io->manifest->hp.attention_every)
+		return false;
+	for (const struct step_in_flight *g = TAILQ_NEXT(f, next); g; g = TAILQ_NEXT(g, next))
+		for (uint32_t i = 0; !g->cancelled && i < g->st->nseqs; i++)
+			for (uint32_t k = 0; k < f->st->nseqs; k++)
+				if (g->st->seq[i].seq == f->st->seq[k].seq)
+					return true;
+	return false;
+}
+
+/* The last first: a step is cancelled only if those that go on from it are. */
 void pipeline_cancel_unwanted(struct coordinator *m) {
-	for (struct step_in_flight *f = TAILQ_FIRST(&m->in_flight); f; f = TAILQ_NEXT(f, next)) {
-		bool wanted = f->cancelled || f->dead || f->is_back;
+	for (struct step_in_flight *f = TAILQ_LAST(&m->in_flight, steps_in_flight); f;
+	        f = TAILQ_PREV(f, steps_in_flight, next)) {
+		bool wanted = f->cancelled || f->dead || f->is_back || pipeline_is_continued(f);
 		for (uint32_t i = 0; i < f->st->nseqs; i++)
 			wanted = wanted || scheduler_entry_valid(&f->st->seq[i]);
 		if (wanted)

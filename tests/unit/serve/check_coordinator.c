@@ -169,6 +169,30 @@ START_TEST(cancels) {
 }
 END_TEST
 
+/* A step of a sequence that is cancelled goes on with one that is not: with states, the stage needs the step before it. */
+START_TEST(cancels_before_others) {
+	begin(4);
+	((struct manifest *)(uintptr_t)serving_manifest("m"))->hp.attention_every = _i ? 2 : 0;
+	uint64_t ref = bare_submit(GATEWAY, COORDINATOR, "m", ids, 2 * 64 + 20, 5);
+	const struct received *first = next_step(), *alone = next_step(), *both;
+	bare_submit(GATEWAY, COORDINATOR, "m", ids + 1, 9, 5);
+	do_step(first);
+	both = next_step();
+	ck_assert(alone && both);
+	ck_assert_uint_eq(alone->whole->n_seqs, 1);
+	ck_assert_uint_eq(both->whole->n_seqs, 2);
+	bare_cancel(GATEWAY, COORDINATOR, ref);
+	serving_settle();
+	ck_assert_uint_eq(bare_count(STAGE, VOID), _i ? 0 : 1);
+	do_step(alone);
+	do_step(both);
+	do_steps(100);
+	ck_assert_uint_eq(bare_count(GATEWAY, FINISHED), 1);
+	((struct manifest *)(uintptr_t)serving_manifest("m"))->hp.attention_every = 0;
+	serving_end();
+}
+END_TEST
+
 /* The same for one that waits for a place. */
 START_TEST(cancels_of_who_waits) {
 	begin(1);
@@ -646,6 +670,7 @@ static Suite *suite(void) {
 	tcase_add_checked_fixture(t, setup, NULL);
 	tcase_add_loop_test(t, cancels, 0, 5);
 	tcase_add_test(t, cancels_of_who_waits);
+	tcase_add_loop_test(t, cancels_before_others, 0, 2);
 	tcase_add_test(t, results_of_others);
 	suite_add_tcase(s, t);
 	t = tcase_create("stages");
