@@ -3,9 +3,8 @@
  * A step is one job of the team.  With one row (decode) every member keeps a copy of the row, and normalises and quantises it
  * itself: that is cheaper than waiting.  A layer then has six barriers: after the QKV products, after keys and values are
  * stored, after attention, after the output product, after the gate and up products (the gated unit is part of their tasks) and
- * after the down product.  A layer without attention has one of its own
- * (forward_meet).  With more rows, members share the rows and wait for each other after that as well.  Each row goes
- * through the same operations either way. */
+ * after the down product.  A layer without attention has one of its own (forward_meet).  With more rows, members share the rows
+ * and wait for each other after that as well.  Each row goes through the same operations either way. */
 #include "common/fail.h"
 #include "shard/forward/feed_forward.h"
 #include <errno.h>
