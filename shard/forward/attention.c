@@ -141,13 +141,15 @@ bool attention_store(struct forward *f, struct phase_member *j, uint32_t layer) 
 		      *k = f->k + (row * shape->kv_heads + head) * hs;
 		ok &= attention_norm_heads(f, q, g, attention_stride(hp), vector[LAYER_Q_NORM]);
 		ok &= attention_norm_heads(f, k, 1, hs, vector[LAYER_K_NORM]);
+		if (hp->latent)
+			ok &= f->ops->rmsnorm(k, k, vector[LAYER_KV_A_NORM], hp->latent, hp->eps) == 0;
 		if (rotates) {
-			f->rope(q, g, attention_stride(hp), angles, hp->pairs);
-			f->rope(k, 1, hs, angles, hp->pairs);
+			f->rope(q + hp->latent, g, attention_stride(hp), angles, hp->pairs);
+			f->rope(k + hp->latent, 1, hs, angles, hp->pairs);
 		}
 		ops->put_key(kv_keys(f->kv, block, layer, (uint32_t)head), slot, k, hs);
 		ops->put_value(kv_values(f->kv, block, layer, (uint32_t)head), slot,
-		        f->v + (row * shape->kv_heads + head) * hs, hs);
+		        hp->latent ? k : f->v + (row * shape->kv_heads + head) * hs, hs);
 	}
 	return ok;
 }

@@ -7,6 +7,7 @@
  * and wait for each other after that as well.  Each row goes through the same operations either way. */
 #include "common/fail.h"
 #include "shard/forward/feed_forward.h"
+#include "shard/forward/latent.h"
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -24,11 +25,11 @@ static void *forward_carve(uint8_t *arena, size_t *used, size_t count, size_t si
 	return arena ? arena + at : NULL;
 }
 
-/* The forms that experts' products want, in any layer. */
-static unsigned forward_expert_forms(const struct manifest *m) {
+/* The forms that the products of these roles want, in any layer. */
+static unsigned forward_forms_from(const struct manifest *m, enum layer_role first, enum layer_role last) {
 	unsigned forms = 0;
 	for (size_t i = 0; i < manifest_layer_tensors(m); i++)
-		if (m->tensor[i].role >= LAYER_EXPERT_GATE && m->tensor[i].role <= LAYER_EXPERT_DOWN)
+		if (m->tensor[i].role >= first && m->tensor[i].role <= last)
 			forms |= 1u << kern_traits((uint32_t)m->tensor[i].type)->form;
 	return forms;
 }
@@ -39,7 +40,7 @@ static void forward_lay_experts(struct forward *f, uint8_t *arena, const struct 
 	const struct hparams *hp = &m->hp;
 	size_t places = rows * hp->experts_used;
 	size_t slots = (rows > team ? rows : team) * hp->experts_used;
-	unsigned forms = forward_expert_forms(m);
+	unsigned forms = forward_forms_from(m, LAYER_EXPERT_GATE, LAYER_EXPERT_DOWN);
 	for (int form = 0; form < KERN_FORMS; form++)
 		if (forms & 1u << form) {
 			f->expert_act.form[form] =
@@ -58,6 +59,19 @@ static void forward_lay_experts(struct forward *f, uint8_t *arena, const struct 
 	f->ready = forward_carve(arena, used, hp->experts, sizeof *f->ready);
 }
 
+/* Lays out the buffers of latent attention. */
+static void forward_lay_latent(
+        struct forward *f, uint8_t *arena, const struct manifest *m, size_t rows, size_t *used) {
+	const struct hparams *hp = &m->hp;
+	unsigned forms = forward_forms_from(m, LAYER_K_B, LAYER_V_B);
+	f->low = forward_carve(arena, used, rows * hp->query_rank, sizeof(float));
+	f->split = forward_carve(arena, used, rows * latent_split(hp), sizeof(float));
+	for (int form = 0; form < KERN_FORMS; form++)
+		if (forms & 1u << form)
+			f->head_act.form[form] = forward_carve(
+			        arena, used, 1, act_bytes(form, rows * hp->heads, latent_part(hp)));
+}
+
 /* Lays out the buffers, and returns their total size. */
 static size_t forward_lay(
         struct forward *f, uint8_t *arena, const struct manifest *m, size_t rows, unsigned team) {
@@ -69,6 +83,8 @@ static size_t forward_lay(
 	size_t inner = (size_t)hp->state_heads * hp->state_size, channels = (size_t)hparams_channels(hp);
 	n = n > ffn ? n : ffn;
 	n = n > inner ? n : inner;
+	n = n > hp->query_rank ? n : hp->query_rank;
+	n = n > (size_t)hp->heads * hp->value_head ? n : (size_t)hp->heads * hp->value_head;
 	for (int form = 0; form < KERN_FORMS; form++)
 		f->act.form[form] = forward_carve(arena, &used, 1, act_bytes(form, slots, n));
 	f->q = forward_carve(arena, &used, rows * wide * (hp->gated ? 2 : 1), sizeof(float));
@@ -84,6 +100,7 @@ static size_t forward_lay(
 	f->y = forward_carve(arena, &used, rows * hp->dim, sizeof(float));
 	f->ffn = forward_carve(arena, &used, rows * ffn, sizeof(float));
 	forward_lay_experts(f, arena, m, rows, team, &used);
+	forward_lay_latent(f, arena, m, rows, &used);
 	f->angles[0] = f->angles[1] = forward_carve(arena, &used, rows * 2 * hp->pairs, sizeof(float));
 	if (hp->window_base != 0)
 		f->angles[1] = forward_carve(arena, &used, rows * 2 * hp->pairs, sizeof(float));
@@ -101,7 +118,8 @@ static size_t forward_lay(
 	f->member = forward_carve(arena, &used, team, sizeof *f->member);
 	for (unsigned i = 0; i < team; i++) {
 		struct member own = {.x = forward_carve(arena, &used, hp->dim, sizeof(float)),
-		        .norm = forward_carve(arena, &used, hp->dim, sizeof(float)),
+		        .norm = forward_carve(arena, &used,
+		                hp->dim > hp->query_rank ? hp->dim : hp->query_rank, sizeof(float)),
 		        .up = forward_carve(arena, &used, rows * PHASE_CHUNK, sizeof(float)),
 		        .query = forward_carve(arena, &used, queries, sizeof(struct kern_query)),
 		        .scratch = forward_carve(arena, &used, 1, kern_span_scratch(queries)),
@@ -211,14 +229,17 @@ int forward_create(
 		const struct store_tensor *const *w = s->layer[l];
 		f->shape[l] = hparams_layer(hp, s->first + l);
 		f->forms[l] = (struct layer_forms){
-		        .qkv = FORMS_OF(w, LAYER_Q, LAYER_K, LAYER_V, LAYER_DELTA_QKV, LAYER_DELTA_GATE,
-		                LAYER_DELTA_ALPHA, LAYER_DELTA_BETA),
+		        .qkv = FORMS_OF(w, LAYER_Q, LAYER_K, LAYER_V, LAYER_Q_A, LAYER_KV_A, LAYER_DELTA_QKV,
+		                LAYER_DELTA_GATE, LAYER_DELTA_ALPHA, LAYER_DELTA_BETA),
 		        .out = FORMS_OF(w, LAYER_OUT, LAYER_DELTA_OUT),
 		        .ffn = FORMS_OF(w, LAYER_GATE, LAYER_UP, LAYER_ROUTER, LAYER_EXPERT_GATE,
 		                LAYER_EXPERT_UP, LAYER_SHARED_GATE, LAYER_SHARED_UP, LAYER_SHARED_ROUTER),
 		        .down = FORMS_OF(w, LAYER_DOWN, LAYER_SHARED_DOWN),
 		        .expert = FORMS_OF(w, LAYER_EXPERT_GATE, LAYER_EXPERT_UP),
-		        .expert_down = FORMS_OF(w, LAYER_EXPERT_DOWN)};
+		        .expert_down = FORMS_OF(w, LAYER_EXPERT_DOWN),
+		        .raised = FORMS_OF(w, LAYER_Q_B),
+		        .keys = FORMS_OF(w, LAYER_K_B),
+		        .values = FORMS_OF(w, LAYER_V_B)};
 		vectors = forward_take_vectors(f, l, vectors);
 		if (w[LAYER_DELTA_CONV])
 			forward_take_conv(f, l, f->taps + net++ * taps);
@@ -243,9 +264,7 @@ void forward_destroy(struct forward *f) {
 	errno = saved;
 }
 
-/* The rows that a member prepares for the next products: its share, or the one row there is. */
-static void forward_share_rows(
-        const struct forward *f, const struct phase_member *j, size_t *first, size_t *last) {
+void forward_share_rows(const struct forward *f, const struct phase_member *j, size_t *first, size_t *last) {
 	*first = 0;
 	*last = 1;
 	if (f->step->rows > 1)
@@ -350,20 +369,30 @@ int forward_leave_group(struct forward *f, struct phase_member *j, uint32_t laye
 	return 0;
 }
 
-/* The products of queries, keys and values, and attention. */
-static int forward_attend(struct forward *f, struct phase_member *j, uint32_t layer,
-        const struct store_tensor *w[LAYER_ROLES]) {
+/* The products of queries, keys and values; no gate. */
+static int forward_project(struct forward *f, struct phase_member *j, uint32_t layer,
+        const struct store_tensor *const w[LAYER_ROLES]) {
 	const float *const *vector = f->vector[layer];
 	size_t hs = f->hp->head_size, wide = f->shape[layer].heads * hs,
 	       narrow = f->shape[layer].kv_heads * hs;
-	if (forward_fetch_group(f, j, layer, WEIGHTS_QKV, w))
-		return -EIO;
+	if (f->hp->latent)
+		return latent_queries(f, j, layer, w);
 	const struct product qkv[3] = {
 	        {w[LAYER_Q], f->q, wide * (f->hp->gated ? 2 : 1), vector[LAYER_Q_BIAS], 0},
 	        {w[LAYER_K], f->k, narrow, vector[LAYER_K_BIAS], 0},
 	        {w[LAYER_V], f->v, narrow, vector[LAYER_V_BIAS], 0}};
 	product_share(j, f->ops, qkv, 3, &f->act, forward_slot_of(f, j, 0), f->step->rows);
-	if (forward_leave_group(f, j, layer, WEIGHTS_QKV))
+	return 0;
+}
+
+/* The products of queries, keys and values, and attention. */
+static int forward_attend(struct forward *f, struct phase_member *j, uint32_t layer,
+        const struct store_tensor *w[LAYER_ROLES]) {
+	const struct hparams *hp = f->hp;
+	size_t heads = f->shape[layer].heads;
+	if (forward_fetch_group(f, j, layer, WEIGHTS_QKV, w))
+		return -EIO;
+	if (forward_project(f, j, layer, w) || forward_leave_group(f, j, layer, WEIGHTS_QKV))
 		return -EDOM;
 	if (!attention_store(f, j, layer))
 		phase_fail(j, layer << 8 | AT_HEADS);
@@ -371,7 +400,11 @@ static int forward_attend(struct forward *f, struct phase_member *j, uint32_t la
 		return -EDOM;
 	attention_share(f, j, layer);
 	phase_gate(j);
-	bool fine = forward_put_rows(f, j, f->attended, wide, f->forms[layer].out);
+	if (hp->latent && latent_values(f, j, layer, w))
+		return -EDOM;
+	bool fine = hp->latent
+	                    ? forward_put_rows(f, j, f->split, heads * hp->value_head, f->forms[layer].out)
+	                    : forward_put_rows(f, j, f->attended, heads * hp->head_size, f->forms[layer].out);
 	return forward_is_prepared(f, j, !fine, layer << 8 | AT_ATTENTION);
 }
 

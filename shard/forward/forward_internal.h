@@ -47,7 +47,7 @@ struct feed_part {
 /* What a member has for itself. */
 struct member {
 	float *x;    /* [dim]: the row of a step of one row, carried by every member for itself */
-	float *norm; /* [dim]: a normalised row before it is quantised */
+	float *norm; /* [dim], or query_rank if that is more: a normalised row before it is quantised */
 	float *up;   /* [max_rows][JOB_CHUNK] */
 	struct kern_query *query;
 	void *scratch;         /* of the span kernel */
@@ -72,6 +72,8 @@ struct state_span {
 struct layer_forms {
 	unsigned qkv, out, ffn, down;
 	unsigned expert, expert_down; /* of the experts' products */
+	unsigned raised, keys,
+	        values; /* of latent attention: of queries of low rank, of the heads' matrices */
 };
 
 struct forward {
@@ -107,6 +109,10 @@ struct forward {
 	float *alpha, *beta;     /* [max_rows][state_heads] */
 	float *zeros;            /* [channels] */
 	struct state_span *span; /* [max_rows]: of each sequence of the step */
+	/* of latent attention: */
+	float *low;          /* [max_rows][query_rank] */
+	float *split;        /* [max_rows][heads][query_head], and later [max_rows][heads][value_head] */
+	struct act head_act; /* a row for each head of each row, those of a head side by side */
 	/* of mixtures: */
 	struct act expert_act;  /* a row for each place: of the first products, */
 	struct act expert_mid;  /* and of the second, since one expert may be computed after the other */
@@ -142,6 +148,8 @@ struct forward {
 /* Where a step can fail; a fault has the layer in the bits above this. */
 enum { AT_ATTN_NORM, AT_HEADS, AT_ATTENTION, AT_FFN_NORM, AT_ROUTER, AT_FFN, AT_END, AT_STATE };
 
+/* The rows that a member prepares for the next products: its share, or the one row there is. */
+void forward_share_rows(const struct forward *f, const struct phase_member *j, size_t *first, size_t *last);
 /* The index of a prepared row among the activations. */
 size_t forward_slot_of(const struct forward *f, const struct phase_member *j, size_t row);
 /* Puts the member's share of rows of n floats, or the one row there is, in these forms; false: a value is not finite. */

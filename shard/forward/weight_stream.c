@@ -215,11 +215,15 @@ static const unsigned parts[WEIGHT_GROUPS] = {
 static void weight_stream_add_group(
         struct weight_stream *s, uint32_t layer, int which, const struct store_tensor *const *w) {
 	struct group *g = &s->group[s->groups++];
-	*g = (struct group){.layer = layer, .parts = parts[which]};
-	for (unsigned i = 0; i < g->parts; i++) {
-		const struct store_tensor *t = w[roles[which][i]];
+	*g = (struct group){.layer = layer};
+	for (unsigned k = 0; k < parts[which]; k++) {
+		const struct store_tensor *t = w[roles[which][k]];
+		unsigned i = g->parts;
+		if (!t) /* latent attention has no key and value */
+			continue;
+		g->parts++;
 		g->part[i] = (struct part){.fd = t->fd,
-		        .role = roles[which][i],
+		        .role = roles[which][k],
 		        .at = t->packed_at,
 		        .bytes = t->packed_bytes,
 		        .to = g->bytes};

@@ -28,6 +28,7 @@ struct family {
 	bool root_scale;        /* embeddings are multiplied by the root of their width */
 	uint32_t narrow_layers; /* with so many, scores are divided by sqrt(width / heads) */
 	bool delta;             /* most layers are gated delta nets, and attention has a gate */
+	bool latent;            /* attention is latent: its keys kv_lora_rank and so on count */
 };
 
 /* A tensor of a file that is several of the model's, one after the other: rows of matrices, elements of vectors. */

@@ -24,14 +24,18 @@ static const char *const known_keys[] = {
         "attention.head_count",
         "attention.head_count_kv",
         "attention.key_length",
+        "attention.key_length_mla",
+        "attention.kv_lora_rank",
         "attention.layer_norm_epsilon", /* for models with LayerNorm, not for these */
         "attention.layer_norm_rms_epsilon",
         "attention.max_alibi_bias",
+        "attention.q_lora_rank",
         "attention.scale",
         "attention.sliding_window",
         "attention.sliding_window_pattern",
         "attention.temperature_scale",
         "attention.value_length",
+        "attention.value_length_mla",
         "attn_logit_softcapping",
         "block_count",
         "context_length",
@@ -298,6 +302,13 @@ static int hparams_read_scales(const struct reader *r, struct hparams *hp) {
 	return rc;
 }
 
+static bool hparams_has_choice_bias(const struct reader *r, uint32_t layer) {
+	char name[64];
+	snprintf(name, sizeof name, "blk.%" PRIu32 ".%s", layer,
+	        manifest_layer_tensor_name(LAYER_CHOICE_BIAS));
+	return gguf_find(r->g, name) != NULL;
+}
+
 static int hparams_read_router(const struct reader *r, struct hparams *hp) {
 	uint32_t function = 0;
 	enum hparams_router usual = r->family->router;
@@ -313,7 +324,9 @@ static int hparams_read_router(const struct reader *r, struct hparams *hp) {
 	rc = gguf_bool(r->g, hparams_key(r, "expert_weights_norm").s, &norm);
 	if (rc < 0 && rc != -ENOENT)
 		return hparams_fail_key(r, "expert_weights_norm", "is not a boolean");
-	bool sigmoid = function ? function == 2 : usual >= ROUTER_SIGMOID;
+	/* early files of GLM 4.7 Flash do not say it; no softmax has a bias of the choice */
+	bool says_nothing = !function && r->family->latent && hparams_has_choice_bias(r, hp->layers - 1);
+	bool sigmoid = function ? function == 2 : usual >= ROUTER_SIGMOID || says_nothing;
 	hp->expert_scale = scale == 1 ? 0 : scale;
 	hp->router = sigmoid ? (norm ? ROUTER_SIGMOID : ROUTER_SIGMOID_ONLY)
 	                     : (norm || function == 3 ? ROUTER_CHOSEN : ROUTER_ALL);
@@ -400,12 +413,22 @@ struct stretch {
 	bool yarn;                         /* quick ones less: */
 	double low, high;                  /* the pairs between which the way changes */
 	float magnitude;                   /* of sine and cosine */
+	double grown;                      /* by which scores of latent attention are multiplied */
 	const struct gguf_tensor *factors; /* by which each pair's frequency is divided; NULL: none */
 };
 
 /* YaRN's pair that turns `turns` times within the original context. */
 static double hparams_yarn_pair(double turns, uint32_t original, uint32_t d, double base) {
 	return d * kern_log(original / (turns * 2 * PI)) / (2 * kern_log(base));
+}
+
+/* As DeepSeek has it: the magnitude is in the scale of scores, not in the cosines and sines.  The key is a tenth of its multiplier. */
+static int hparams_read_latent_yarn(const struct reader *r, float multiplier, double ln, struct stretch *s) {
+	if (!(multiplier > 0))
+		return hparams_fail_key(r, "rope.scaling.yarn_log_multiplier", "is missing");
+	double size = 0.1 * (double)(multiplier / 0.1f) * ln + 1;
+	s->grown = size * size;
+	return 0;
 }
 
 /* YaRN (Peng et al. 2023): pairs that turn often within the original context keep their frequency, slow ones are divided by
@@ -426,6 +449,8 @@ static int hparams_read_yarn(const struct reader *r, uint32_t d, float base, str
 		return hparams_fail_key(
 		        r, "rope.scaling.type", "is yarn, but the numbers of its scaling are not valid");
 	double ln = kern_log(s->factor);
+	if (r->family->latent)
+		return hparams_read_latent_yarn(r, multiplier, ln, s);
 	s->low = fmax(floor(hparams_yarn_pair((double)fast, original, d, (double)base)), 0);
 	s->high = fmin(ceil(hparams_yarn_pair((double)slow, original, d, (double)base)), d - 1);
 	s->magnitude = (float)((double)s->magnitude * (0.1 * ln + 1) /
@@ -471,7 +496,8 @@ static int hparams_read_stretch(
 	struct gguf_string type = {"linear", 6};
 	char shown[80];
 	float f = 0;
-	*s = (struct stretch){.factor = 1, .magnitude = 1, .factors = gguf_find(r->g, "rope_freqs.weight")};
+	*s = (struct stretch){
+	        .factor = 1, .magnitude = 1, .grown = 1, .factors = gguf_find(r->g, "rope_freqs.weight")};
 	int rc = gguf_string(r->g, hparams_key(r, "rope.scaling.type").s, &type);
 	if (rc == -EINVAL)
 		return hparams_fail_key(r, "rope.scaling.type", "is not a string");
@@ -542,6 +568,18 @@ static int hparams_read_window_base(const struct reader *r, float base, struct h
 	return 0;
 }
 
+/* The scale of scores: of the query's head as it was before it met the latent. */
+static int hparams_scale_latent(const struct reader *r, const struct stretch *s, struct hparams *hp) {
+	if (s->magnitude != 1)
+		return hparams_fail_key(
+		        r, "rope.scaling.attn_factor", "is not 1, which Caravan does not know");
+	if (hp->head_size != hp->latent + 2 * hp->pairs || hp->query_head <= 2 * hp->pairs)
+		return hparams_fail_key(
+		        r, "attention.key_length", "does not fit the latent and what is rotated");
+	hp->attention_scale = (float)(s->grown / sqrt(hp->query_head));
+	return 0;
+}
+
 static int hparams_read_rope(const struct reader *r, struct hparams *hp) {
 	uint32_t d = hp->head_size;
 	float base = 10000.0f, factor[HPARAMS_MAX_PAIRS];
@@ -569,6 +607,8 @@ static int hparams_read_rope(const struct reader *r, struct hparams *hp) {
 	if (rc < 0)
 		return rc;
 	hp->rope_magnitude = stretch.magnitude == 1 ? 0 : stretch.magnitude;
+	if (hp->latent && (rc = hparams_scale_latent(r, &stretch, hp)) < 0)
+		return rc;
 	if (stretch.factors && (rc = hparams_read_factors(r, stretch.factors, hp->pairs, factor)) < 0)
 		return rc;
 	for (uint32_t i = 0; i < hp->pairs; i++)
@@ -710,6 +750,26 @@ static int hparams_read_layers(const struct reader *r, struct hparams *hp) {
 	return rc;
 }
 
+/* The numbers of latent attention, of a family that has it. */
+static int hparams_read_latent(const struct reader *r, struct hparams *hp) {
+	int rc;
+	if (!r->family->latent)
+		return hparams_refuse_u32(r, "attention.kv_lora_rank", 0);
+	if ((rc = hparams_need_u32(r, "attention.kv_lora_rank", &hp->latent)) < 0 ||
+	        (rc = hparams_may_read_u32(r, "attention.q_lora_rank", &hp->query_rank)) < 0 ||
+	        (rc = hparams_may_read_u32(r, "attention.key_length_mla", &hp->query_head)) < 0 ||
+	        (rc = hparams_may_read_u32(r, "attention.value_length_mla", &hp->value_head)) < 0)
+		return rc;
+	if (!hp->query_head || !hp->value_head)
+		return fail_with(-ENOTSUP, r->err, r->errlen,
+		        "%s is missing: get a file that was made after April 2025, which has attn_k_b and attn_v_b "
+		        "in place of attn_kv_b",
+		        hparams_key(r, "attention.key_length_mla").s);
+	if (!hp->latent)
+		return hparams_fail_key(r, "attention.kv_lora_rank", "is 0");
+	return 0;
+}
+
 static int hparams_read_shape(const struct reader *r, struct hparams *hp) {
 	uint32_t v;
 	int rc;
@@ -745,11 +805,14 @@ static int hparams_read_shape(const struct reader *r, struct hparams *hp) {
 	} else if (rc < 0) {
 		return rc;
 	}
+	rc = hparams_read_latent(r, hp);
+	if (rc < 0)
+		return rc;
 	v = hp->head_size;
 	rc = hparams_read_u32(r, "attention.value_length", &v);
 	if (rc < 0 && rc != -ENOENT)
 		return rc;
-	if (v != hp->head_size)
+	if (v != hp->head_size && !hp->latent)
 		return fail_with(-ENOTSUP, r->err, r->errlen,
 		        "%s (%" PRIu32 ") differs from the keys' (%" PRIu32 "), which Caravan does not know",
 		        hparams_key(r, "attention.value_length").s, v, hp->head_size);
@@ -819,6 +882,10 @@ static const struct {
         {"gate of attention", offsetof(struct hparams, gated), 1},
         {"number of groups of experts", offsetof(struct hparams, expert_groups), HPARAMS_MAX_EXPERTS},
         {"number of groups used", offsetof(struct hparams, groups_used), HPARAMS_MAX_EXPERTS},
+        {"width of the latent", offsetof(struct hparams, latent), HPARAMS_MAX_HEAD_SIZE},
+        {"size of a query's head", offsetof(struct hparams, query_head), HPARAMS_MAX_WIDTH},
+        {"size of a value's head", offsetof(struct hparams, value_head), HPARAMS_MAX_WIDTH},
+        {"rank of queries", offsetof(struct hparams, query_rank), HPARAMS_MAX_WIDTH},
 };
 #define TRAITS (sizeof traits / sizeof *traits)
 _Static_assert(TRAITS <= HPARAMS_TRAITS, "room for all traits");
@@ -874,6 +941,17 @@ static int hparams_check_state(const struct hparams *hp, char *err, size_t errle
 	                      "the model's numbers of recurrent layers are not those of one that Caravan computes");
 }
 
+/* Whether heads are as latent attention needs them, with whole strips of each matrix for a head. */
+static bool hparams_latent_fits(const struct hparams *hp) {
+	if (!hp->latent)
+		return !hp->query_head && !hp->value_head && !hp->query_rank;
+	return hp->kv_heads == 1 && !hp->unlike && !hp->gated && !hp->attention_every &&
+	       hp->head_size == hp->latent + 2 * hp->pairs && hp->query_head > 2 * hp->pairs &&
+	       hp->value_head && hp->latent % KERN_STRIP == 0 && hp->value_head % KERN_STRIP == 0 &&
+	       (uint64_t)hp->heads * hp->query_head <= HPARAMS_MAX_WIDTH &&
+	       (uint64_t)hp->heads * hp->value_head <= HPARAMS_MAX_WIDTH;
+}
+
 static int hparams_check_traits(const struct hparams *hp, char *err, size_t errlen) {
 	for (size_t i = 0; i < TRAITS; i++) {
 		const char *at = (const char *)hp + traits[i].at;
@@ -893,6 +971,9 @@ static int hparams_check_traits(const struct hparams *hp, char *err, size_t errl
 		return fail_with(-EINVAL, err, errlen, "the model's numbers of experts are not valid");
 	if (!hparams_groups_fit(hp))
 		return fail_with(-EINVAL, err, errlen, "the model's groups of experts are not valid");
+	if (!hparams_latent_fits(hp))
+		return fail_with(
+		        -EINVAL, err, errlen, "the model's numbers of latent attention are not valid");
 	if (hp->window_base != 0 &&
 	        !(hp->window_base > 1)) /* its frequencies stay in the range of kern_sincos */
 		return fail_with(
@@ -938,7 +1019,7 @@ int hparams_check(const struct hparams *hp, char *err, size_t errlen) {
 	        {"embedding width", hp->dim, HPARAMS_MAX_WIDTH},
 	        {"number of attention heads", hp->heads, HPARAMS_MAX_HEADS},
 	        {"number of key/value heads", hp->kv_heads, hp->heads},
-	        {"head size", hp->head_size, 2 * HPARAMS_MAX_PAIRS},
+	        {"head size", hp->head_size, HPARAMS_MAX_HEAD_SIZE},
 	        {"feed-forward width", hp->ffn, HPARAMS_MAX_WIDTH},
 	        {"vocabulary", hp->vocab, HPARAMS_MAX_VOCAB},
 	        {"context length", hp->context, HPARAMS_MAX_CONTEXT},

@@ -8,7 +8,8 @@
 
 struct gguf;
 
-#define HPARAMS_MAX_PAIRS 256 /* head sizes up to 512 */
+#define HPARAMS_MAX_PAIRS 256
+#define HPARAMS_MAX_HEAD_SIZE 576
 #define HPARAMS_MAX_LAYERS 1024
 #define HPARAMS_MAX_HEADS 1024
 #define HPARAMS_MAX_WIDTH (1u << 20) /* of dim, ffn, heads * head_size */
@@ -70,8 +71,14 @@ struct hparams {
 	uint32_t gated;        /* 1: the Q product gives each head a query and a gate */
 	/* groups of neighbouring experts, equally many each: a row uses experts of few of them; 0: of any */
 	uint32_t expert_groups;
-	uint32_t groups_used;                         /* so many */
-	uint32_t unlike;                              /* 1: layers differ in their shapes: */
+	uint32_t groups_used; /* so many */
+	/* latent attention: elements of the latent, of which all heads' keys and values are made and which is cached in their place with
+	 * 2 * pairs further elements of all keys; head_size is the sum; 0: none */
+	uint32_t latent;
+	uint32_t query_head; /* elements of a head's query, the last 2 * pairs rotated */
+	uint32_t value_head; /* of a head's value */
+	uint32_t query_rank; /* of what queries are made of; 0: of the row itself */
+	uint32_t unlike;     /* 1: layers differ in their shapes: */
 	struct layer_shape shape[HPARAMS_MAX_LAYERS]; /* else all are 0 */
 };
 

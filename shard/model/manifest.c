@@ -34,7 +34,12 @@ enum extent {
 	INNER,
 	STATE_HEADS,
 	STATE,
-	TAPS
+	TAPS,
+	ATTENDED,
+	RANK,
+	LATENT,
+	LATENTS,
+	UNROTATED
 };
 
 static const struct role {
@@ -47,7 +52,7 @@ static const struct role {
                 [LAYER_Q] = {"attn_q.weight", DIM, QUERY},
                 [LAYER_K] = {"attn_k.weight", DIM, KV},
                 [LAYER_V] = {"attn_v.weight", DIM, KV},
-                [LAYER_OUT] = {"attn_output.weight", Q, DIM},
+                [LAYER_OUT] = {"attn_output.weight", ATTENDED, DIM},
                 [LAYER_FFN_NORM] = {"ffn_norm.weight", DIM, ONE},
                 [LAYER_GATE] = {"ffn_gate.weight", DIM, FFN},
                 [LAYER_UP] = {"ffn_up.weight", DIM, FFN},
@@ -83,6 +88,13 @@ static const struct role {
                 [LAYER_DELTA_A] = {"ssm_a", STATE_HEADS, ONE},
                 [LAYER_DELTA_NORM] = {"ssm_norm.weight", STATE, ONE},
                 [LAYER_DELTA_OUT] = {"ssm_out.weight", INNER, DIM},
+                [LAYER_Q_A] = {"attn_q_a.weight", DIM, RANK},
+                [LAYER_Q_A_NORM] = {"attn_q_a_norm.weight", RANK, ONE},
+                [LAYER_Q_B] = {"attn_q_b.weight", RANK, QUERY},
+                [LAYER_KV_A] = {"attn_kv_a_mqa.weight", DIM, HEAD},
+                [LAYER_KV_A_NORM] = {"attn_kv_a_norm.weight", LATENT, ONE},
+                [LAYER_K_B] = {"attn_k_b.weight", UNROTATED, LATENTS},
+                [LAYER_V_B] = {"attn_v_b.weight", LATENT, ATTENDED},
 },
   roles_of_io[IO_ROLES] = {
           [IO_EMBED] = {"token_embd.weight", DIM, VOCAB},
@@ -115,7 +127,18 @@ static uint64_t manifest_extent(const struct hparams *hp, const struct layer_sha
 	case SHARED_FFN:
 		return hp->shared_ffn;
 	case QUERY:
-		return (uint64_t)shape->heads * hp->head_size * (hp->gated ? 2 : 1);
+		return (uint64_t)shape->heads * (hp->latent ? hp->query_head : hp->head_size) *
+		       (hp->gated ? 2 : 1);
+	case ATTENDED:
+		return (uint64_t)shape->heads * (hp->latent ? hp->value_head : hp->head_size);
+	case RANK:
+		return hp->query_rank;
+	case LATENT:
+		return hp->latent;
+	case LATENTS:
+		return (uint64_t)shape->heads * hp->latent;
+	case UNROTATED:
+		return hp->query_head - 2 * hp->pairs;
 	case CHANNELS:
 		return hparams_channels(hp);
 	case INNER:
@@ -177,10 +200,20 @@ static struct manifest_tensor manifest_shape(
 	(LAYER_BIT(LAYER_DELTA_QKV) | LAYER_BIT(LAYER_DELTA_GATE) | LAYER_BIT(LAYER_DELTA_ALPHA) | \
 	        LAYER_BIT(LAYER_DELTA_BETA) | LAYER_BIT(LAYER_DELTA_CONV) | LAYER_BIT(LAYER_DELTA_DT) | \
 	        LAYER_BIT(LAYER_DELTA_A) | LAYER_BIT(LAYER_DELTA_NORM) | LAYER_BIT(LAYER_DELTA_OUT))
+#define LOW_RANK (LAYER_BIT(LAYER_Q_A) | LAYER_BIT(LAYER_Q_A_NORM) | LAYER_BIT(LAYER_Q_B))
+#define LATENT_KV \
+	(LAYER_BIT(LAYER_KV_A) | LAYER_BIT(LAYER_KV_A_NORM) | LAYER_BIT(LAYER_K_B) | LAYER_BIT(LAYER_V_B))
 #define SHARED (LAYER_BIT(LAYER_SHARED_GATE) | LAYER_BIT(LAYER_SHARED_UP) | LAYER_BIT(LAYER_SHARED_DOWN))
+
+/* What latent attention has in place of query, key and value. */
+static layer_roles manifest_latent_roles(const struct hparams *hp) {
+	return LATENT_KV | (hp->query_rank ? LOW_RANK : LAYER_BIT(LAYER_Q));
+}
 
 layer_roles manifest_fit_roles(const struct hparams *hp, uint32_t layer, layer_roles roles) {
 	struct layer_shape shape = hparams_layer(hp, layer);
+	if (hp->latent)
+		return (roles & ~(ATTENTION | ATTENTION_MORE)) | manifest_latent_roles(hp);
 	if (hparams_is_recurrent(hp, layer))
 		return (roles & ~(ATTENTION | ATTENTION_MORE | LAYER_BIT(LAYER_OUT) | ATTENTION_OUT_MORE)) |
 		       DELTA;
@@ -219,6 +252,11 @@ int manifest_check_roles(
 	layer_roles net = hparams_is_recurrent(hp, layer) ? DELTA | LAYER_BIT(LAYER_ATTN_NORM) : 0;
 	bool whole = (roles & (DELTA | net)) == net && roles >> LAYER_ROLES == 0;
 	roles &= ~net;
+	/* in place of query, key and value */
+	layer_roles latent = hp->latent ? manifest_latent_roles(hp) : 0;
+	layer_roles never = hp->latent ? ATTENTION | ATTENTION_MORE | LOW_RANK : LATENT_KV | LOW_RANK;
+	whole = whole && (roles & (never | latent)) == latent;
+	roles = hp->latent ? (roles & ~latent) | ATTENTION : roles;
 	whole = whole && !(roles & DENSE && roles & MIXTURE) && manifest_fits_shape(&shape, roles);
 	for (size_t i = 0; i < sizeof rule / sizeof *rule; i++)
 		whole = whole && (!(roles & rule[i].any) || (roles & rule[i].needs) == rule[i].needs);

@@ -53,6 +53,13 @@ enum layer_role {
 	LAYER_DELTA_A,
 	LAYER_DELTA_NORM,
 	LAYER_DELTA_OUT,
+	LAYER_Q_A, /* latent attention, in place of key and value: queries of low rank, in place of LAYER_Q, */
+	LAYER_Q_A_NORM,
+	LAYER_Q_B,
+	LAYER_KV_A, /* the latent, and the part of the key that is rotated; */
+	LAYER_KV_A_NORM,
+	LAYER_K_B, /* the heads' matrices for keys and values, one below the other */
+	LAYER_V_B,
 	LAYER_ROLES
 };
 typedef uint64_t layer_roles; /* a set of them, LAYER_BIT each */

@@ -95,7 +95,7 @@ def model(path, seed, kind, dim, ffn, heads=4, kv_heads=2, vocab=64, head=None, 
           layers=1, biases=(), head_norms=False, half_norms=(), keys=(), context=64, delta=None, rope=None,
           fused=False, factors_for=None,
           experts=None, shared=0, dense=0, choice_bias=False, ffn_norm="ffn_norm", unused=0,
-          expert_biases=False, sinks=False, shapes=None):
+          expert_biases=False, sinks=False, latent=None, shapes=None):
     """kind: the type of all matrices but attn_output, which is narrow, since its width is that of the heads.
     kinds: types of some matrices; given: the head size stands in the file; steep: makes attention sharper, so that
     positions matter more.
@@ -104,6 +104,8 @@ def model(path, seed, kind, dim, ffn, heads=4, kv_heads=2, vocab=64, head=None, 
     without the family's, type, value).  fused: tensors as Phi 3 has them; factors_for: LongRoPE's short and long factors.
     experts: (count, used, width) in all layers but the first `dense` ones; shared: width of the expert of all rows;
     unused: layers after the others, which are counted among them and have only a norm.
+    latent: rank of queries or 0, width of the latent, size of a query's head and of a value's; head is then the latent and the
+    rotated part.
     shapes: heads, key heads and feed-forward width of each layer."""
     rng = np.random.default_rng(seed)
     head = head or dim // heads
@@ -135,12 +137,23 @@ def model(path, seed, kind, dim, ffn, heads=4, kv_heads=2, vocab=64, head=None, 
             matrix(block + "ssm_alpha.weight", states, dim, kind, dim ** -0.5)
             t.append((block + "ssm_norm.weight", (size,), gg.F32, norm(size)))
             matrix(block + "ssm_out.weight", dim, states * size, narrow, 2 * (states * size) ** -0.5)
+        elif latent:
+            rank, low, query, value = latent
+            if rank:
+                matrix(block + "attn_q_a.weight", rank, dim, kind, dim ** -0.5)
+                t.append((block + "attn_q_a_norm.weight", (rank,), gg.F32, norm(rank)))
+            matrix(block + ("attn_q_b" if rank else "attn_q") + ".weight", heads * query, rank or dim, kind, steep * (rank or dim) ** -0.5)
+            matrix(block + "attn_kv_a_mqa.weight", head, dim, kind, dim ** -0.5)
+            t.append((block + "attn_kv_a_norm.weight", (low,), gg.F32, norm(low)))
+            matrix(block + "attn_k_b.weight", low, query - rope, kind, low ** -0.5, heads)
+            matrix(block + "attn_v_b.weight", value, low, kind, low ** -0.5, heads)
         elif kv_heads:
             matrix(block + "attn_q.weight", heads * head * (2 if delta else 1), dim, kind, steep * dim ** -0.5)
             matrix(block + "attn_k.weight", kv_heads * head, dim, kind, dim ** -0.5)
             matrix(block + "attn_v.weight", kv_heads * head, dim, kind, dim ** -0.5)
         if heads and not (delta and layer % 4 < 3):
-            matrix(block + "attn_output.weight", dim, heads * head, narrow, 2 * (heads * head) ** -0.5)
+            wide = heads * (latent[3] if latent else head)
+            matrix(block + "attn_output.weight", dim, wide, narrow, 2 * wide ** -0.5)
         if not ffn:
             continue
         t.append((block + ("post_attention_norm" if delta else ffn_norm) + ".weight", (dim,), gg.F32, norm(dim)))
@@ -199,7 +212,10 @@ def model(path, seed, kind, dim, ffn, heads=4, kv_heads=2, vocab=64, head=None, 
             ("tokenizer.ggml.bos_token_id", gg.U32, 1), ("tokenizer.ggml.eos_token_id", gg.U32, 2),
             ("tokenizer.ggml.add_bos_token", gg.BOOL, True)]
     if given:
-        meta += [(family + ".attention.key_length", gg.U32, head), (family + ".attention.value_length", gg.U32, head)]
+        meta += [(family + ".attention.key_length", gg.U32, head), (family + ".attention.value_length", gg.U32, latent[1] if latent else head)]
+    if latent:
+        meta += [(family + ".attention." + name, gg.U32, n) for name, n in zip(
+            ("q_lora_rank", "kv_lora_rank", "key_length_mla", "value_length_mla"), latent) if n]
     if linear:
         meta += [(family + ".rope.scaling.type", gg.STRING, "linear"), (family + ".rope.scaling.factor", gg.FLOAT, linear)]
     if experts:
@@ -310,6 +326,17 @@ FAMILIES = [
     ("phi3-window", "a window in every layer",
      dict(FAMILY, family="phi3", fused=True, keys=[("rope.scaling.original_context_length", gg.U32, 128),
                                                    ("attention.sliding_window", gg.U32, 13)])),
+    ("deepseek2-lite", "latent attention; experts by softmax over all, and a shared one, behind dense layers",
+     dict(dict(FAMILY, steep=1.0), family="deepseek2", dim=16, ffn=8, heads=2, kv_heads=1, layers=26, dense=23, head=20, given=True, rope=4,
+          latent=(0, 16, 12, 8), experts=(6, 2, 16), shared=16,
+          keys=[("leading_dense_block_count", gg.U32, 23), ("expert_shared_count", gg.U32, 1),
+                ("expert_weights_scale", gg.FLOAT, 1.0)] + YARN + [("rope.scaling.yarn_log_multiplier", gg.FLOAT, 0.0707)])),
+    ("deepseek2", "latent attention with queries of low rank; groups of experts by sigmoid",
+     dict(FAMILY, family="deepseek2", layers=3, dense=1, heads=4, kv_heads=1, head=32, given=True, rope=8, latent=(16, 24, 24, 16),
+          experts=(12, 4, 24), shared=24, choice_bias=True,
+          keys=[("leading_dense_block_count", gg.U32, 1), ("expert_shared_count", gg.U32, 1), ("expert_gating_func", gg.U32, 2),
+                ("expert_weights_norm", gg.BOOL, True), ("expert_weights_scale", gg.FLOAT, 2.5), ("expert_group_count", gg.U32, 4),
+                ("expert_group_used_count", gg.U32, 2)] + YARN + [("rope.scaling.yarn_log_multiplier", gg.FLOAT, 0.1)])),
 ]
 
 README = """# Test models
@@ -327,7 +354,7 @@ bytes; those of weight types and shapes have one layer.
 - `NAME.end.f32`, of models with a recurrent state: the logits of the last eight of 128 such tokens.
 
 The logits of the families were also compared with those of llama.cpp (June 2026, its processor backend), which are off by
-less than 0.003 from these, for each of them (glm4moe without the layer behind the others), but `phi3-window`: llama.cpp leaves
+less than 0.003 from these, for each of them (deepseek2-lite, which has 26 layers, by 0.0045; glm4moe without the layer behind the others), but `phi3-window`: llama.cpp leaves
 Phi 3's window out.
 
 | model | about | bytes | relative error of 8-bit activations | allow |

@@ -298,7 +298,7 @@ class Llama:
         self.family = g["general.architecture"]
         if self.family not in ("llama", "qwen2", "qwen3", "mistral3", "granite", "smollm3", "qwen35", "phi3", "qwen2moe", "qwen3moe", "glm4moe",
                                "qwen35moe",
-                               "gemma3", "gpt-oss", "deci"):
+                               "gemma3", "gpt-oss", "deci", "deepseek2"):
             raise ValueError("architecture " + self.family)
         get = lambda key, default=None: g.get(self.family + "." + key, default)
         self.kv_f16 = kv_f16
@@ -331,10 +331,14 @@ class Llama:
         factor = get("rope.scaling.attn_factor")
         if factor is not None:
             self.magnitude = factor * (self.magnitude if kind == "yarn" else 1.0)
+        self.latent, self.query_head = get("attention.kv_lora_rank", 0), get("attention.key_length_mla")
+        scale = 1 / math.sqrt(self.query_head or self.head)
+        if self.latent and kind == "yarn":  # DeepSeek has the magnitude in the scale, and a tenth of its multiplier in the file
+            self.magnitude, scale = 1.0, scale * (get("rope.scaling.yarn_log_multiplier") * math.log(get("rope.scaling.factor")) + 1) ** 2
         self.rope, self.freq = rope, freq
         self.window = get("attention.sliding_window", 0) if self.family in FULL_EVERY else 0
         self.full_every = get("attention.sliding_window_pattern", FULL_EVERY.get(self.family))
-        self.attention_scale = get("attention.scale", 0.0) or 1 / math.sqrt(self.head)
+        self.attention_scale = get("attention.scale", 0.0) or scale
         self.embedding_scale = get("embedding_scale", 0.0) or 1.0
         if self.family == "gemma3":
             self.window_freq = get("rope.freq_base_swa", 10000.0) ** (-np.arange(0, rope, 2) / rope)
@@ -347,8 +351,9 @@ class Llama:
         self.state = get("ssm.state_size", 0)
         self.used, sigmoid = get("expert_used_count", 0), self.family == "glm4moe"
         self.sigmoid = get("expert_gating_func", 2 if sigmoid else 1) == 2
-        self.share = get("expert_weights_norm", not sigmoid and self.family != "qwen2moe")  # whether the chosen experts' weights add up to 1
+        self.share = get("expert_weights_norm", not sigmoid and self.family not in ("qwen2moe", "deepseek2"))  # whether the chosen experts' weights add up to 1
         self.expert_scale = get("expert_weights_scale", 0.0) or 1.0
+        self.groups, self.groups_used = get("expert_group_count", 1), get("expert_group_used_count", 1)
         self.layers -= get("nextn_predict_layers", 0)  # which are for guessing ahead
         self.reset()
 
@@ -431,6 +436,30 @@ class Llama:
             out = out / (1 + np.exp(-gate))
         return product(out.reshape(n, -1), "attn_output")
 
+    def latent_attention(self, h, layer, product, positions, hidden):
+        """Multi-head latent attention (DeepSeek-AI 2024): keys and values of each head are made of a latent, which is cached."""
+        w = lambda name: self.w[f"blk.{layer}.{name}.weight"]
+        n, heads, plain = len(h), self.heads[layer], self.query_head - self.rope
+        if f"blk.{layer}.attn_q.weight" in self.w:
+            q = product(h, "attn_q")
+        else:
+            q = product(self.norm(product(h, "attn_q_a"), f"blk.{layer}.attn_q_a_norm.weight"), "attn_q_b")
+        q = q.reshape(n, heads, self.query_head)
+        q_rotated = self.rotate(q[..., plain:], positions, layer)
+        row = product(h, "attn_kv_a_mqa")
+        latent = self.norm(row[:, :self.latent], f"blk.{layer}.attn_kv_a_norm.weight")
+        rotated = self.rotate(row[:, None, self.latent:], positions, layer)[:, 0]
+        new = self.store(np.concatenate([latent, rotated], 1))[:, None]
+        self.k[layer] = np.concatenate([self.k[layer], new])
+        latent, rotated = np.split(self.k[layer][:, 0], [self.latent], 1)
+        out = []
+        for i in range(heads):
+            key, value = latent @ w("attn_k_b")[i], latent @ w("attn_v_b")[i].T
+            z = (q[:, i, :plain] @ key.T + q_rotated[:, i] @ rotated.T) * self.attention_scale + hidden
+            e = np.exp(z - z.max(1, keepdims=True))
+            out.append(e @ value / e.sum(1, keepdims=True))
+        return product(np.concatenate(out, 1), "attn_output")
+
     def after(self, x, layer, name):
         """A norm after a half of a layer, in families that have it."""
         return self.norm(x, f"blk.{layer}.{name}.weight") if self.family == "gemma3" else x
@@ -480,7 +509,14 @@ class Llama:
         weight = 1 / (1 + np.exp(-score)) if self.sigmoid else np.exp(score - score.max(1, keepdims=True))
         if not self.sigmoid:
             weight = weight / weight.sum(1, keepdims=True)
-        chosen = np.argsort(-(weight + bias("exp_probs_b")), 1, kind="stable")[:, :self.used]
+        choice = weight + bias("exp_probs_b")
+        if self.groups > 1:  # DeepSeek V3 takes the sum of a group's best two, V2 its best
+            each = np.sort(choice.reshape(len(h), self.groups, -1), 2)
+            group = each[:, :, -2:].sum(2) if self.sigmoid else each[:, :, -1]
+            out_of = np.argsort(-group, 1, kind="stable")[:, self.groups_used:]
+            for row in range(len(h)):
+                choice[row].reshape(self.groups, -1)[out_of[row]] = -np.inf
+        chosen = np.argsort(-choice, 1, kind="stable")[:, :self.used]
         weight = np.take_along_axis(weight, chosen, 1)
         if self.share:
             weight = weight / weight.sum(1, keepdims=True)
@@ -513,7 +549,7 @@ class Llama:
                 if f"blk.{layer}.ssm_out.weight" in self.w:
                     half = self.delta_net(h, layer, product)
                 else:
-                    half = self.attention(h, layer, product, positions, hidden)
+                    half = (self.latent_attention if self.latent else self.attention)(h, layer, product, positions, hidden)
                 x = x + self.after(half, layer, "post_attention_norm") * self.residual_scale
             norm = f"blk.{layer}.ffn_norm.weight"
             norm = norm if norm in self.w else f"blk.{layer}.post_attention_norm.weight"

@@ -137,9 +137,14 @@ struct synth *synth_create(const struct synth_spec *c) {
 	        .context = c->context,
 	        .pairs = c->head_size / 2,
 	        .eps = 1e-5f};
+	if (c->traits.latent) { /* with eight elements that are rotated */
+		hp.kv_heads = 1;
+		hp.head_size = c->traits.latent + 8;
+		hp.pairs = 4;
+	}
 	struct hparams_trait trait[HPARAMS_TRAITS];
 	for (uint32_t i = 0; i < hp.pairs; i++)
-		hp.freq[i] = (float)pow(10000, -2.0 * i / c->head_size);
+		hp.freq[i] = (float)pow(10000, -2.0 * i / (2 * hp.pairs));
 	for (size_t i = hparams_traits(&c->traits, trait); i-- > 0;)
 		check(hparams_set_trait(&hp, &trait[i]), "hparams_set_trait");
 	memcpy(hp.shape, c->traits.shape, sizeof hp.shape);

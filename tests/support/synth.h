@@ -11,7 +11,7 @@ struct synth_spec {
 	layer_roles
 	        roles; /* of each layer, besides a Llama's; with a router it has experts in place of gate, up and down, */
 	uint32_t dense;        /* except in so many layers at the beginning */
-	struct hparams traits; /* only its traits count */
+	struct hparams traits; /* only its traits count; with a latent, heads are of its size and 8 */
 	uint64_t seed;
 };
 

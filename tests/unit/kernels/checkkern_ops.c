@@ -13,7 +13,7 @@
 #include "tests/unit/kernels/checkkern.h"
 
 #define MAX_N 4160
-#define MAX_HEAD 512
+#define MAX_HEAD 576
 #define MAX_QUERIES 16
 #define BLOCKS (KERN_SPAN / KERN_KV_BLOCK)
 

@@ -21,7 +21,8 @@ static const struct synth_spec mixed = {.layers = 4,
         .layer = {KERN_F32, KERN_Q4_K, KERN_Q4_0, KERN_Q6_K, KERN_F16, KERN_BF16, KERN_Q8_0, KERN_Q5_K,
                 KERN_Q4_1, [LAYER_EXPERT_GATE] = KERN_Q4_K, [LAYER_EXPERT_UP] = KERN_MXFP4,
                 [LAYER_EXPERT_DOWN] = KERN_Q8_0, [LAYER_SHARED_GATE] = KERN_IQ4_XS,
-                [LAYER_SHARED_DOWN] = KERN_Q4_0},
+                [LAYER_SHARED_DOWN] = KERN_Q4_0, [LAYER_Q_A] = KERN_Q4_0, [LAYER_Q_B] = KERN_Q8_0,
+                [LAYER_KV_A] = KERN_Q6_K, [LAYER_K_B] = KERN_Q8_0, [LAYER_V_B] = KERN_F16},
         .dense = 1,
         .embed = KERN_Q4_0,
         .head = KERN_Q6_K,
@@ -100,6 +101,12 @@ static const struct {
                           .expert_groups = 3,
                           .groups_used = 1}},
         {EXPERTS, {.experts = 4, .experts_used = 1, .expert_ffn = 32, .router = ROUTER_SIGMOID_ONLY}},
+        {0, {.latent = 24, .query_head = 16, .value_head = 8}},
+        {OUT_BIAS | HALF_NORMS, {.latent = 24,
+                                        .query_head = 24,
+                                        .value_head = 16,
+                                        .query_rank = 40,
+                                        .attention_scale = 0.3f}},
         {HALF_NORMS, {0}},
         {SINKS, {0}},
         {0, {.glu = KERN_GEGLU}},
@@ -140,6 +147,23 @@ static const struct {
                         .expert_scale = 0.5f,
                         .expert_groups = 3,
                         .groups_used = 2}},
+        {OUT_BIAS | HALF_NORMS | EXPERTS | SHARED_EXPERT | LAYER_BIT(LAYER_CHOICE_BIAS),
+                {.rope_magnitude = 1.125f,
+                        .attention_scale = 0.25f,
+                        .window = 90,
+                        .full_every = 2,
+                        .experts = 12,
+                        .experts_used = 4,
+                        .expert_ffn = 64,
+                        .shared_ffn = 32,
+                        .router = ROUTER_SIGMOID,
+                        .expert_scale = 2.5f,
+                        .expert_groups = 4,
+                        .groups_used = 2,
+                        .latent = 24,
+                        .query_head = 40,
+                        .value_head = 16,
+                        .query_rank = 32}},
 };
 #define UNLIKE ((int)(sizeof unlike / sizeof *unlike))
 
@@ -149,10 +173,10 @@ static struct synth *model;
 static enum kern_kv cache_type; /* of every line, and so of the whole test */
 
 /* A test runs for each type of cache, first with Llama's layers, then with everything that others have. */
-#define LAYERS_AND_CACHES (3 * KERN_KVS)
+#define LAYERS_AND_CACHES (4 * KERN_KVS)
 #ifdef CARAVAN_SANITIZED /* slow: only those with everything, which take every path */
 #define FIRST_LAYERS (2 * KERN_KVS)
-#define FIRST_UNLIKE (UNLIKE - 2)
+#define FIRST_UNLIKE (UNLIKE - 3)
 #else
 #define FIRST_LAYERS 0
 #define FIRST_UNLIKE 0
@@ -163,7 +187,7 @@ static struct synth *fitting(const struct synth_spec *spec, int variant) {
 	struct synth_spec s = *spec;
 	cache_type = (enum kern_kv)(variant % KERN_KVS);
 	if (variant >= KERN_KVS) {
-		int last = UNLIKE - (variant < 2 * KERN_KVS ? 2 : 1);
+		int last = UNLIKE - 4 + variant / KERN_KVS;
 		s.roles = unlike[last].roles;
 		s.traits = unlike[last].traits;
 	}
@@ -413,7 +437,7 @@ static void naive_rope(double *x, uint32_t layer, uint32_t position) {
 	if (hp->plain_every && layer % hp->plain_every == hp->plain_every - 1)
 		return;
 	for (uint32_t i = 0; i < hp->pairs; i++) {
-		double angle = position * pow(base, -2.0 * i / hp->head_size);
+		double angle = position * pow(base, -2.0 * i / (2 * hp->pairs));
 		double *a = x + (hp->halves ? i : 2 * i), *b = a + (hp->halves ? hp->pairs : 1), p = *a,
 		       q = *b;
 		*a = size * (p * cos(angle) - q * sin(angle));
@@ -601,6 +625,59 @@ static void naive_attention(
 	free(z);
 }
 
+/* The same by latents: the keys and values of each head are made of the latents of all positions, as if they were not absorbed. */
+static void naive_latent(
+        struct naive *s, uint32_t l, uint32_t pos, uint32_t positions, const double *y, double *o) {
+	const struct hparams *hp = &model->m->hp;
+	const struct store_tensor *w = model->layer[l];
+	uint32_t hs = hp->head_size, low = hp->latent, plain = hp->query_head - 2 * hp->pairs;
+	double q[256], rank[64], *z = malloc(positions * sizeof *z),
+	                         *cache = s->k + (size_t)l * positions * hs;
+	double *own = cache + (size_t)pos * hs;
+	if (hp->query_rank) {
+		naive_mul(rank, &w[LAYER_Q_A], y);
+		naive_norm(rank, &w[LAYER_Q_A_NORM], rank);
+		naive_mul(q, &w[LAYER_Q_B], rank);
+	} else {
+		naive_mul(q, &w[LAYER_Q], y);
+	}
+	naive_mul(own, &w[LAYER_KV_A], y);
+	naive_norm(own, &w[LAYER_KV_A_NORM], own);
+	naive_rope(own + low, l, pos);
+	float *to_keys = malloc((size_t)low * plain * sizeof *to_keys);
+	for (uint32_t h = 0; h < hp->heads; h++) {
+		double sum = 0, value[64], *query = q + h * hp->query_head;
+		uint32_t from = hparams_has_window(hp, l) && pos >= hp->window ? pos + 1 - hp->window : 0;
+		for (uint32_t i = 0; i < low; i++)
+			kern_dequant_packed(w[LAYER_K_B].record.type, to_keys + i * plain,
+			        w[LAYER_K_B].packed, h * low + i, plain);
+		naive_rope(query + plain, l, pos);
+		for (uint32_t p = from; p <= pos; p++) {
+			z[p] = 0;
+			for (uint32_t d = 0; d < plain; d++) {
+				double key = 0;
+				for (uint32_t i = 0; i < low; i++)
+					key += cache[p * hs + i] * (double)to_keys[i * plain + d];
+				z[p] += query[d] * key;
+			}
+			for (uint32_t d = 0; d < 2 * hp->pairs; d++)
+				z[p] += query[plain + d] * cache[p * hs + low + d];
+			z[p] = exp(hp->attention_scale != 0 ? z[p] * (double)hp->attention_scale
+			                                    : z[p] / sqrt(hs));
+			sum += z[p];
+		}
+		memset(o + h * hp->value_head, 0, hp->value_head * sizeof *o);
+		for (uint32_t p = from; p <= pos; p++) {
+			naive_mul_rows(value, &w[LAYER_V_B], cache + p * hs, (size_t)h * hp->value_head,
+			        hp->value_head);
+			for (uint32_t d = 0; d < hp->value_head; d++)
+				o[h * hp->value_head + d] += z[p] / sum * value[d];
+		}
+	}
+	free(to_keys);
+	free(z);
+}
+
 /* Without keys and values, the normalised row takes the place of attention. */
 static void naive_layer(struct naive *s, uint32_t l, uint32_t pos, uint32_t positions) {
 	const struct hparams *hp = &model->m->hp;
@@ -610,7 +687,7 @@ static void naive_layer(struct naive *s, uint32_t l, uint32_t pos, uint32_t posi
 	if (shape.heads) {
 		naive_norm(y, &w[LAYER_ATTN_NORM], s->x);
 		if (shape.kv_heads)
-			naive_attention(s, l, pos, positions, y, o);
+			(hp->latent ? naive_latent : naive_attention)(s, l, pos, positions, y, o);
 		naive_mul(added, &w[LAYER_OUT], shape.kv_heads ? o : y);
 		naive_bias(added, &w[LAYER_OUT_BIAS]);
 		naive_add(s->x, added, &w[LAYER_POST_ATTN_NORM]);

@@ -46,6 +46,8 @@ static const char *const families[] = {
         "deci",
         "phi3-window",
         "qwen2moe",
+        "deepseek2-lite",
+        "deepseek2",
         "qwen35",
         "qwen35moe",
 };
