@@ -17,7 +17,7 @@
 #define MAX_QUERIES 16
 #define BLOCKS (KERN_SPAN / KERN_KV_BLOCK)
 
-static const size_t head_sizes[] = {2, 6, 8, 12, 16, 32, 64, 80, 96, 128, 160, 256};
+static const size_t head_sizes[] = {2, 6, 8, 12, 16, 32, 64, 80, 96, 128, 160, 256, 576};
 static const size_t counts[] = {1, 2, 7, 8, 9, 31, 63, 64, 65, 127, 129, 200, 320, 505, 511, 512};
 #define LENGTH(a) (sizeof(a) / sizeof *(a))
 

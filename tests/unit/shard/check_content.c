@@ -605,6 +605,22 @@ START_TEST(manifests_of_mixtures) {
 }
 END_TEST
 
+/* Numbers of latent attention that do not fit each other, or come without it. */
+START_TEST(manifests_of_latents) {
+	static const struct hparams traits[] = {
+	        {.latent = 8, .query_head = 24, .value_head = 8, .query_rank = 12}, {.query_rank = 12},
+	        {.query_head = 24}, {.value_head = 8}};
+	static const layer_roles roles[3] = {LAYER_PLAIN_BITS, LAYER_PLAIN_BITS, LAYER_PLAIN_BITS};
+	for (size_t i = 0; i < sizeof traits / sizeof *traits; i++) {
+		struct manifest *m = make_manifest_with(roles, &traits[i]);
+		uint8_t *data;
+		size_t len;
+		ck_assert_int_eq(manifest_encode(m, &data, &len), -EINVAL);
+		manifest_destroy(m);
+	}
+}
+END_TEST
+
 /* A plain model has one form: version 1. */
 START_TEST(plain_manifests_have_one_form) {
 	static const layer_roles roles[3] = {LAYER_PLAIN_BITS, LAYER_PLAIN_BITS, LAYER_PLAIN_BITS};
@@ -935,6 +951,7 @@ static Suite *suite(void) {
 	tcase_add_loop_test(t, manifests_of_unlike_layers_are_refused, 0, COUNT(spoilt_layers));
 	tcase_add_test(t, like_layers_have_one_form);
 	tcase_add_test(t, manifests_of_mixtures);
+	tcase_add_test(t, manifests_of_latents);
 	tcase_add_test(t, manifests_of_nonsense_are_not_written);
 	suite_add_tcase(s, t);
 	t = tcase_create("vocabulary");
