@@ -11,8 +11,8 @@
 #define TRIALS 8 /* unused nodes that are tried in a plan, to report what they would change */
 
 /* From the most to the least precise. */
-static const enum kern_type smaller_types[] = {
-        KERN_Q8_0, KERN_Q6_K, KERN_Q5_K, KERN_Q4_K, KERN_Q4_0, KERN_Q3_K, KERN_Q2_K};
+static const enum kern_type smaller_types[] = {KERN_Q8_0, KERN_Q6_K, KERN_Q5_K, KERN_Q4_K, KERN_Q4_0,
+        KERN_IQ4_XS, KERN_Q3_K, KERN_IQ3_XXS, KERN_Q2_K, KERN_IQ2_XS, KERN_IQ2_XXS};
 
 struct text {
 	char name[WIRE_NAME_MAX + 1], why[256];

@@ -723,7 +723,7 @@ START_TEST(advice_without_measurements_says_nothing_of_time) {
 END_TEST
 
 START_TEST(advice_names_a_smaller_type_that_fits) {
-	static const enum kern_type types[] = {KERN_Q6_K, KERN_Q4_K, KERN_Q3_K};
+	static const enum kern_type types[] = {KERN_Q6_K, KERN_Q4_K, KERN_Q3_K, KERN_IQ2_XXS};
 	struct manifest *m = model(6, KERN_Q8_0, KERN_Q8_0);
 	struct planner_input p = input(m, 1);
 	for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
