@@ -184,7 +184,7 @@ static void advice_print_reading(const Caravan__CtlAdvice *a, bool described) {
 			printf("\n");
 		table_say(0, "%s reads %s of its weights from disk %s: %s at the %s/s %s.", n->name,
 		        size_text((double)n->streamed).s,
-		        a->token_bytes ? "for a token, of experts that are used less" : "in every step",
+		        a->token_bytes ? "for a token, those of experts used less often" : "in every step",
 		        size_duration((double)n->streamed / n->disk).s, size_text(n->disk).s,
 		        described ? "described" : "measured");
 		any = true;
