@@ -449,10 +449,10 @@ static int hparams_read_yarn(const struct reader *r, uint32_t d, float base, str
 		return hparams_fail_key(
 		        r, "rope.scaling.type", "is yarn, but the numbers of its scaling are not valid");
 	double ln = kern_log(s->factor);
-	if (r->family->latent)
-		return hparams_read_latent_yarn(r, multiplier, ln, s);
 	s->low = fmax(floor(hparams_yarn_pair((double)fast, original, d, (double)base)), 0);
 	s->high = fmin(ceil(hparams_yarn_pair((double)slow, original, d, (double)base)), d - 1);
+	if (r->family->latent)
+		return hparams_read_latent_yarn(r, multiplier, ln, s);
 	s->magnitude = (float)((double)s->magnitude * (0.1 * ln + 1) /
 	                       (multiplier > 0 ? 0.1 * (double)multiplier * ln + 1 : 1));
 	return 0;

@@ -270,6 +270,9 @@ QKV = ("attn_q", "attn_k", "attn_v")
 YARN = [("rope.scaling.type", gg.STRING, "yarn"), ("rope.scaling.factor", gg.FLOAT, 4.0),
         ("rope.scaling.original_context_length", gg.U32, 32), ("rope.scaling.yarn_beta_fast", gg.FLOAT, 4.0),
         ("rope.scaling.yarn_beta_slow", gg.FLOAT, 1.0)]
+# of four pairs two are as they were, one is between, and one is divided
+WIDE_YARN = [("rope.scaling.type", gg.STRING, "yarn"), ("rope.scaling.factor", gg.FLOAT, 40.0),
+             ("rope.scaling.original_context_length", gg.U32, 4096)]
 FAMILY = dict(kind="F32", dim=32, ffn=48, layers=2, context=128, steep=3.0)
 DELTA = [("rope.dimension_sections", gg.ARRAY, gg.I32, [2, 1, 1, 0]), ("ssm.conv_kernel", gg.U32, 4), ("ssm.group_count", gg.U32, 2),
          ("ssm.time_step_rank", gg.U32, 4), ("ssm.state_size", gg.U32, 16), ("ssm.inner_size", gg.U32, 64),
@@ -336,7 +339,7 @@ FAMILIES = [
           experts=(12, 4, 24), shared=24, choice_bias=True,
           keys=[("leading_dense_block_count", gg.U32, 1), ("expert_shared_count", gg.U32, 1), ("expert_gating_func", gg.U32, 2),
                 ("expert_weights_norm", gg.BOOL, True), ("expert_weights_scale", gg.FLOAT, 2.5), ("expert_group_count", gg.U32, 4),
-                ("expert_group_used_count", gg.U32, 2)] + YARN + [("rope.scaling.yarn_log_multiplier", gg.FLOAT, 0.1)])),
+                ("expert_group_used_count", gg.U32, 2)] + WIDE_YARN + [("rope.scaling.yarn_log_multiplier", gg.FLOAT, 0.1)])),
 ]
 
 README = """# Test models
