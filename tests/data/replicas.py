@@ -8,9 +8,9 @@ pieces, and weights are random.
 
 The keys are those that llama.cpp prints of the real files, as people's reports show them, and what its converter writes; the
 mixtures are those of its quantize (src/llama-quant.cpp), but for Unsloth's, which are its types in other places.  llama.cpp (June 2026)
-loads every replica but the Mixtral of 2023, whose experts are apart; of those that Caravan serves its logits differ by the rounding of
-activations: by less than 0.035 of their norm, or 0.11 where that makes a router choose another expert.  (Phi's with two RoPE tables, if
-both take the same one.)
+loads every replica but the Mixtral of 2023, whose experts are apart, and the DeepSeek Coder of 2024, a kind that it knows by its 27 layers;
+of those that Caravan serves its logits differ by the rounding of activations: by less than 0.035 of their norm, or 0.11 where that makes a
+router choose another expert.  (Phi's with two RoPE tables, if both take the same one.)
 
 DOWNLOADS is the table.  A row that says REFUSED is a download that Caravan does not serve yet, and says so.
 
@@ -95,7 +95,7 @@ def mixed_type(mixture, name, layer, m):
         return {"attn_v": "Q4_K", "attn_output": "Q3_K"}.get(name, "Q3_K" if name.startswith("ffn_down") else
                                                              "IQ4_XS" if name == "attn_q" else base)
     eight = m.get("experts") == 8  # Mixtral's
-    if name == "attn_v":
+    if name in ("attn_v", "attn_kv_b"):
         t = base
         if mixture in ("Q4_K_M", "Q5_K_M") and more_bits(layer, layers):
             t = "Q6_K"
@@ -229,6 +229,11 @@ def llama3(eos="<|eot_id|>", pad=None, more=(), **other):
 
 DEEPSEEK = ("<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>", "<｜▁pad▁｜>", "<think>", "</think>")
 CHATML_ENDS = ("<|im_start|>", "<|im_end|>")
+DEEPSEEK_FLAGS = [("add_bos_token", True), ("add_eos_token", False)]
+DEEPSEEK3 = Vocab("gpt2", begin=DEEPSEEK[:2], end=DEEPSEEK[2:], pre="deepseek-v3", user=("<think>", "</think>"), bos=DEEPSEEK[0],
+                  eos=DEEPSEEK[1], keys=[("padding", DEEPSEEK[1])], flags=DEEPSEEK_FLAGS)
+DEEPSEEK2 = Vocab("gpt2", end=DEEPSEEK[:2], pre="deepseek-llm", bos=DEEPSEEK[0], eos=DEEPSEEK[1], keys=[("padding", DEEPSEEK[1])],
+                  flags=DEEPSEEK_FLAGS)
 LLAMA3 = llama3()
 LLAMA3_UNSLOTH = llama3(pad="<|finetune_right_pad_id|>")
 LLAMA3_DEEPSEEK = llama3(bos=DEEPSEEK[0], eos=DEEPSEEK[1], pad=DEEPSEEK[1], more=DEEPSEEK,
@@ -297,10 +302,20 @@ TEMPLATES = {
     "alpaca": ("alpaca", "### Instruction:\nHello"),
     "chatml": ("chatml", "<|im_start|>user\nHello<|im_end|>"),
     "deepseek": ("deepseek-r1", "<｜User｜>Hello<｜Assistant｜>"),
+    "deepseek-v2": ("deepseek-v2", "User: Hello\n\nAssistant:"),
+    "deepseek-v3.1": ("{% if not thinking is defined %}{% set thinking = false %}{% endif %}{{ bos_token }}{% for m in messages %}"
+                      "{% if m['role'] == 'user' %}{{ '<｜User｜>' + m['content'] }}{% elif m['role'] == 'assistant' %}"
+                      "{{ '<｜Assistant｜></think>' + m['content'] + '<｜end▁of▁sentence｜>' }}{% endif %}{% endfor %}"
+                      "{% if add_generation_prompt %}{{ '<｜Assistant｜>' }}{% if not thinking %}{{ '</think>' }}{% else %}"
+                      "{{ '<think>' }}{% endif %}{% endif %}", "<｜User｜>Hello<｜Assistant｜></think>"),
     "falcon3": ("{% for m in messages %}{{ '<|' + m['role'] + '|>\n' + m['content'] + '\n' }}{% endfor %}"
                 "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}", "<|user|>\nHello\n<|assistant|>"),
     "gemma3": ("gemma-3", "<start_of_turn>user\nHello<end_of_turn>\n<start_of_turn>model"),
     "glm": ("glm-4", "<|user|>\nHello"),
+    "glm-4.7": ("[gMASK]<sop>\n{%- for m in messages %}{%- if m.role == 'user' -%}<|user|>{{ m.content }}"
+                "{%- elif m.role == 'assistant' -%}<|assistant|>{{ '</think>' + m.content }}{%- endif -%}{%- endfor -%}"
+                "{%- if add_generation_prompt -%}<|assistant|>{{- '</think>' if (enable_thinking is defined and not enable_thinking) "
+                "else '<think>' -}}{%- endif -%}", "[gMASK]<sop><|user|>Hello<|assistant|><think>"),
     "granite": ("granite-3", "<|start_of_role|>user<|end_of_role|>Hello<|end_of_text|>"),
     "harmony": ("gpt-oss", "<|start|>user<|message|>Hello<|end|>"),
     "hermes": ("hermes-2-pro", "<|im_start|>user\nHello<|im_end|>"),
@@ -336,6 +351,12 @@ def template_text(name):
     with open(os.path.join(HERE, "jinja", "templates", what + ".jinja"), encoding="utf-8") as f:
         return f.read()
 
+
+# ---- numbers of replicas --------------------------------------------------------------------------------------------------
+WIDTH, HEADS, LAYERS, EXPERTS = 256, 4, 4, 16
+LATENT, ROTATED = 256, 32  # of latent attention
+CONVOLVED, STATE, KEY_HEADS = 4, 64, 2  # of gated delta nets
+TOKENS = "the vocabulary's size"  # in a model's keys; None there: the width of its experts
 
 # ---- models: numbers of the real ones ---------------------------------------------------------------------------------------
 def model(arch, layers, dim, heads, kv, ffn, context, base=None, eps=1e-5, **other):
@@ -452,6 +473,36 @@ GLM_AIR = model("glm4moe", 47, 4096, 96, 8, 10944, 131072, 1e6, head=128, expert
                 keys=[("expert_count", U32, 16), ("expert_feed_forward_length", U32, None), ("expert_shared_count", U32, 1),
                       ("leading_dense_block_count", U32, 1), ("expert_gating_func", U32, 2), ("expert_weights_scale", FLOAT, 1.0),
                       ("expert_weights_norm", BOOL, True), ("nextn_predict_layers", U32, 1)])
+DEEPSEEK_YARN = [("rope.scaling.type", STRING, "yarn"), ("rope.scaling.factor", FLOAT, 40.0),
+                 ("rope.scaling.original_context_length", U32, 4096)]
+
+
+def deepseek2(*numbers, plain, value, said_first=(), said_last=(), **other):
+    """Latent attention with queries of low rank; plain: what of a head is not rotated.  Replicas have half of each, and of the latent."""
+    return model("deepseek2", *numbers, latent=(LATENT, plain // 2, value // 2), experts=256, shared_expert=True,
+                 first_keys=[("expert_used_count", U32, 4), *said_first], **other,
+                 keys=[("leading_dense_block_count", U32, 1), ("vocab_size", U32, TOKENS), ("attention.q_lora_rank", U32, WIDTH),
+                       ("attention.kv_lora_rank", U32, LATENT), ("attention.key_length", U32, LATENT + ROTATED),
+                       ("attention.value_length", U32, LATENT), ("attention.key_length_mla", U32, plain // 2 + ROTATED),
+                       ("attention.value_length_mla", U32, value // 2), ("expert_feed_forward_length", U32, None),
+                       ("expert_count", U32, EXPERTS), ("expert_shared_count", U32, 1), *said_last])
+
+
+R1 = deepseek2(61, 7168, 128, 1, 18432, 163840, 1e4, 1e-6, plain=128, value=128, dense=3, expert_ffn=2048, said_last=[
+    ("expert_weights_scale", FLOAT, 2.5), ("expert_weights_norm", BOOL, True), ("expert_gating_func", U32, 2),
+    ("rope.dimension_count", U32, ROTATED), *DEEPSEEK_YARN, ("rope.scaling.yarn_log_multiplier", FLOAT, 0.1)])
+GLM_FLASH = deepseek2(47, 2048, 20, 1, 10240, 202752, 1e6, plain=192, value=256, dense=1, expert_ffn=1536, said_first=[
+    ("expert_group_count", U32, 1), ("expert_group_used_count", U32, 1), ("expert_gating_func", U32, 2)], said_last=[
+    ("expert_weights_scale", FLOAT, 1.8), ("expert_weights_norm", BOOL, True), ("rope.dimension_count", U32, ROTATED)])
+# before April 2025, with the matrices of keys and values in one tensor
+CODER_LITE = model("deepseek2", 27, 2048, 16, 16, 10944, 163840, 1e4, 1e-6, latent=(LATENT, 64, 64), together=True, dense=1,
+                   experts=64, expert_ffn=1408, shared_expert=True, shared=2, choice_bias=False,
+                   first_keys=[("expert_used_count", U32, 4)],
+                   keys=[("leading_dense_block_count", U32, 1), ("vocab_size", U32, TOKENS), ("attention.kv_lora_rank", U32, LATENT),
+                         ("attention.key_length", U32, 64 + ROTATED), ("attention.value_length", U32, 64),
+                         ("expert_feed_forward_length", U32, None), ("expert_count", U32, EXPERTS), ("expert_shared_count", U32, 2),
+                         ("expert_weights_scale", FLOAT, 1.0), ("rope.dimension_count", U32, ROTATED), *DEEPSEEK_YARN,
+                         ("rope.scaling.yarn_log_multiplier", FLOAT, 0.0707)])
 
 
 def granite(*numbers, scales, **other):
@@ -503,10 +554,6 @@ def last_keys(row):
 
 
 # ---- a replica -----------------------------------------------------------------------------------------------------------------
-WIDTH, HEADS, LAYERS, EXPERTS = 256, 4, 4, 16
-CONVOLVED, STATE, KEY_HEADS = 4, 64, 2  # of gated delta nets
-
-
 class Replica:
     """The small shape of a row's model: its layers stand for some of the real ones, or for all if counted: then it has no weights."""
 
@@ -519,6 +566,7 @@ class Replica:
         self.counted = counted
         if counted:
             self.layers = m["layers"]
+        self.dense = m.get("dense", 0) if counted else min(m.get("dense", 0), 1)
         last = m["layers"] - 1
         self.real = [last * i // (self.layers - 1) for i in range(self.layers)]
         # widths that are no whole blocks of 256 stay so
@@ -567,7 +615,8 @@ class Replica:
         if not early and m.get("rope_dim") or m.get("part_rope"):
             out.append(("rope.dimension_count", U32, self.rope()))
         if not early:
-            out += [(k, kind, self.expert_ffn if value is None else value) for k, kind, value in m.get("keys", ())]
+            own = {None: self.expert_ffn, TOKENS: v.size()}
+            out += [(k, kind, own.get(value, value)) for k, kind, value in m.get("keys", ())]
         meta = [("general.architecture", STRING, self.arch), *general_keys(self.row)] + [(a + k, *rest) for k, *rest in out]
         if early:
             meta.append(("general.file_type", U32, FILE_TYPES[self.row.mixture]))
@@ -596,6 +645,24 @@ class Replica:
         if shape[-1] % TYPES[kind][1]:
             kind = NARROWER.get(kind, "IQ4_NL")
         self.add(name, shape, kind, lambda: weights(kind, shape, self.rng))
+
+    def latent_attention(self, b, real):
+        latent, plain, value = self.m["latent"]
+        head = plain + ROTATED
+        if self.m.get("together"):
+            self.matrix(b + "attn_q.weight", real, self.heads * head, self.dim)
+        else:
+            self.floats(b + "attn_q_a_norm.weight", WIDTH)
+            self.matrix(b + "attn_q_a.weight", real, WIDTH, self.dim)
+            self.matrix(b + "attn_q_b.weight", real, self.heads * head, WIDTH)
+        self.floats(b + "attn_kv_a_norm.weight", latent)
+        self.matrix(b + "attn_kv_a_mqa.weight", real, latent + ROTATED, self.dim)
+        if self.m.get("together"):
+            self.matrix(b + "attn_kv_b.weight", real, self.heads * (plain + value), latent)
+        else:
+            self.matrix(b + "attn_k_b.weight", real, self.heads, latent, plain)
+            self.matrix(b + "attn_v_b.weight", real, self.heads, value, latent)
+        self.matrix(b + "attn_output.weight", real, self.dim, self.heads * value)
 
     def attention(self, b, real, q, kv):
         if self.m.get("fused"):
@@ -645,12 +712,12 @@ class Replica:
                 self.bias(f"{b}ffn_{name}_exps.bias", n, shape[0])
         if self.arch == "gpt-oss":
             self.bias(b + "ffn_gate_inp.bias", n)
-        if m.get("shared_expert"):
+        if m.get("shared_expert") and m.get("choice_bias", True):
             self.bias(b + "exp_probs_b.bias", n)
         if m.get("shared_gate"):
             self.bias(b + "ffn_gate_inp_shexp.weight", self.dim)
         if m.get("shared_expert") or m.get("shared_gate"):
-            self.feed_forward(b, real, wide, "_shexp")
+            self.feed_forward(b, real, wide * m.get("shared", 1), "_shexp")
 
     def layer(self, i):
         b, m, real = f"blk.{i}.", self.m, self.real[i]
@@ -660,9 +727,11 @@ class Replica:
                 self.floats(b + norm + ".weight", self.dim)
         if self.values and (i + 1) % 4:
             self.delta_net(b, real)
+        elif m.get("latent"):
+            self.latent_attention(b, real)
         elif not without:
             self.attention(b, real, self.heads * self.head, self.kv * self.head)
-        if self.experts and i >= m.get("dense", 0):
+        if self.experts and i >= self.dense:
             self.mixture_of_experts(b, real)
         else:
             self.feed_forward(b, real, 256 if without else self.ffn)
@@ -766,6 +835,12 @@ DOWNLOADS = [Download(*row) for row in (
      LLAMA3_DEEPSEEK, "deepseek", BARTOWSKI, "Q4_K_M", WORKS),
     ("DeepSeek R1 Distill Qwen 32B", "bartowski/DeepSeek-R1-Distill-Qwen-32B-GGUF", "DeepSeek-R1-Distill-Qwen-32B-Q4_K_M.gguf", R1_QWEN_32B,
      QWEN_DEEPSEEK, "deepseek", BARTOWSKI, "Q4_K_M", WORKS),
+    ("DeepSeek R1 0528", "unsloth/DeepSeek-R1-0528-GGUF", "DeepSeek-R1-0528-Q4_K_M-00001-of-00009.gguf", R1, DEEPSEEK3, "deepseek", UNSLOTH,
+     "Q4_K_M", WORKS),
+    ("DeepSeek V3.1", "unsloth/DeepSeek-V3.1-GGUF", "DeepSeek-V3.1-UD-Q2_K_XL-00001-of-00006.gguf", R1, DEEPSEEK3, "deepseek-v3.1", UNSLOTH,
+     "UD-Q2_K_XL", WORKS),
+    ("DeepSeek Coder V2 Lite of 2024", "bartowski/DeepSeek-Coder-V2-Lite-Instruct-GGUF", "DeepSeek-Coder-V2-Lite-Instruct-Q4_K_M.gguf",
+     CODER_LITE, DEEPSEEK2, "deepseek-v2", BARTOWSKI, "Q4_K_M", REFUSED),
     ("Hermes 3 8B", "NousResearch/Hermes-3-Llama-3.1-8B-GGUF", "Hermes-3-Llama-3.1-8B.Q4_K_M.gguf", L31_8B, LLAMA3_HERMES, "hermes", OWN,
      "Q4_K_M", WORKS),
     ("Hermes 4 70B", "bartowski/NousResearch_Hermes-4-70B-GGUF", "NousResearch_Hermes-4-70B-Q4_K_M.gguf", L33_70B, LLAMA3, "llama3.1", BARTOWSKI,
@@ -812,6 +887,7 @@ DOWNLOADS = [Download(*row) for row in (
     ("Phi 4 mini", "bartowski/microsoft_Phi-4-mini-instruct-GGUF", "microsoft_Phi-4-mini-instruct-Q4_K_M.gguf", PHI4_MINI_4B, PHI4_MINI,
      "phi4-mini", BARTOWSKI, "Q4_K_M", WORKS),
     ("GLM 4.5 Air", "unsloth/GLM-4.5-Air-GGUF", "GLM-4.5-Air-Q4_K_M-00001-of-00002.gguf", GLM_AIR, GLM4, "glm", UNSLOTH, "Q4_K_M", WORKS),
+    ("GLM 4.7 Flash", "unsloth/GLM-4.7-Flash-GGUF", "GLM-4.7-Flash-UD-Q4_K_XL.gguf", GLM_FLASH, GLM4, "glm-4.7", UNSLOTH, "UD-Q4_K_XL", WORKS),
     ("Granite 3.3 8B", "ibm-granite/granite-3.3-8b-instruct-GGUF", "granite-3.3-8b-instruct-Q4_K_M.gguf", GRANITE33_8B, GRANITE3, "granite", OWN,
      "Q4_K_M", WORKS),
     ("Granite 4 Micro", "ibm-granite/granite-4.0-micro-GGUF", "granite-4.0-micro-Q4_K_M.gguf", GRANITE4_MICRO, GRANITE4, "granite", OWN,
@@ -835,7 +911,7 @@ REPORTED = {
     # those whose mixtures are not reported: all together
     "Llama 2 70B Chat": 723, "Devstral Small 2": 363, "GLM 4.5 Air": 803, "Phi 4 mini": 196, "Qwen 3 30B A3B": 579, "Qwen 3 32B": 707,
     "Qwen 3 235B A22B": 1131,
-    "Qwen 3.6 35B A3B": 733,
+    "Qwen 3.6 35B A3B": 733, "DeepSeek R1 0528": 1086, "DeepSeek V3.1": 1086, "GLM 4.7 Flash": 844, "DeepSeek Coder V2 Lite of 2024": 377,
 }
 
 

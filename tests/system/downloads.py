@@ -54,7 +54,7 @@ def try_download(d, folder, socket, port):
     else:  # by name: what of it is not known
         arch = d.model["arch"]
         need(load.returncode == 1 and load.stderr.count("\n") == 1, load.returncode, load.stderr)
-        need(re.search(r"architecture is %s; Caravan runs|\b%s\.[a-z_.]+\b.* Caravan does not|\bblk\.\d+\." % (arch, arch), load.stderr), load.stderr)
+        need(re.search(r"architecture is %s; Caravan runs|\b%s\.[a-z_.]+\b.*(?: Caravan does not| is missing: get a file that )|\bblk\.\d+\." % (arch, arch), load.stderr), load.stderr)
 
 
 def case(what, function, *arguments):
