@@ -219,25 +219,9 @@ START_TEST(records_of_other_lengths) {
 END_TEST
 
 /* A manifest with invented names. */
-static struct manifest *make_manifest_with(const layer_roles *roles, const struct hparams *traits) {
-	struct hparams_trait trait[HPARAMS_TRAITS];
-	struct hparams hp = {.layers = 3,
-	        .dim = 64,
-	        .heads = 4,
-	        .kv_heads = 2,
-	        .head_size = 16,
-	        .ffn = 96,
-	        .vocab = 40,
-	        .context = 128,
-	        .pairs = 2,
-	        .eps = 1e-5f,
-	        .freq = {1.0f, 0.5f}};
+static struct manifest *make_manifest_of(const layer_roles *roles, const struct hparams *hp) {
 	struct manifest *m;
-	for (size_t i = traits ? hparams_traits(traits, trait) : 0; i-- > 0;)
-		ck_assert_int_eq(hparams_set_trait(&hp, &trait[i]), 0);
-	if (traits)
-		memcpy(hp.shape, traits->shape, sizeof hp.shape);
-	ck_assert_int_eq(manifest_create(&m, &hp, roles), 0);
+	ck_assert_int_eq(manifest_create(&m, hp, roles), 0);
 	m->vocab = content_hash("vocabulary", 10);
 	for (int r = 0; r < IO_ROLES; r++) {
 		struct manifest_tensor *t = &m->io[r];
@@ -253,6 +237,26 @@ static struct manifest *make_manifest_with(const layer_roles *roles, const struc
 		t->bytes = t->rows * kern_row_bytes(t->type, t->n);
 	}
 	return m;
+}
+
+static struct manifest *make_manifest_with(const layer_roles *roles, const struct hparams *traits) {
+	struct hparams_trait trait[HPARAMS_TRAITS];
+	struct hparams hp = {.layers = 3,
+	        .dim = 64,
+	        .heads = 4,
+	        .kv_heads = 2,
+	        .head_size = 16,
+	        .ffn = 96,
+	        .vocab = 40,
+	        .context = 128,
+	        .pairs = 2,
+	        .eps = 1e-5f,
+	        .freq = {1.0f, 0.5f}};
+	for (size_t i = traits ? hparams_traits(traits, trait) : 0; i-- > 0;)
+		ck_assert_int_eq(hparams_set_trait(&hp, &trait[i]), 0);
+	if (traits)
+		memcpy(hp.shape, traits->shape, sizeof hp.shape);
+	return make_manifest_of(roles, &hp);
 }
 
 static struct manifest *make_manifest(void) {
@@ -605,8 +609,60 @@ START_TEST(manifests_of_mixtures) {
 }
 END_TEST
 
-/* Numbers of latent attention that do not fit each other, or come without it. */
+/* Latent attention: its numbers and tensors, with queries of low rank and without. */
 START_TEST(manifests_of_latents) {
+	struct hparams hp = {.layers = 2,
+	        .dim = 64,
+	        .heads = 4,
+	        .kv_heads = 1,
+	        .head_size = 36,
+	        .ffn = 96,
+	        .vocab = 40,
+	        .context = 128,
+	        .pairs = 2,
+	        .eps = 1e-5f,
+	        .freq = {1.0f, 0.5f},
+	        .latent = 32,
+	        .query_head = 68,
+	        .value_head = 24,
+	        .query_rank = 32};
+	const struct {
+		enum layer_role role;
+		uint64_t n, rows;
+	} shape[] = {{LAYER_Q_A, 64, 32}, {LAYER_Q_A_NORM, 32, 1}, {LAYER_Q_B, 32, 4 * 68},
+	        {LAYER_Q, 64, 4 * 68}, {LAYER_KV_A, 64, 36}, {LAYER_KV_A_NORM, 32, 1},
+	        {LAYER_K_B, 64, 4 * 32}, {LAYER_V_B, 32, 4 * 24}, {LAYER_OUT, 4 * 24, 64}};
+	for (int low = 1; low >= 0; low--, hp.query_rank = 0) {
+		layer_roles roles[2];
+		for (uint32_t l = 0; l < 2; l++)
+			roles[l] = manifest_fit_roles(&hp, l, LAYER_PLAIN_BITS);
+		struct manifest *m = make_manifest_of(roles, &hp), *d = NULL;
+		uint8_t *data, *again;
+		size_t len, n;
+		ck_assert_int_eq(manifest_encode(m, &data, &len), 0);
+		ck_assert_msg(manifest_decode(&d, data, len, err, sizeof err) == 0, "%s", err);
+		ck_assert(content_equal(&d->id, &m->id) && memcmp(&d->hp, &hp, sizeof hp) == 0);
+		ck_assert_int_eq(manifest_encode(d, &again, &n), 0);
+		ck_assert(n == len && memcmp(data, again, n) == 0);
+		ck_assert_uint_eq(manifest_layer_tensors(d), 2 * (low ? 13 : 11));
+		for (size_t i = 0; i < sizeof shape / sizeof *shape; i++) {
+			const struct manifest_tensor *t = manifest_find(d, 1, shape[i].role);
+			if (low ? shape[i].role == LAYER_Q : i < 3)
+				ck_assert_ptr_null(t);
+			else
+				ck_assert(t && t->n == shape[i].n && t->rows == shape[i].rows);
+		}
+		ck_assert_ptr_null(manifest_find(d, 0, LAYER_K));
+		manifest_destroy(d);
+		manifest_destroy(m);
+		free(data);
+		free(again);
+	}
+}
+END_TEST
+
+/* Numbers of latent attention that do not fit each other, or come without it. */
+START_TEST(manifests_of_wrong_latents) {
 	static const struct hparams traits[] = {
 	        {.latent = 8, .query_head = 24, .value_head = 8, .query_rank = 12}, {.query_rank = 12},
 	        {.query_head = 24}, {.value_head = 8}};
@@ -952,6 +1008,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, like_layers_have_one_form);
 	tcase_add_test(t, manifests_of_mixtures);
 	tcase_add_test(t, manifests_of_latents);
+	tcase_add_test(t, manifests_of_wrong_latents);
 	tcase_add_test(t, manifests_of_nonsense_are_not_written);
 	suite_add_tcase(s, t);
 	t = tcase_create("vocabulary");

@@ -415,6 +415,72 @@ START_TEST(shape_with_windows) {
 }
 END_TEST
 
+/* Keys of latent attention with experts, and YaRN as the files of DeepSeek V3 have it. */
+static struct ggufgen *latents(void) {
+	static const struct {
+		const char *key;
+		uint32_t v;
+	} numbers[] = {{"block_count", 2}, {"embedding_length", 64}, {"attention.head_count", 4},
+	        {"attention.head_count_kv", 1}, {"feed_forward_length", 96}, {"context_length", 1000},
+	        {"vocab_size", 40}, {"rope.dimension_count", 8}, {"attention.q_lora_rank", 16},
+	        {"attention.kv_lora_rank", 32}, {"attention.key_length", 40}, {"attention.value_length", 32},
+	        {"attention.key_length_mla", 24}, {"attention.value_length_mla", 16}, {"expert_count", 4},
+	        {"expert_used_count", 2}, {"expert_feed_forward_length", 32}, {"expert_shared_count", 2},
+	        {"rope.scaling.original_context_length", 4096}};
+	struct ggufgen *g = ggufgen_create();
+	char key[64];
+	ggufgen_string(g, "general.architecture", "deepseek2");
+	for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+		snprintf(key, sizeof key, "deepseek2.%s", numbers[i].key);
+		ggufgen_u32(g, key, numbers[i].v);
+	}
+	ggufgen_f32(g, "deepseek2.attention.layer_norm_rms_epsilon", 1e-6f);
+	ggufgen_f32(g, "deepseek2.rope.freq_base", 10000.0f);
+	ggufgen_string(g, "deepseek2.rope.scaling.type", "yarn");
+	ggufgen_f32(g, "deepseek2.rope.scaling.factor", 40.0f);
+	ggufgen_f32(g, "deepseek2.rope.scaling.yarn_log_multiplier", 0.1f);
+	return g;
+}
+
+START_TEST(shape_with_latents) {
+	static const double kept[4] = {1, 1, 0.5, 0}; /* of each pair's frequency; the rest is divided */
+	double grown = 0.1 * log(40) + 1;
+	struct hparams hp;
+	ck_assert_msg(hparams_gen(latents(), &hp) == 0, "%s", err);
+	ck_assert(hp.latent == 32 && hp.query_rank == 16 && hp.query_head == 24 && hp.value_head == 16);
+	ck_assert(hp.heads == 4 && hp.kv_heads == 1 && hp.head_size == 40 && hp.pairs == 4);
+	ck_assert(hp.experts == 4 && hp.shared_ffn == 64 && hp.router == ROUTER_ALL);
+	ck_assert(hp.rope_magnitude == 0);
+	ck_assert(fabs((double)hp.attention_scale - grown * grown / sqrt(24)) < 1e-6);
+	for (uint32_t i = 0; i < 4; i++)
+		ck_assert(hp.freq[i] ==
+		          (float)(kern_pow(10000.0, -2.0 * i / 8) * (kept[i] + (1 - kept[i]) / 40)));
+}
+END_TEST
+
+/* Early files of GLM 4.7 Flash do not say by what they choose: a bias of the choice says it. */
+START_TEST(router_of_latents) {
+	static const struct {
+		bool bias, norm;
+		uint32_t says; /* 0: nothing */
+		enum hparams_router router;
+	} rows[] = {{false, false, 0, ROUTER_ALL}, {false, true, 0, ROUTER_CHOSEN},
+	        {true, true, 0, ROUTER_SIGMOID}, {true, false, 0, ROUTER_SIGMOID_ONLY},
+	        {true, true, 1, ROUTER_CHOSEN}, {false, true, 2, ROUTER_SIGMOID}};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct ggufgen *g = latents();
+		struct hparams hp;
+		ggufgen_bool(g, "deepseek2.expert_weights_norm", rows[i].norm);
+		if (rows[i].says)
+			ggufgen_u32(g, "deepseek2.expert_gating_func", rows[i].says);
+		if (rows[i].bias)
+			ggufgen_floats(g, "blk.1.exp_probs_b.bias", 4, 0, (const float[]){1, 2, 3, 4});
+		ck_assert_msg(hparams_gen(g, &hp) == 0, "%s", err);
+		ck_assert_msg(hp.router == rows[i].router, "case %zu: %d", i, (int)hp.router);
+	}
+}
+END_TEST
+
 START_TEST(harmless_tensors_are_taken) {
 	struct ggufgen_model m = small_model;
 	m.factors = true;
@@ -469,6 +535,8 @@ static Suite *suite(void) {
 	tcase_add_test(t, shape_with_old_scaling);
 	tcase_add_test(t, shape_with_two_tables);
 	tcase_add_test(t, shape_with_windows);
+	tcase_add_test(t, shape_with_latents);
+	tcase_add_test(t, router_of_latents);
 	tcase_add_test(t, harmless_tensors_are_taken);
 	tcase_add_test(t, foreign_files_open);
 	suite_add_tcase(s, t);

@@ -414,6 +414,51 @@ START_TEST(states_are_refused) {
 }
 END_TEST
 
+/* Latent attention: all keys but the one that is changed as they should be. */
+START_TEST(latents_are_refused) {
+	static const struct {
+		const char *key;
+		uint32_t value; /* 0: the key is missing */
+		const char *says;
+	} wrong[] = {
+	        /* files of before April 2025 */
+	        {"attention.key_length_mla", 0,
+	                "deepseek2.attention.key_length_mla is missing: get a file that was made after April 2025, which "
+	                "has attn_k_b and attn_v_b in place of attn_kv_b"},
+	        {"attention.value_length_mla", 0, "get a file that was made after April 2025"},
+	        {"attention.kv_lora_rank", 0, "deepseek2.attention.kv_lora_rank is missing"},
+	        {"attention.key_length", 48,
+	                "deepseek2.attention.key_length does not fit the latent and what is rotated"},
+	        {"attention.key_length_mla", 8,
+	                "deepseek2.attention.key_length does not fit the latent and what is rotated"},
+	        {"vocab_size", 0, "deepseek2.vocab_size and tokenizer.ggml.tokens are missing"},
+	};
+	static const struct {
+		const char *key;
+		uint32_t value;
+	} right[] = {{"block_count", 1}, {"embedding_length", 64}, {"attention.head_count", 4},
+	        {"attention.head_count_kv", 1}, {"feed_forward_length", 96}, {"context_length", 128},
+	        {"vocab_size", 64}, {"rope.dimension_count", 8}, {"attention.kv_lora_rank", 32},
+	        {"attention.key_length", 40}, {"attention.value_length", 32},
+	        {"attention.key_length_mla", 24}, {"attention.value_length_mla", 16}};
+	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+		struct ggufgen *gen = ggufgen_create();
+		struct hparams hp;
+		char key[64];
+		ggufgen_string(gen, "general.architecture", "deepseek2");
+		ggufgen_f32(gen, "deepseek2.attention.layer_norm_rms_epsilon", 1e-6f);
+		for (size_t k = 0; k < sizeof right / sizeof *right; k++) {
+			uint32_t value = strcmp(right[k].key, wrong[i].key) ? right[k].value : wrong[i].value;
+			snprintf(key, sizeof key, "deepseek2.%s", right[k].key);
+			if (value)
+				ggufgen_u32(gen, key, value);
+		}
+		ck_assert_int_lt(hparams_gen(gen, &hp), 0);
+		ck_assert_msg(strstr(err, wrong[i].says), "case %zu said: %s", i, err);
+	}
+}
+END_TEST
+
 START_TEST(keys_are_refused) {
 	struct ggufgen *gen = ggufgen_model(&small_model);
 	struct hparams hp;
@@ -634,6 +679,7 @@ static Suite *suite(void) {
 	tcase_add_loop_test(t, keys_are_refused, 0, COUNT(refused_keys));
 	tcase_add_test(t, numbers_of_layers_are_refused);
 	tcase_add_test(t, states_are_refused);
+	tcase_add_test(t, latents_are_refused);
 	tcase_add_test(t, other_architectures_are_refused);
 	tcase_add_loop_test(t, shapes_are_refused, 0, COUNT(refused_shapes));
 	tcase_add_loop_test(t, tensors_are_refused, 0, COUNT(refused_tensors));
