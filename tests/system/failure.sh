@@ -88,7 +88,7 @@ pid, end = int(sys.argv[1]), time.time() + 60
 open(sys.argv[3], "w").close()
 try:
     while time.time() < end and not os.path.exists(sys.argv[2]):
-        os.kill(pid, signal.SIGSTOP); time.sleep(0.03); os.kill(pid, signal.SIGCONT); time.sleep(0.0003)
+        os.kill(pid, signal.SIGSTOP); time.sleep(0.15); os.kill(pid, signal.SIGCONT); time.sleep(0.003)
 finally:
     os.kill(pid, signal.SIGCONT)' "$(pid_of gamma)" "$dir/hindered" "$dir/hindering"; }
 slow_stage() { # for programs and for people

@@ -52,7 +52,7 @@ check "are told" holds "$dir/j" 'j["weight_bytes"] > 9 * j["token_bytes"] > 0 an
 echo 'desk memory=12G bandwidth=23.9GB/s disk=2GB/s' >"$dir/one"
 one() { caravan plan --cluster "$dir/one" --shape "$1" >"$dir/text"; }
 check "experts that do not fit" one qwen3-30b-a3b:Q4_K_M
-check "are read for a token" grep -Eq "^desk reads [0-9.]+ MiB of its weights from disk for a token, of experts that are" "$dir/text"
+check "are read for a token" grep -Eq "^desk reads [0-9.]+ MiB of its weights from disk for a token, those of experts used" "$dir/text"
 check "70B once more" json_of --shape llama2-70b:Q4_0
 check "of which a token reads all" holds "$dir/j" '"token_bytes" not in j'
 cp "$dir/j" "$dir/j4"
