@@ -342,7 +342,7 @@ static void attention_alloc(struct attention *t) {
 	}
 	t->q = checkkern_alloc(MAX_QUERIES * MAX_HEAD * sizeof(float));
 	for (int r = 0; r < 2; r++) {
-		t->o[r] = checkkern_alloc(MAX_QUERIES * MAX_HEAD * sizeof(float));
+		t->o[r] = checkkern_alloc((MAX_QUERIES * MAX_HEAD + 1) * sizeof(float)); /* and a guard */
 		t->m[r] = checkkern_alloc(MAX_QUERIES * sizeof(float));
 		t->l[r] = checkkern_alloc(MAX_QUERIES * sizeof(float));
 	}
