@@ -4,6 +4,7 @@
 #include "kernels/avx512/avx512.h"
 
 #include "kernels/avx2/common.h"
+#include "kernels/avx512/lanes.h"
 #include "kernels/math.h"
 
 #define LANES 16
@@ -11,29 +12,6 @@
 #define QUERIES_Q8 8
 #define VEC_PIN(v) __asm__("" : "+v"(v))
 
-typedef __m512 vec;
-
-INLINE vec vec_zero(void) {
-	return _mm512_setzero_ps();
-}
-INLINE vec vec_load(const float *p) {
-	return _mm512_loadu_ps(p);
-}
-INLINE void vec_store(float *p, vec v) {
-	_mm512_storeu_ps(p, v);
-}
-INLINE vec vec_set1(float x) {
-	return _mm512_set1_ps(x);
-}
-INLINE vec vec_sub(vec a, vec b) {
-	return _mm512_sub_ps(a, b);
-}
-INLINE vec vec_mul(vec a, vec b) {
-	return _mm512_mul_ps(a, b);
-}
-INLINE vec vec_fmadd(vec a, vec b, vec c) {
-	return _mm512_fmadd_ps(a, b, c);
-}
 INLINE vec vec_halves(const uint8_t *p) {
 	return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));
 }

@@ -2,35 +2,10 @@
  * Equals kernels/ref/delta.c to the bit.  Pure; any thread. */
 #include "kernels/avx512/avx512.h"
 
-#include "kernels/compiler.h"
-#include <immintrin.h>
+#include "kernels/avx512/lanes.h"
 
 #define LANES 16
 #define PANELS 4 /* 32 KiB: these processors have 48; twelve sums */
-
-typedef __m512 vec;
-
-INLINE vec vec_zero(void) {
-	return _mm512_setzero_ps();
-}
-INLINE vec vec_load(const float *p) {
-	return _mm512_loadu_ps(p);
-}
-INLINE void vec_store(float *p, vec v) {
-	_mm512_storeu_ps(p, v);
-}
-INLINE vec vec_set1(float x) {
-	return _mm512_set1_ps(x);
-}
-INLINE vec vec_sub(vec a, vec b) {
-	return _mm512_sub_ps(a, b);
-}
-INLINE vec vec_mul(vec a, vec b) {
-	return _mm512_mul_ps(a, b);
-}
-INLINE vec vec_fmadd(vec a, vec b, vec c) {
-	return _mm512_fmadd_ps(a, b, c);
-}
 
 #include "kernels/delta_tmpl.h"
 

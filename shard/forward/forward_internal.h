@@ -1,4 +1,4 @@
-/* forward_internal: shared by forward.c (buffers, the order of a layer), check.c and attention.c; private to this folder. */
+/* forward_internal: shared by forward.c (buffers, the order of a layer), check.c, attention.c, delta.c, feed_forward.c and latent.c; private to this folder. */
 #ifndef SHARD_FORWARD_FORWARD_INTERNAL_H
 #define SHARD_FORWARD_FORWARD_INTERNAL_H
 #include "shard/forward/forward.h"
@@ -48,7 +48,7 @@ struct feed_part {
 struct member {
 	float *x;    /* [dim]: the row of a step of one row, carried by every member for itself */
 	float *norm; /* [dim], or query_rank if that is more: a normalised row before it is quantised */
-	float *up;   /* [max_rows][JOB_CHUNK] */
+	float *up;   /* [max_rows][PHASE_CHUNK] */
 	struct kern_query *query;
 	void *scratch;         /* of the span kernel */
 	float *delta;          /* [delta_scratch] */

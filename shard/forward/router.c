@@ -12,7 +12,7 @@ static bool router_is_better(const float *score, uint32_t a, uint32_t b) {
 	return score[a] > score[b] || (score[a] == score[b] && a < b);
 }
 
-/* The best expert but those that come before `last`, and it; NULL: none is left out. */
+/* The best expert after `last`; NULL: the best of all. */
 static uint32_t router_next(const float *score, uint32_t experts, const struct choice *last) {
 	uint32_t best = experts;
 	for (uint32_t e = 0; e < experts; e++)

@@ -9,11 +9,6 @@
 #define OUT_BIAS LAYER_BIT(LAYER_OUT_BIAS)
 #define HALF_NORMS (LAYER_BIT(LAYER_POST_ATTN_NORM) | LAYER_BIT(LAYER_POST_FFN_NORM))
 #define QK_NORM (LAYER_BIT(LAYER_Q_NORM) | LAYER_BIT(LAYER_K_NORM))
-#define DENSE (LAYER_BIT(LAYER_GATE) | LAYER_BIT(LAYER_UP) | LAYER_BIT(LAYER_DOWN))
-#define MIXTURE \
-	(LAYER_BIT(LAYER_ROUTER) | LAYER_BIT(LAYER_EXPERT_GATE) | LAYER_BIT(LAYER_EXPERT_UP) | \
-	        LAYER_BIT(LAYER_EXPERT_DOWN))
-#define SHARED (LAYER_BIT(LAYER_SHARED_GATE) | LAYER_BIT(LAYER_SHARED_UP) | LAYER_BIT(LAYER_SHARED_DOWN))
 #define EXPERT_BIASES \
 	(LAYER_BIT(LAYER_ROUTER_BIAS) | LAYER_BIT(LAYER_EXPERT_GATE_BIAS) | \
 	        LAYER_BIT(LAYER_EXPERT_UP_BIAS) | LAYER_BIT(LAYER_EXPERT_DOWN_BIAS))
@@ -28,13 +23,13 @@ static const struct family families[] = {
         {.name = "phi3", .halves = true, .windows = true},
         {.name = "qwen2moe",
                 .needs = QKV_BIAS,
-                .may_have = SHARED | LAYER_BIT(LAYER_SHARED_ROUTER),
+                .may_have = LAYER_SHARED_BITS | LAYER_BIT(LAYER_SHARED_ROUTER),
                 .halves = true,
                 .mixture = true,
                 .router = ROUTER_ALL},
         {.name = "qwen3moe", .needs = QK_NORM, .halves = true, .mixture = true},
         {.name = "glm4moe",
-                .may_have = QKV_BIAS | QK_NORM | LAYER_BIT(LAYER_CHOICE_BIAS) | SHARED,
+                .may_have = QKV_BIAS | QK_NORM | LAYER_BIT(LAYER_CHOICE_BIAS) | LAYER_SHARED_BITS,
                 .ffn_norm = "post_attention_norm.weight",
                 .halves = true,
                 .mixture = true,
@@ -56,7 +51,7 @@ static const struct family families[] = {
                 .glu = KERN_SWIGLU_BOUNDED},
         {.name = "deci", .skips = true},
         {.name = "deepseek2",
-                .may_have = LAYER_BIT(LAYER_CHOICE_BIAS) | SHARED,
+                .may_have = LAYER_BIT(LAYER_CHOICE_BIAS) | LAYER_SHARED_BITS,
                 .latent = true,
                 .mixture = true,
                 .router = ROUTER_ALL},
@@ -66,7 +61,7 @@ static const struct family families[] = {
                 .halves = true,
                 .delta = true},
         {.name = "qwen35moe",
-                .needs = QK_NORM | SHARED | LAYER_BIT(LAYER_SHARED_ROUTER),
+                .needs = QK_NORM | LAYER_SHARED_BITS | LAYER_BIT(LAYER_SHARED_ROUTER),
                 .ffn_norm = "post_attention_norm.weight",
                 .mixture = true,
                 .halves = true,
@@ -130,7 +125,7 @@ void family_roles(const struct family *f, const struct gguf *g, const struct hpa
 	for (uint32_t l = 0; l < hp->layers; l++) {
 		out[l] = LAYER_PLAIN_BITS | f->needs;
 		if (f->mixture && family_finds(g, l, LAYER_ROUTER))
-			out[l] = (out[l] & ~DENSE) | MIXTURE;
+			out[l] = (out[l] & ~LAYER_DENSE_BITS) | LAYER_MIXTURE_BITS;
 		for (int r = LAYER_PLAIN; r < LAYER_ROLES; r++)
 			if (f->may_have & LAYER_BIT(r) && family_finds(g, l, (enum layer_role)r))
 				out[l] |= LAYER_BIT(r);

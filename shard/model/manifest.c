@@ -189,10 +189,6 @@ static struct manifest_tensor manifest_shape(
 	        LAYER_BIT(LAYER_Q_NORM) | LAYER_BIT(LAYER_K_NORM) | LAYER_BIT(LAYER_SINKS))
 #define ATTENTION_OUT (LAYER_BIT(LAYER_ATTN_NORM) | LAYER_BIT(LAYER_OUT))
 #define ATTENTION_OUT_MORE (LAYER_BIT(LAYER_OUT_BIAS) | LAYER_BIT(LAYER_POST_ATTN_NORM))
-#define DENSE (LAYER_BIT(LAYER_GATE) | LAYER_BIT(LAYER_UP) | LAYER_BIT(LAYER_DOWN))
-#define MIXTURE \
-	(LAYER_BIT(LAYER_ROUTER) | LAYER_BIT(LAYER_EXPERT_GATE) | LAYER_BIT(LAYER_EXPERT_UP) | \
-	        LAYER_BIT(LAYER_EXPERT_DOWN))
 #define MIXTURE_BIASES \
 	(LAYER_BIT(LAYER_ROUTER_BIAS) | LAYER_BIT(LAYER_CHOICE_BIAS) | LAYER_BIT(LAYER_EXPERT_GATE_BIAS) | \
 	        LAYER_BIT(LAYER_EXPERT_UP_BIAS) | LAYER_BIT(LAYER_EXPERT_DOWN_BIAS))
@@ -203,7 +199,6 @@ static struct manifest_tensor manifest_shape(
 #define LOW_RANK (LAYER_BIT(LAYER_Q_A) | LAYER_BIT(LAYER_Q_A_NORM) | LAYER_BIT(LAYER_Q_B))
 #define LATENT_KV \
 	(LAYER_BIT(LAYER_KV_A) | LAYER_BIT(LAYER_KV_A_NORM) | LAYER_BIT(LAYER_K_B) | LAYER_BIT(LAYER_V_B))
-#define SHARED (LAYER_BIT(LAYER_SHARED_GATE) | LAYER_BIT(LAYER_SHARED_UP) | LAYER_BIT(LAYER_SHARED_DOWN))
 
 /* What latent attention has in place of query, key and value. */
 static layer_roles manifest_latent_roles(const struct hparams *hp) {
@@ -222,8 +217,8 @@ layer_roles manifest_fit_roles(const struct hparams *hp, uint32_t layer, layer_r
 	if (!shape.heads)
 		roles &= ~(ATTENTION_OUT | ATTENTION_OUT_MORE);
 	if (!shape.ffn)
-		roles &= ~(LAYER_BIT(LAYER_FFN_NORM) | LAYER_BIT(LAYER_POST_FFN_NORM) | DENSE | MIXTURE |
-		           MIXTURE_BIASES | SHARED);
+		roles &= ~(LAYER_BIT(LAYER_FFN_NORM) | LAYER_BIT(LAYER_POST_FFN_NORM) | LAYER_DENSE_BITS |
+		           LAYER_MIXTURE_BITS | MIXTURE_BIASES | LAYER_SHARED_BITS);
 	return roles;
 }
 
@@ -231,7 +226,7 @@ layer_roles manifest_fit_roles(const struct hparams *hp, uint32_t layer, layer_r
 static bool manifest_fits_shape(const struct layer_shape *shape, layer_roles roles) {
 	return !(roles & ATTENTION) == !shape->kv_heads && !(roles & ATTENTION_OUT) == !shape->heads &&
 	       !(roles & LAYER_BIT(LAYER_FFN_NORM)) == !shape->ffn &&
-	       !(roles & (DENSE | MIXTURE)) == !shape->ffn;
+	       !(roles & (LAYER_DENSE_BITS | LAYER_MIXTURE_BITS)) == !shape->ffn;
 }
 
 int manifest_check_roles(
@@ -243,9 +238,9 @@ int manifest_check_roles(
 	        {ATTENTION | ATTENTION_MORE, ATTENTION | ATTENTION_OUT},
 	        {ATTENTION_OUT | ATTENTION_OUT_MORE, ATTENTION_OUT},
 	        {LAYER_BIT(LAYER_POST_FFN_NORM), LAYER_BIT(LAYER_FFN_NORM)},
-	        {DENSE, DENSE},
-	        {MIXTURE | MIXTURE_BIASES, MIXTURE},
-	        {SHARED | LAYER_BIT(LAYER_SHARED_ROUTER), SHARED | MIXTURE},
+	        {LAYER_DENSE_BITS, LAYER_DENSE_BITS},
+	        {LAYER_MIXTURE_BITS | MIXTURE_BIASES, LAYER_MIXTURE_BITS},
+	        {LAYER_SHARED_BITS | LAYER_BIT(LAYER_SHARED_ROUTER), LAYER_SHARED_BITS | LAYER_MIXTURE_BITS},
 	};
 	struct layer_shape shape = hparams_layer(hp, layer);
 	/* in place of all of attention */
@@ -257,13 +252,14 @@ int manifest_check_roles(
 	layer_roles never = hp->latent ? ATTENTION | ATTENTION_MORE | LOW_RANK : LATENT_KV | LOW_RANK;
 	whole = whole && (roles & (never | latent)) == latent;
 	roles = hp->latent ? (roles & ~latent) | ATTENTION : roles;
-	whole = whole && !(roles & DENSE && roles & MIXTURE) && manifest_fits_shape(&shape, roles);
+	whole = whole && !(roles & LAYER_DENSE_BITS && roles & LAYER_MIXTURE_BITS) &&
+	        manifest_fits_shape(&shape, roles);
 	for (size_t i = 0; i < sizeof rule / sizeof *rule; i++)
 		whole = whole && (!(roles & rule[i].any) || (roles & rule[i].needs) == rule[i].needs);
 	if (!whole)
 		return fail_with(-EINVAL, err, errlen,
 		        "a layer does not have the tensors of one that Caravan computes");
-	if ((roles & MIXTURE && !hp->experts) || (roles & SHARED && !hp->shared_ffn))
+	if ((roles & LAYER_MIXTURE_BITS && !hp->experts) || (roles & LAYER_SHARED_BITS && !hp->shared_ffn))
 		return fail_with(-EINVAL, err, errlen,
 		        "a layer has experts, and the model's numbers do not say how many");
 	if (roles & LAYER_BIT(LAYER_Q_BIAS) && hp->gated)

@@ -65,6 +65,12 @@ enum layer_role {
 typedef uint64_t layer_roles; /* a set of them, LAYER_BIT each */
 #define LAYER_BIT(role) ((layer_roles)1 << (role))
 #define LAYER_PLAIN_BITS (LAYER_BIT(LAYER_PLAIN) - 1)
+#define LAYER_DENSE_BITS (LAYER_BIT(LAYER_GATE) | LAYER_BIT(LAYER_UP) | LAYER_BIT(LAYER_DOWN))
+#define LAYER_MIXTURE_BITS \
+	(LAYER_BIT(LAYER_ROUTER) | LAYER_BIT(LAYER_EXPERT_GATE) | LAYER_BIT(LAYER_EXPERT_UP) | \
+	        LAYER_BIT(LAYER_EXPERT_DOWN))
+#define LAYER_SHARED_BITS \
+	(LAYER_BIT(LAYER_SHARED_GATE) | LAYER_BIT(LAYER_SHARED_UP) | LAYER_BIT(LAYER_SHARED_DOWN))
 /* Tensors of embedding and output. */
 enum io_role { IO_EMBED, IO_NORM, IO_HEAD, IO_ROLES }; /* a tied head names the embedding's tensor */
 
