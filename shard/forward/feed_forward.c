@@ -370,6 +370,21 @@ int feed_forward_run(struct forward *f, struct phase_member *j, uint32_t layer,
 	return feed_forward_run_parts(f, j, layer, part, parts, w);
 }
 
+/* Elements whose sums stay in registers. */
+#define MIX_RUN 32
+
+/* n <= MIX_RUN elements of the chosen experts' outputs times their weights, added in the order of the choice. */
+static inline void feed_forward_mix(
+        float *out, const float *y, size_t dim, const struct choice *c, size_t used, size_t n) {
+	float sum[MIX_RUN];
+	for (size_t k = 0; k < n; k++)
+		sum[k] = y[c[0].place * dim + k] * c[0].weight;
+	for (size_t i = 1; i < used; i++)
+		for (size_t k = 0; k < n; k++)
+			sum[k] += y[c[i].place * dim + k] * c[i].weight;
+	memcpy(out, sum, n * sizeof *out);
+}
+
 const float *feed_forward_row(
         const struct forward *f, const struct phase_member *j, uint32_t layer, size_t row, float *scratch) {
 	size_t dim = f->hp->dim, used = f->hp->experts_used;
@@ -377,13 +392,10 @@ const float *feed_forward_row(
 	if (!feed_forward_has(f, layer, LAYER_ROUTER))
 		return y;
 	const struct choice *c = f->step->rows > 1 ? f->choice + row * used : f->member[j->id].choice;
-	for (uint32_t i = 0; i < used; i++) {
-		const float *one = f->expert_y + c[i].place * dim;
-		for (size_t k = 0; k < dim; k++) {
-			float v = one[k] * c[i].weight;
-			scratch[k] = i ? scratch[k] + v : v;
-		}
-	}
+	size_t at = 0;
+	for (; at + MIX_RUN <= dim; at += MIX_RUN)
+		feed_forward_mix(scratch + at, f->expert_y + at, dim, c, used, MIX_RUN);
+	feed_forward_mix(scratch + at, f->expert_y + at, dim, c, used, dim - at);
 	if (feed_forward_has(f, layer, LAYER_SHARED_ROUTER)) {
 		float weight = 1 / (1 + kern_exp(-f->shared_score[row]));
 		for (size_t k = 0; k < dim; k++)
