@@ -11,13 +11,20 @@
 
 enum { DECODE = 24 };
 
+static const struct {
+	const char *name, *variable;
+} programs[PEERS] = {
+        [PEER_LLAMA] = {"llama.cpp", "PEER_LLAMA_BENCH"},
+        [PEER_IK] = {"ik_llama.cpp", "PEER_IK_BENCH"},
+};
+
 /* The modes in which a peer is run; of several the better one counts, for prompts and for decode. */
 static const struct {
-	const char *variable, *options;
-	bool ik;
+	enum peer peer;
+	const char *options;
 } modes[] = {
-        {"PEER_LLAMA_BENCH", "", false}, {"PEER_IK_BENCH", "-rtr 0", true},
-        {"PEER_IK_BENCH", "-rtr 1", true}, /* rows interleaved at load */
+        {PEER_LLAMA, "-fa off"}, {PEER_LLAMA, "-fa on"}, {PEER_IK, "-rtr 0"},
+        {PEER_IK, "-rtr 1"}, /* rows interleaved at load */
 };
 enum { MODES = sizeof modes / sizeof *modes };
 
@@ -25,11 +32,18 @@ static struct {
 	char path[512];
 	unsigned threads, rounds, length;
 	double decode[MODES][BENCH_ROUNDS_MAX], prompt[MODES][BENCH_ROUNDS_MAX];
-	struct peer_speed speed;
 } peers;
 
+const char *peers_name(enum peer p) {
+	return programs[p].name;
+}
+
+static const char *program(enum peer p) {
+	return getenv(programs[p].variable);
+}
+
 static bool any(void) {
-	return getenv("PEER_LLAMA_BENCH") || getenv("PEER_IK_BENCH");
+	return program(PEER_LLAMA) || program(PEER_IK);
 }
 
 void peers_begin(const struct synth_spec *c, unsigned threads) {
@@ -51,8 +65,10 @@ void peers_begin(const struct synth_spec *c, unsigned threads) {
 	        .context = c->context,
 	        .seed = c->seed};
 	if (c->traits.experts) {
-		m.family = "qwen3moe";
-		m.head_norms = true;
+		bool sinks = c->roles & LAYER_BIT(LAYER_SINKS);
+		m.family = sinks ? "gpt-oss" : "qwen3moe";
+		m.head_norms = !sinks;
+		m.expert = c->layer[LAYER_EXPERT_GATE];
 		m.head_size = c->head_size;
 		m.experts = c->traits.experts;
 		m.experts_used = c->traits.experts_used;
@@ -66,16 +82,15 @@ void peers_begin(const struct synth_spec *c, unsigned threads) {
 /* Reads llama-bench's JSON: an array of tests with n_prompt, n_gen, avg_ts. */
 static void measure(size_t mode, unsigned prompt) {
 	char command[2048];
-	const char *program = getenv(modes[mode].variable);
 	snprintf(command, sizeof command, "'%s' -m '%s' -t %u -p %u -n %d -r 1 -o json %s 2>/dev/null",
-	        program, peers.path, peers.threads, prompt, DECODE, modes[mode].options);
+	        program(modes[mode].peer), peers.path, peers.threads, prompt, DECODE, modes[mode].options);
 	FILE *f = popen(command, "r");
 	json_t *all = f ? json_loadf(f, 0, NULL) : NULL, *test;
 	size_t i;
 	if (f)
 		pclose(f);
 	if (!all) {
-		fprintf(stderr, "bench: %s gives no figures\n", program);
+		fprintf(stderr, "bench: %s gives no figures\n", program(modes[mode].peer));
 		return;
 	}
 	json_array_foreach(all, i, test) {
@@ -86,30 +101,35 @@ static void measure(size_t mode, unsigned prompt) {
 	json_decref(all);
 }
 
-bool peers_round(unsigned prompt) {
-	if (!any())
-		return false;
+void peers_round(unsigned prompt) {
 	if (prompt != peers.length)
 		peers.rounds = 0;
 	peers.length = prompt;
 	for (size_t i = 0; i < MODES; i++)
-		if (getenv(modes[i].variable))
+		if (program(modes[i].peer))
 			measure(i, prompt);
 	peers.rounds++;
-	memset(&peers.speed, 0, sizeof peers.speed);
-	for (size_t i = 0; i < MODES; i++) {
-		double d[BENCH_ROUNDS_MAX], p[BENCH_ROUNDS_MAX];
-		memcpy(d, peers.decode[i], sizeof d);
-		memcpy(p, peers.prompt[i], sizeof p);
-		double *to = modes[i].ik ? &peers.speed.ik_decode : &peers.speed.llama_decode;
-		to[0] = fmax(to[0], bench_median(d, peers.rounds));
-		to[1] = fmax(to[1], bench_median(p, peers.rounds));
-	}
-	return getenv("PEER_LLAMA_BENCH");
 }
 
-const struct peer_speed *peers_speed(void) {
-	return &peers.speed;
+/* The median of the rounds of a mode; *best, *of: raised to it, and to the mode's rounds, if it is more. */
+static void take_better(const double *rounds, double *best, const double **of) {
+	double copy[BENCH_ROUNDS_MAX];
+	memcpy(copy, rounds, sizeof copy);
+	double median = bench_median(copy, peers.rounds);
+	if (*of && median <= *best)
+		return;
+	*best = median;
+	*of = rounds;
+}
+
+bool peers_speed(enum peer p, struct peer_speed *out) {
+	*out = (struct peer_speed){0};
+	for (size_t i = 0; i < MODES && program(p); i++)
+		if (modes[i].peer == p) {
+			take_better(peers.decode[i], &out->decode, &out->decodes);
+			take_better(peers.prompt[i], &out->prompt, &out->prompts);
+		}
+	return out->decode > 0 && out->prompt > 0;
 }
 
 void peers_end(void) {

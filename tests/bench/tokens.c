@@ -13,8 +13,10 @@ enum { PROMPT = 512, TOKENS = 12, FAR = 4096, LONG = 8192, LONG_BLOCKS = LONG / 
 static const struct model {
 	const char *name;
 	struct synth_spec spec;
-	double ik, llama; /* times what the peer reaches: prompts, decode; NAN: no target */
-	bool far;         /* also with a long context */
+	struct {
+		double decode, prompt;
+	} times[PEERS]; /* what the peers reach, as a target; 0: none */
+	bool far;       /* also with a long context */
 } models[] = {
 #define WIDE(t, h) \
 	{ \
@@ -22,10 +24,10 @@ static const struct model {
 		.vocab = 32000, .context = LONG, .layer = {KERN_F32, t, t, t, t, KERN_F32, t, t, t}, \
 		.embed = t, .head = h, .seed = 1 \
 	}
-        {"7B-wide Q4_0", WIDE(KERN_Q4_0, KERN_Q4_0), 1.3, NAN, true},
-        {"7B-wide Q4_K", WIDE(KERN_Q4_K, KERN_Q6_K), 1.3, NAN, false},
-        {"7B-wide Q6_K", WIDE(KERN_Q6_K, KERN_Q6_K), 1.3, NAN, false},
-        {"7B-wide Q8_0", WIDE(KERN_Q8_0, KERN_Q8_0), 1.1, NAN, false},
+        {"7B-wide Q4_0", WIDE(KERN_Q4_0, KERN_Q4_0), {[PEER_IK] = {0, 1.3}}, true},
+        {"7B-wide Q4_K", WIDE(KERN_Q4_K, KERN_Q6_K), {[PEER_IK] = {0, 1.3}}, false},
+        {"7B-wide Q6_K", WIDE(KERN_Q6_K, KERN_Q6_K), {[PEER_IK] = {0, 1.3}}, false},
+        {"7B-wide Q8_0", WIDE(KERN_Q8_0, KERN_Q8_0), {[PEER_IK] = {0, 1.1}}, false},
         {"small Q4_0",
                 {.layers = 22,
                         .dim = 2048,
@@ -40,7 +42,7 @@ static const struct model {
                         .embed = KERN_Q4_0,
                         .head = KERN_Q4_0,
                         .seed = 1},
-                NAN, 1.2, false},
+                {[PEER_LLAMA] = {1.2, 0}}, false},
 #define MIXTURE(t, down) \
 	{ \
 		.layers = 4, .dim = 2048, .heads = 32, .kv_heads = 4, .head_size = 128, .ffn = 6144, \
@@ -58,7 +60,42 @@ static const struct model {
 			.expert_ffn = 768 \
 		} \
 	}
-        {"30B-A3B-wide Q4_K", MIXTURE(KERN_Q4_K, KERN_Q4_K), 1.2, 1, false},
+#define BETTER \
+	{ \
+		{1, 1.2}, { \
+			1, 1.2 \
+		} \
+	}
+        {"30B-A3B-wide Q4_K", MIXTURE(KERN_Q4_K, KERN_Q4_K), BETTER, false},
+        {"OSS-20B-wide MXFP4",
+                {.layers = 4,
+                        .dim = 2880,
+                        .heads = 64,
+                        .kv_heads = 8,
+                        .head_size = 64,
+                        .ffn = 2880,
+                        .vocab = 32000,
+                        .context = LONG,
+                        .layer = {KERN_F32, KERN_Q8_0, KERN_Q8_0, KERN_Q8_0,
+                                KERN_Q8_0, [LAYER_EXPERT_GATE] = KERN_MXFP4, [LAYER_EXPERT_UP] = KERN_MXFP4,
+                                [LAYER_EXPERT_DOWN] = KERN_MXFP4},
+                        .embed = KERN_Q8_0,
+                        .head = KERN_Q8_0,
+                        .seed = 1,
+                        .roles = LAYER_BIT(LAYER_Q_BIAS) | LAYER_BIT(LAYER_K_BIAS) | LAYER_BIT(LAYER_V_BIAS) |
+                                 LAYER_BIT(LAYER_OUT_BIAS) | LAYER_BIT(LAYER_SINKS) |
+                                 LAYER_BIT(LAYER_ROUTER) | LAYER_BIT(LAYER_EXPERT_GATE) |
+                                 LAYER_BIT(LAYER_EXPERT_UP) | LAYER_BIT(LAYER_EXPERT_DOWN) |
+                                 LAYER_BIT(LAYER_ROUTER_BIAS) | LAYER_BIT(LAYER_EXPERT_GATE_BIAS) |
+                                 LAYER_BIT(LAYER_EXPERT_UP_BIAS) | LAYER_BIT(LAYER_EXPERT_DOWN_BIAS),
+                        .traits = {.halves = 1,
+                                .experts = 32,
+                                .experts_used = 4,
+                                .expert_ffn = 2880,
+                                .glu = KERN_SWIGLU_BOUNDED,
+                                .window = 128,
+                                .full_every = 2}},
+                BETTER, false},
 };
 
 struct run {
@@ -136,28 +173,58 @@ static double added(struct bench *b, struct run *r, const struct synth *s, enum 
 	return bench_median(bytes, TOKENS) / cache_bytes(s, kv, FAR - 1 - PROMPT);
 }
 
-static void peer_rows(struct bench *b, const struct model *m, double speed, double prompts) {
-	const struct peer_speed *p = peers_speed();
-	if (p->llama_decode > 0) {
-		printf("    llama.cpp   decode %7.2f  prompt %7.1f tokens a second\n", p->llama_decode,
-		        p->llama_prompt);
-		bench_row(b, "times llama.cpp", speed / p->llama_decode, NAN, m->llama, false,
-		        "decode.llama.%s", m->name);
-		bench_row(b, "times llama.cpp", prompts / p->llama_prompt, NAN, NAN, false, "prompt.llama.%s",
-		        m->name);
-	}
-	if (p->ik_decode > 0) {
-		printf("    ik_llama    decode %7.2f  prompt %7.1f tokens a second (the better mode of each)\n",
-		        p->ik_decode, p->ik_prompt);
-		bench_row(b, "times ik_llama.cpp", speed / p->ik_decode, NAN, NAN, false, "decode.ik.%s",
-		        m->name);
-		bench_row(b, "times ik_llama.cpp", prompts / p->ik_prompt, NAN, m->ik, false, "prompt.ik.%s",
-		        m->name);
+/* Remembers a row of rounds: their median, which it returns, and their spread. */
+static double rounds_row(struct bench *b, const char *unit, const double *rounds, double bound, double target,
+        const char *what, const char *name) {
+	double copy[BENCH_ROUNDS_MAX];
+	memcpy(copy, rounds, b->rounds * sizeof *copy);
+	double median = bench_median(copy, b->rounds); /* which sorts them */
+	bench_row(b, unit, median, bound, target, false, "%s.%s", what, name);
+	bench_row_spread(b, copy[0], copy[b->rounds - 1]);
+	return median;
+}
+
+/* Our speed in each round over a peer's in the same one. */
+static void peer_row(struct bench *b, const char *what, const struct model *m, enum peer p,
+        const double *ours, const double *theirs, double target) {
+	double times[BENCH_ROUNDS_MAX];
+	char unit[32], name[32];
+	for (unsigned i = 0; i < b->rounds; i++)
+		times[i] = ours[i] / theirs[i];
+	snprintf(unit, sizeof unit, "times %s", peers_name(p));
+	snprintf(name, sizeof name, "%s.%s", what, p == PEER_IK ? "ik" : "llama");
+	double median = rounds_row(b, unit, times, NAN, target > 0 ? target : NAN, name, m->name);
+	const struct bench_row *row = &b->rows[b->nrows - 1];
+	printf("  %s %.2f times (%.2f to %.2f)", what, median, row->low, row->high);
+}
+
+/* decodes, prompts: tokens a second of our rounds. */
+static void peer_rows(struct bench *b, const struct model *m, const double *decodes, const double *prompts) {
+	struct peer_speed s;
+	for (enum peer p = 0; p < PEERS; p++) {
+		if (!peers_speed(p, &s))
+			continue;
+		printf("    %-12s  decode %7.2f  prompt %7.1f tokens a second;", peers_name(p), s.decode,
+		        s.prompt);
+		peer_row(b, "decode", m, p, decodes, s.decodes, m->times[p].decode);
+		peer_row(b, "prompt", m, p, prompts, s.prompts, m->times[p].prompt);
+		printf("\n");
 	}
 }
 
+/* A long prompt beside llama.cpp's. */
+static void far_prompt(struct bench *b, const struct model *m, struct run *r) {
+	struct peer_speed s;
+	peers_round(LONG);
+	double ours = LONG / prompt(r, LONG);
+	if (!peers_speed(PEER_LLAMA, &s))
+		return;
+	printf("    a prompt of %d tokens: %.1f, llama.cpp %.1f tokens a second\n", LONG, ours, s.prompt);
+	bench_row(b, "times llama.cpp", ours / s.prompt, NAN, 2, false, "prompt%d.llama.%s", LONG, m->name);
+}
+
 static void one(struct bench *b, const struct model *m) {
-	double token[BENCH_ROUNDS_MAX], share[BENCH_ROUNDS_MAX], far[KERN_KVS][BENCH_ROUNDS_MAX],
+	double decodes[BENCH_ROUNDS_MAX], share[BENCH_ROUNDS_MAX], far[KERN_KVS][BENCH_ROUNDS_MAX],
 	        fill[BENCH_ROUNDS_MAX];
 	struct synth *s = synth_create(&m->spec);
 	struct run r = {.line = line_create(
@@ -180,7 +247,7 @@ static void one(struct bench *b, const struct model *m) {
 		fill[i] = PROMPT / prompt(&r, PROMPT);
 		bench_read(b); /* which way is best */
 		struct decoded d = decode(b, &r, PROMPT);
-		token[i] = d.seconds;
+		decodes[i] = 1 / d.seconds;
 		share[i] = (bytes + cache_bytes(s, KERN_KV_F16, PROMPT)) / d.taken;
 		if (m->far) {
 			far[KERN_KV_F16][i] = added(b, &r, s, KERN_KV_F16);
@@ -188,28 +255,20 @@ static void one(struct bench *b, const struct model *m) {
 		}
 		peers_round(PROMPT);
 	}
-	double speed = 1 / bench_median(token, b->rounds), prompts = bench_median(fill, b->rounds);
-	printf("%-14s %6.2f GB  %8.2f  %6.2f  %16.1f", m->name, bytes / 1e9, speed,
-	        bench_median(share, b->rounds), prompts);
+	double shares = rounds_row(b, "share of read bandwidth", share, 1, 0.9, "token", m->name),
+	       speed = rounds_row(b, "tokens a second", decodes, NAN, NAN, "speed", m->name),
+	       prompts = rounds_row(b, "tokens a second", fill, NAN, NAN, "prompt", m->name);
+	printf("%-14s %6.2f GB  %8.2f  %6.2f  %16.1f", m->name, bytes / 1e9, speed, shares, prompts);
 	if (m->far)
 		printf("  %10.2f, q8_0 %.2f", bench_median(far[KERN_KV_F16], b->rounds),
 		        bench_median(far[KERN_KV_Q8_0], b->rounds));
 	printf("\n");
-	bench_row(b, "share of read bandwidth", bench_median(share, b->rounds), 1, 0.9, false, "token.%s",
-	        m->name);
-	bench_row(b, "tokens a second", speed, NAN, NAN, false, "speed.%s", m->name);
-	bench_row(b, "tokens a second", prompts, NAN, NAN, false, "prompt.%s", m->name);
+	peer_rows(b, m, decodes, fill);
 	for (enum kern_kv kv = 0; m->far && kv < KERN_KVS; kv++)
 		bench_row(b, "times its bytes over read bandwidth", bench_median(far[kv], b->rounds), 1, 1.15,
 		        true, "context%d.%s.%s", FAR, kern_kv_name(kv), m->name);
-	peer_rows(b, m, speed, prompts);
-	if (m->far && peers_round(LONG)) {
-		double ours = LONG / prompt(&r, LONG), theirs = peers_speed()->llama_prompt;
-		printf("    a prompt of %d tokens: %.1f, llama.cpp %.1f tokens a second\n", LONG, ours,
-		        theirs);
-		bench_row(b, "times llama.cpp", ours / theirs, NAN, 2, false, "prompt%d.llama.%s", LONG,
-		        m->name);
-	}
+	if (m->far && getenv("PEER_LLAMA_BENCH"))
+		far_prompt(b, m, &r);
 	peers_end();
 	free(r.logits);
 	line_destroy(r.line);

@@ -410,6 +410,14 @@ enum kern_type ggufgen_layer_type(const struct ggufgen_model *m, uint32_t layer,
 	return more ? KERN_Q6_K : value && m->kv_heads && m->heads / m->kv_heads >= 8 ? KERN_Q5_K : m->type;
 }
 
+static bool is_family(const struct ggufgen_model *m, const char *name) {
+	return m->family && strcmp(m->family, name) == 0;
+}
+
+static uint32_t head_size_of(const struct ggufgen_model *m) {
+	return m->head_size ? m->head_size : m->dim / m->heads;
+}
+
 /* A key of the model's family. */
 static void family_u32(struct ggufgen *g, const struct ggufgen_model *m, const char *key, uint32_t v) {
 	char name[96];
@@ -423,7 +431,7 @@ static void family_f32(struct ggufgen *g, const struct ggufgen_model *m, const c
 }
 
 void ggufgen_model_keys(struct ggufgen *g, const struct ggufgen_model *m) {
-	uint32_t head_size = m->head_size ? m->head_size : m->dim / m->heads;
+	uint32_t head_size = head_size_of(m);
 	ggufgen_string(g, "general.architecture", m->family ? m->family : "llama");
 	ggufgen_string(g, "general.name", "synthetic");
 	family_u32(g, m, "block_count", m->layers);
@@ -437,7 +445,7 @@ void ggufgen_model_keys(struct ggufgen *g, const struct ggufgen_model *m) {
 		family_u32(g, m, "attention.key_length", head_size);
 		family_u32(g, m, "attention.value_length", head_size);
 	}
-	family_u32(g, m, "rope.dimension_count", head_size);
+	family_u32(g, m, "rope.dimension_count", is_family(m, "glm4moe") ? head_size / 2 : head_size);
 	family_f32(g, m, "rope.freq_base", m->freq_base > 0 ? m->freq_base : 10000.0f);
 	family_u32(g, m, "vocab_size", m->vocab);
 	if (m->experts) {
@@ -445,6 +453,16 @@ void ggufgen_model_keys(struct ggufgen *g, const struct ggufgen_model *m) {
 		family_u32(g, m, "expert_used_count", m->experts_used);
 		family_u32(g, m, "expert_feed_forward_length", m->expert_ffn);
 	}
+	if (is_family(m, "glm4moe")) {
+		family_u32(g, m, "expert_shared_count", m->shared_ffn ? 1 : 0);
+		family_u32(g, m, "expert_gating_func", 2);
+		ggufgen_bool(g, "glm4moe.expert_weights_norm", true);
+		family_f32(g, m, "expert_weights_scale", 1);
+		family_u32(g, m, "leading_dense_block_count", m->dense);
+		family_u32(g, m, "nextn_predict_layers", 0);
+	}
+	if (is_family(m, "gpt-oss"))
+		family_u32(g, m, "attention.sliding_window", 128);
 }
 
 /* Three special tokens, the 256 bytes, words. */
@@ -482,62 +500,143 @@ void ggufgen_vocab_keys(struct ggufgen *g, uint32_t tokens) {
 	free(type.data);
 }
 
+/* Which layers have a tensor. */
+enum where { ALL, DENSE, MIXTURES };
+
+/* A tensor of a layer; rows 0: one dimension. */
+struct layer_tensor {
+	const char *name, *end;
+	uint64_t n, rows;
+	uint32_t experts;
+	enum where where;
+	enum { OWN, FLOATS, NORM, EXPERT } type; /* as ggufgen_layer_type says, F32, of norms, of experts */
+};
+
+struct layer_list {
+	struct layer_tensor tensor[40];
+	size_t count;
+};
+
+static struct layer_tensor *list_add(
+        struct layer_list *l, const char *name, enum where where, uint64_t n, uint64_t rows) {
+	struct layer_tensor *t = &l->tensor[l->count++];
+	*t = (struct layer_tensor){.name = name,
+	        .end = "weight",
+	        .n = n,
+	        .rows = rows,
+	        .where = where,
+	        .type = rows ? OWN : NORM};
+	return t;
+}
+
+static void list_add_bias(
+        struct layer_list *l, const char *name, enum where where, uint64_t n, uint64_t rows) {
+	struct layer_tensor *t = list_add(l, name, where, n, rows);
+	t->end = "bias";
+	t->type = FLOATS;
+}
+
+static void list_add_experts(struct layer_list *l, const struct ggufgen_model *m) {
+	struct layer_tensor *t[3] = {list_add(l, "ffn_gate_exps", MIXTURES, m->dim, m->expert_ffn),
+	        list_add(l, "ffn_up_exps", MIXTURES, m->dim, m->expert_ffn),
+	        list_add(l, "ffn_down_exps", MIXTURES, m->expert_ffn, m->dim)};
+	for (size_t i = 0; i < 3; i++) {
+		t[i]->experts = m->experts;
+		t[i]->type = m->expert ? EXPERT : OWN;
+	}
+	list_add(l, "ffn_gate_inp", MIXTURES, m->dim, m->experts)->type = FLOATS;
+}
+
+/* What glm4moe and gpt-oss have besides; q, kv: width of all queries, of all keys. */
+static void list_add_others(struct layer_list *l, const struct ggufgen_model *m, uint64_t q, uint64_t kv) {
+	bool glm = is_family(m, "glm4moe"), oss = is_family(m, "gpt-oss");
+	if (glm || oss) {
+		list_add_bias(l, "attn_q", ALL, q, 0);
+		list_add_bias(l, "attn_k", ALL, kv, 0);
+		list_add_bias(l, "attn_v", ALL, kv, 0);
+	}
+	if (glm)
+		list_add_bias(l, "exp_probs_b", MIXTURES, m->experts, 0);
+	if (glm && m->shared_ffn) {
+		list_add(l, "ffn_gate_shexp", MIXTURES, m->dim, m->shared_ffn);
+		list_add(l, "ffn_up_shexp", MIXTURES, m->dim, m->shared_ffn);
+		list_add(l, "ffn_down_shexp", MIXTURES, m->shared_ffn, m->dim);
+	}
+	if (oss) {
+		list_add_bias(l, "attn_output", ALL, m->dim, 0);
+		list_add_bias(l, "ffn_gate_inp", MIXTURES, m->experts, 0);
+		list_add_bias(l, "ffn_gate_exps", MIXTURES, m->expert_ffn, m->experts);
+		list_add_bias(l, "ffn_up_exps", MIXTURES, m->expert_ffn, m->experts);
+		list_add_bias(l, "ffn_down_exps", MIXTURES, m->dim, m->experts);
+		list_add(l, "attn_sinks", ALL, m->heads, 0)->type = FLOATS;
+	}
+}
+
+static void list_fill(struct layer_list *l, const struct ggufgen_model *m) {
+	uint64_t head_size = head_size_of(m), q = m->heads * head_size;
+	uint64_t kv = (m->kv_heads ? m->kv_heads : m->heads) * head_size;
+	bool renamed = is_family(m, "glm4moe") || is_family(m, "gpt-oss");
+	list_add(l, "attn_norm", ALL, m->dim, 0);
+	list_add(l, "attn_q", ALL, m->dim, q);
+	list_add(l, "attn_k", ALL, m->dim, kv);
+	list_add(l, "attn_v", ALL, m->dim, kv);
+	list_add(l, "attn_output", ALL, q, m->dim);
+	list_add(l, renamed ? "post_attention_norm" : "ffn_norm", ALL, m->dim, 0);
+	if (!m->experts || m->dense) {
+		list_add(l, "ffn_gate", DENSE, m->dim, m->ffn);
+		list_add(l, "ffn_up", DENSE, m->dim, m->ffn);
+		list_add(l, "ffn_down", DENSE, m->ffn, m->dim);
+	}
+	if (m->experts)
+		list_add_experts(l, m);
+	for (int k = 0; m->head_norms && k < 2; k++)
+		list_add(l, k ? "attn_k_norm" : "attn_q_norm", ALL, head_size, 0);
+	list_add_others(l, m, q, kv);
+}
+
+static bool layer_has(const struct ggufgen_model *m, uint32_t layer, const struct layer_tensor *t) {
+	bool mixture = m->experts && layer >= m->dense;
+	return t->where == ALL || (t->where == MIXTURES) == mixture;
+}
+
+static enum kern_type tensor_type(
+        const struct ggufgen_model *m, uint32_t layer, const struct layer_tensor *t) {
+	return t->type == OWN      ? ggufgen_layer_type(m, layer, t->name)
+	       : t->type == NORM   ? m->norm
+	       : t->type == EXPERT ? m->expert
+	                           : KERN_F32;
+}
+
 void ggufgen_model_tensors(struct ggufgen *g, const struct ggufgen_model *m) {
-	uint64_t head_size = m->head_size ? m->head_size : m->dim / m->heads;
-	uint64_t q = m->heads * head_size, kv = (m->kv_heads ? m->kv_heads : m->heads) * head_size;
-	struct {
-		const char *name;
-		uint64_t n, rows; /* rows 0: a norm */
-		uint32_t experts;
-	} per[16] = {{"attn_norm", m->dim, 0, 0}, {"attn_q", m->dim, q, 0}, {"attn_k", m->dim, kv, 0},
-	        {"attn_v", m->dim, kv, 0}, {"attn_output", q, m->dim, 0}, {"ffn_norm", m->dim, 0, 0},
-	        {"ffn_gate", m->dim, m->ffn, 0}, {"ffn_up", m->dim, m->ffn, 0},
-	        {"ffn_down", m->ffn, m->dim, 0}};
-	size_t count = 9;
-	if (m->experts) {
-		count = 6;
-		per[count++].name = "ffn_gate_exps";
-		per[count++].name = "ffn_up_exps";
-		per[count++].name = "ffn_down_exps";
-		for (size_t k = 6; k < 9; k++) {
-			per[k].n = k < 8 ? m->dim : m->expert_ffn;
-			per[k].rows = k < 8 ? m->expert_ffn : m->dim;
-			per[k].experts = m->experts;
-		}
-		per[count].name = "ffn_gate_inp";
-		per[count].n = m->dim;
-		per[count++].rows = m->experts;
-	}
-	for (int k = 0; m->head_norms && k < 2; k++) {
-		per[count].name = k ? "attn_k_norm" : "attn_q_norm";
-		per[count++].n = head_size;
-	}
+	struct layer_list list = {.count = 0};
+	list_fill(&list, m);
 	uint32_t distinct = m->distinct ? m->distinct : m->layers;
 	/* of each role and type: how many layers have it, and the tensors that were written for the first of them */
-	uint32_t seen[sizeof per / sizeof *per][KERN_TYPES] = {{0}};
-	size_t *written = need(calloc(count * KERN_TYPES * distinct, sizeof *written));
+	uint32_t seen[sizeof list.tensor / sizeof *list.tensor][KERN_TYPES] = {{0}};
+	size_t *written = need(calloc(list.count * KERN_TYPES * distinct, sizeof *written));
 
 	ggufgen_seed(g, m->seed);
 	ggufgen_tensor(g, "token_embd.weight", m->type, m->dim, m->vocab, GGUFGEN_WEIGHTS);
 	if (m->factors)
-		ggufgen_tensor(g, "rope_freqs.weight", KERN_F32, head_size / 2, 0, GGUFGEN_NORM);
+		ggufgen_tensor(g, "rope_freqs.weight", KERN_F32, head_size_of(m) / 2, 0, GGUFGEN_NORM);
 	for (uint32_t l = 0; l < m->layers; l++) {
-		for (size_t k = 0; k < count; k++) {
+		for (size_t k = 0; k < list.count; k++) {
+			const struct layer_tensor *t = &list.tensor[k];
 			char name[64];
-			enum kern_type type = per[k].rows ? ggufgen_layer_type(m, l, per[k].name) : m->norm;
-			if (strcmp(per[k].name, "ffn_gate_inp") == 0)
-				type = KERN_F32;
+			if (!layer_has(m, l, t))
+				continue;
+			enum kern_type type = tensor_type(m, l, t);
 			uint32_t at = seen[k][type]++;
 			size_t *slot = &written[(k * KERN_TYPES + (size_t)type) * distinct + at % distinct];
-			snprintf(name, sizeof name, "blk.%u.%s.weight", l, per[k].name);
+			snprintf(name, sizeof name, "blk.%u.%s.%s", l, t->name, t->end);
 			if (at >= distinct)
 				ggufgen_alias(g, name, *slot);
-			else if (per[k].experts)
-				*slot = ggufgen_experts(g, name, type, per[k].n, per[k].rows, per[k].experts,
-				        GGUFGEN_WEIGHTS);
+			else if (t->experts)
+				*slot = ggufgen_experts(
+				        g, name, type, t->n, t->rows, t->experts, GGUFGEN_WEIGHTS);
 			else
-				*slot = ggufgen_tensor(g, name, type, per[k].n, per[k].rows,
-				        per[k].rows ? GGUFGEN_WEIGHTS : GGUFGEN_NORM);
+				*slot = ggufgen_tensor(g, name, type, t->n, t->rows,
+				        t->type == NORM ? GGUFGEN_NORM : GGUFGEN_WEIGHTS);
 		}
 	}
 	free(written);

@@ -67,9 +67,12 @@ struct ggufgen_model {
 	bool mixture;       /* as Q4_K_M has it: type Q4_K, where most is lost by it Q5_K or Q6_K */
 	bool tied;          /* no output tensor */
 	bool factors;       /* a tensor rope_freqs */
-	const char *family; /* NULL: llama */
+	const char *family; /* NULL: llama; glm4moe and gpt-oss have their biases, sinks and windows */
 	bool head_norms;    /* of queries and keys */
 	uint32_t experts, experts_used, expert_ffn; /* in place of the feed-forward; 0: none */
+	enum kern_type expert;                      /* of the experts' matrices; F32: as the others */
+	uint32_t shared_ffn;                        /* width of the expert of all rows, of glm4moe; 0: none */
+	uint32_t dense;                             /* so many layers at the beginning have a feed-forward */
 	float freq_base;
 	uint64_t seed;
 };

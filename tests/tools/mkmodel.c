@@ -1,12 +1,14 @@
 /* mkmodel: writes a GGUF file of any Llama shape with random weights, for tests and measurements of speed.
  *
- * -e: a mixture of so many experts, of which a row uses `-u` of width `-w`, as Qwen 3 has it.
+ * -e: a mixture of so many experts, of which a row uses `-u` of width `-w`, as Qwen 3 has it, or the family `-f`: glm4moe, whose
+ * shared expert is `-S` wide, or gpt-oss.  -x: the type of experts; -d: layers before the mixtures.
  * TYPE: of the matrices, or Q4_K_M, the mixture by that name.
  * distinct: layers beyond this many lie on the bytes of the earlier ones (layer l on those of l mod distinct, as far as
  * the types are alike), so that a file of a few GiB has the shape of a 70B model: 8192 80 64 8 28672 32000 4096 4. */
 #include "tests/support/ggufgen.h"
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <strings.h>
 #include <unistd.h>
 
@@ -34,22 +36,31 @@ static enum kern_type type_named(const char *name) {
 
 static int usage(void) {
 	fprintf(stderr,
-	        "usage: mkmodel [-e EXPERTS -u USED -w WIDTH] [-s HEAD SIZE] OUT TYPE dim layers heads kvheads ffn "
-	        "vocab [ctx [distinct]]\n");
+	        "usage: mkmodel [-e EXPERTS -u USED -w WIDTH [-f FAMILY] [-x TYPE] [-S WIDTH] [-d LAYERS]] [-s HEAD SIZE] "
+	        "OUT TYPE dim layers heads kvheads ffn vocab [ctx [distinct]]\n");
 	return 1;
 }
 
 int main(int argc, char **argv) {
-	uint32_t experts = 0, used = 0, width = 0, head = 0;
-	for (int option; (option = getopt(argc, argv, "e:u:w:s:")) != -1;) {
+	uint32_t experts = 0, used = 0, width = 0, head = 0, shared = 0, dense = 0;
+	const char *family = "qwen3moe";
+	enum kern_type expert = KERN_F32;
+	for (int option; (option = getopt(argc, argv, "e:u:w:s:S:d:f:x:")) != -1;) {
 		uint32_t *to = option == 'e'   ? &experts
 		               : option == 'u' ? &used
 		               : option == 'w' ? &width
 		               : option == 's' ? &head
+		               : option == 'S' ? &shared
+		               : option == 'd' ? &dense
 		                               : NULL;
-		if (!to)
+		if (option == 'f')
+			family = optarg;
+		else if (option == 'x')
+			expert = type_named(optarg);
+		else if (to)
+			*to = number(optarg);
+		else
 			return usage();
-		*to = number(optarg);
 	}
 	argc -= optind - 1;
 	argv += optind - 1;
@@ -66,11 +77,14 @@ int main(int argc, char **argv) {
 	        .vocab = number(argv[8]),
 	        .context = argc > 9 ? number(argv[9]) : 4096,
 	        .distinct = argc > 10 ? number(argv[10]) : 0,
-	        .family = experts ? "qwen3moe" : NULL,
-	        .head_norms = experts != 0,
+	        .family = experts ? family : NULL,
+	        .head_norms = experts && strcmp(family, "qwen3moe") == 0,
 	        .experts = experts,
 	        .experts_used = used,
 	        .expert_ffn = width,
+	        .expert = expert,
+	        .shared_ffn = shared,
+	        .dense = dense,
 	        .head_size = head,
 	        .seed = 1};
 	m.head = ggufgen_usual_head(m.type);
