@@ -155,9 +155,23 @@ static void status_print_machines(const struct report *r) {
 
 /* ---- models ---- */
 
+/* Experts that are read from disk.  time: of reading what a token uses; empty: unknown. */
+static void status_print_experts_read(const Caravan__StageState *st, const char *node, const char *time) {
+	uint64_t chosen = st->expert_hits + st->expert_misses;
+	table_say(4,
+	        "%s has too little memory for all experts of its layers: %.0f%% of them are in memory, the others are read from disk when they are chosen",
+	        node, 100 * report_experts_in_memory(st));
+	table_say(4, "if all were chosen equally often, %s would read %s for a token%s", node,
+	        size_text((double)st->streamed_bytes).s, time);
+	if (chosen)
+		table_say(4, "so far %.0f%% of those chosen were found in memory",
+		        100.0 * (double)st->expert_hits / (double)chosen);
+}
+
 /* Weights that do not stay in memory, and their cost. */
 static void status_print_reading(const struct report *r, const Caravan__ReportModel *m, size_t i) {
 	const Caravan__StageState *st = report_stage(r, m, i);
+	const char *node = report_node_name(r, m->plan->stages[i]->node);
 	char time[96] = "";
 	if (!st || !st->streamed_bytes)
 		return;
@@ -166,13 +180,12 @@ static void status_print_reading(const struct report *r, const Caravan__ReportMo
 		snprintf(time, sizeof time, ", which takes %s at %s/s, measured",
 		        size_duration((double)st->streamed_bytes / rate).s, size_text(rate).s);
 	}
-	table_say(4, "%s does not fit: %s stay in memory, each step reads %s from disk%s",
-	        report_node_name(r, m->plan->stages[i]->node), size_text((double)st->resident_bytes).s,
-	        size_text((double)st->streamed_bytes).s, time);
-	uint64_t chosen = st->expert_hits + st->expert_misses;
-	if (chosen)
-		table_say(4, "of the experts that it used, %.0f%% were in memory",
-		        100.0 * (double)st->expert_hits / (double)chosen);
+	if (st->experts)
+		status_print_experts_read(st, node, time);
+	else
+		table_say(4, "%s does not fit: %s stay in memory, each step reads %s from disk%s", node,
+		        size_text((double)st->resident_bytes).s, size_text((double)st->streamed_bytes).s,
+		        time);
 }
 
 /* Predicted and measured time of a row. */
@@ -297,6 +310,9 @@ static void status_print_slices(const struct report *r, const Caravan__ReportMod
 	if (brief)
 		status_print_constant(m);
 	status_print_stages(r, m);
+	if (serves && report_expert_half(r, m) > 0)
+		table_say(4, "half of all choices of experts go to %.0f%% of a layer's experts",
+		        100 * report_expert_half(r, m));
 	for (size_t i = 0; serves && i < m->plan->n_stages; i++)
 		status_print_reading(r, m, i);
 	if (serves && m->state)

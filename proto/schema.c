@@ -115,17 +115,39 @@ static bool schema_check_stage(const void *message, char *err, size_t errlen) {
 
 static bool schema_check_stage_state(const void *message, char *err, size_t errlen) {
 	const Caravan__StageState *s = message;
-	return schema_check_range(s->first, s->last, "StageState", err, errlen);
+	if (!schema_check_range(s->first, s->last, "StageState", err, errlen))
+		return false;
+	for (size_t i = 0; i < s->n_expert_layers; i++) {
+		const Caravan__ExpertLayer *l = s->expert_layers[i];
+		bool good = l->layer >= s->first && l->layer < s->last && l->half <= s->experts &&
+		            l->in_memory <= s->experts &&
+		            (i == 0 || l->layer > s->expert_layers[i - 1]->layer);
+		for (size_t k = 0; k < l->top.len / sizeof(uint32_t); k++)
+			good = good && wire_packed_at(l->top, k) < s->experts;
+		if (!good) {
+			snprintf(err, errlen, "StageState: bad experts of layer %u", l->layer);
+			return false;
+		}
+	}
+	return true;
+}
+
+static bool schema_check_expert_layer(const void *message, char *err, size_t errlen) {
+	const Caravan__ExpertLayer *l = message;
+	uint64_t sum = 0;
+	for (size_t i = 0; i < l->share.len / sizeof(uint32_t); i++)
+		sum += wire_packed_at(l->share, i);
+	if (l->top.len == l->share.len && sum <= 10000)
+		return true;
+	snprintf(err, errlen, "ExpertLayer: bad shares");
+	return false;
 }
 
 static bool schema_check_histogram(const void *message, char *err, size_t errlen) {
 	const Caravan__Histogram *h = message;
 	uint64_t sum = 0;
-	for (size_t i = 0; i < h->buckets.len / sizeof(uint32_t); i++) {
-		uint32_t n;
-		memcpy(&n, h->buckets.data + i * sizeof n, sizeof n);
-		sum += n;
-	}
+	for (size_t i = 0; i < h->buckets.len / sizeof(uint32_t); i++)
+		sum += wire_packed_at(h->buckets, i);
 	if (sum <= h->count)
 		return true;
 	snprintf(err, errlen, "Histogram: buckets of more than it counts");
@@ -189,8 +211,13 @@ const struct message_schema schema_messages[] = {
 		{6, FIELD_NUM, 0, BIG}, {7, FIELD_ANY}, {8, FIELD_REAL, 0, RATE}, {9, FIELD_REAL, 0, RATE}, {10, FIELD_ANY},
 		{20, FIELD_NUM, 0, BIG}, {21, FIELD_NUM, 0, BIG}, {22, FIELD_ANY}, {23, FIELD_REAL, 0, RATE},
 		{24, FIELD_REAL, 0, RATE}, {25, FIELD_ANY}, {26, FIELD_ANY}, {30, FIELD_NUM, 0, BIG}, {31, FIELD_REAL, 0, RATE},
-		{32, FIELD_NUM, 0, BIG}, {33, FIELD_REAL, 0, RATE}, {80, FIELD_REAL, 0, SECONDS}, {81, FIELD_REAL, 0, SECONDS}},
+		{32, FIELD_NUM, 0, BIG}, {33, FIELD_REAL, 0, RATE}, {80, FIELD_REAL, 0, SECONDS}, {81, FIELD_REAL, 0, SECONDS},
+		{230, FIELD_NUM, 0, WIRE_EXPERTS_MAX}, {231, FIELD_MESSAGE, 0, WIRE_EXPERT_LAYERS_MAX}},
 		schema_check_stage_state},
+	{MESSAGE(expert_layer), {
+		{1, FIELD_NUM, 0, 65535}, {2, FIELD_NUM, 0, BIG}, {3, FIELD_NUM, 0, WIRE_EXPERTS_MAX},
+		{4, FIELD_NUM, 0, WIRE_EXPERTS_MAX}, {5, FIELD_PACKED, 0, WIRE_EXPERTS_TOP_MAX},
+		{6, FIELD_PACKED, 0, WIRE_EXPERTS_TOP_MAX}}, schema_check_expert_layer},
 	{MESSAGE(model_state), {
 		{1, FIELD_NAME}, {2, FIELD_REAL, 0, RATE}, {3, FIELD_ANY}, {4, FIELD_ANY}, {5, FIELD_ANY},
 		{7, FIELD_ANY}, {8, FIELD_ANY}, {9, FIELD_ANY}, {10, FIELD_ANY}, {11, FIELD_NUM, 0, WIRE_NODES_MAX},

@@ -22,6 +22,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 /* WIRE_1_2: the minor version since which nodes compare plans and take them over, list and remove models on disks, measure
  * when asked, and say in pongs whom they reach.  WIRE_1_3: since which they know the keys of the HTTP API, grammars,
@@ -45,6 +46,9 @@
 #define WIRE_STAGES_MAX 256
 #define WIRE_TIMES_MAX (WIRE_STAGES_MAX + 1)
 #define WIRE_STREAMS_MAX 64         /* sequences that are listed of a model */
+#define WIRE_EXPERT_LAYERS_MAX 256  /* layers whose experts are reported of a stage */
+#define WIRE_EXPERTS_MAX 1024       /* of a layer */
+#define WIRE_EXPERTS_TOP_MAX 16     /* of these that are named */
 #define WIRE_BOUNDS 14              /* buckets of a Histogram */
 #define WIRE_SEQS_MAX 256           /* sequences in a step */
 #define WIRE_KV_MAX 1               /* types of KV cache are 0 to this */
@@ -103,6 +107,12 @@ static inline char *wire_string(const char *s) {
 }
 static inline ProtobufCBinaryData wire_bytes(const void *data, size_t len) {
 	return (ProtobufCBinaryData){len, (uint8_t *)(uintptr_t)data};
+}
+/* Number i of packed little-endian uint32s. */
+static inline uint32_t wire_packed_at(ProtobufCBinaryData b, size_t i) {
+	uint32_t v;
+	memcpy(&v, b.data + i * sizeof v, sizeof v);
+	return v;
 }
 static inline ProtobufCBinaryData wire_node(const struct node_id *id) {
 	return wire_bytes(id->b, sizeof id->b);

@@ -162,3 +162,25 @@ const Caravan__StageState *report_stage(const struct report *r, const Caravan__R
 	}
 	return NULL;
 }
+
+double report_expert_half(const struct report *r, const Caravan__ReportModel *m) {
+	double sum = 0, layers = 0;
+	for (size_t i = 0; i < m->plan->n_stages; i++) {
+		const Caravan__StageState *st = report_stage(r, m, i);
+		for (size_t k = 0; st && k < st->n_expert_layers; k++) {
+			const Caravan__ExpertLayer *l = st->expert_layers[k];
+			if (l->chosen < (uint64_t)REPORT_EXPERT_USES * st->experts)
+				return 0;
+			sum += (double)l->half / st->experts;
+			layers++;
+		}
+	}
+	return layers > 0 ? sum / layers : 0;
+}
+
+double report_experts_in_memory(const Caravan__StageState *st) {
+	double sum = 0;
+	for (size_t i = 0; i < st->n_expert_layers; i++)
+		sum += st->expert_layers[i]->in_memory;
+	return st->n_expert_layers ? sum / ((double)st->n_expert_layers * st->experts) : 0;
+}

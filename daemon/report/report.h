@@ -52,6 +52,13 @@ double report_step_seconds(const Caravan__ReportModel *m);
 /* The reported state of a stage of this model, or NULL. */
 const Caravan__StageState *report_stage(const struct report *r, const Caravan__ReportModel *m, size_t stage);
 
+/* Which experts of a mixture its routers choose: the share of a layer's experts, 0 to 1, that gets half of the layer's choices,
+ * averaged over the layers; 0: too little was computed to say. */
+#define REPORT_EXPERT_USES 8 /* of an expert, on average, are enough */
+double report_expert_half(const struct report *r, const Caravan__ReportModel *m);
+/* The share of a stage's experts that are in memory; 0: none is, or it does not say. */
+double report_experts_in_memory(const Caravan__StageState *st);
+
 /* As caravan status --json prints it; NULL: out of memory. */
 json_t *report_json(const struct report *r);
 /* Whether two reports say the same but for what changes all the time: ages, clocks, temperatures, round trips, free memory. */

@@ -120,6 +120,28 @@ static ProtobufCBinaryData report_after(const Caravan__Plan *p, size_t i) {
 	return i + 1 < p->n_stages ? p->stages[i + 1]->node : p->coordinator;
 }
 
+static json_t *report_expert_layer_json(const Caravan__ExpertLayer *l, bool read) {
+	json_t *top = json_array();
+	json_t *o = json_pack("{s:i, s:I, s:i, s:o*}", "layer", (int)l->layer, "chosen",
+	        (json_int_t)l->chosen, "half", (int)l->half, "most_chosen", top);
+	if (o && read)
+		json_object_set_new(o, "in_memory", json_integer(l->in_memory));
+	for (size_t i = 0; o && i < l->top.len / sizeof(uint32_t); i++)
+		json_array_append_new(top, json_pack("{s:i, s:f}", "expert", (int)wire_packed_at(l->top, i),
+		                                   "share", wire_packed_at(l->share, i) / 1e4));
+	return o;
+}
+
+/* Which experts its routers choose. */
+static void report_add_experts(json_t *o, const Caravan__StageState *st) {
+	json_t *layers = json_array();
+	json_object_set_new(o, "experts", json_integer(st->experts));
+	for (size_t i = 0; i < st->n_expert_layers; i++)
+		json_array_append_new(
+		        layers, report_expert_layer_json(st->expert_layers[i], st->streamed_bytes > 0));
+	json_object_set_new(o, "expert_layers", layers);
+}
+
 static json_t *report_stage_json(const struct report *r, const Caravan__ReportModel *m, size_t i) {
 	const Caravan__Stage *s = m->plan->stages[i];
 	const Caravan__StageState *st = report_stage(r, m, i);
@@ -148,6 +170,8 @@ static json_t *report_stage_json(const struct report *r, const Caravan__ReportMo
 			json_object_set_new(o, "expert_hits", json_integer((json_int_t)st->expert_hits));
 			json_object_set_new(o, "expert_misses", json_integer((json_int_t)st->expert_misses));
 		}
+		if (st->experts)
+			report_add_experts(o, st);
 		json_object_set_new(o, "skipped_steps", json_integer((json_int_t)st->skipped));
 	}
 	if (o && m->state && m->state->n_times == m->plan->n_stages + 1)

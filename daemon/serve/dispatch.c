@@ -13,7 +13,8 @@
 #include <string.h>
 #include <sys/queue.h>
 
-#define STREAMS_MOST 96 /* listed in a heartbeat: about 7 KiB */
+#define STREAMS_MOST 96                           /* listed in a heartbeat: about 7 KiB */
+#define EXPERT_LAYERS_MOST WIRE_EXPERT_LAYERS_MAX /* the same: about 14 KiB */
 
 struct stage_node {
 	LIST_ENTRY(stage_node) next;
@@ -425,7 +426,7 @@ void serve_destroy(struct serve *s) {
 
 void serve_state(struct serve *s, Caravan__NodeState *out) {
 	size_t ns = 0, nm = 0;
-	uint32_t streams = STREAMS_MOST;
+	uint32_t streams = STREAMS_MOST, expert_layers = EXPERT_LAYERS_MOST;
 	dispatch_free_state(s);
 	for (struct stage_node *n = LIST_FIRST(&s->stages); n; n = LIST_NEXT(n, next))
 		ns++;
@@ -439,7 +440,8 @@ void serve_state(struct serve *s, Caravan__NodeState *out) {
 		return;
 	for (struct stage_node *n = LIST_FIRST(&s->stages); n; n = LIST_NEXT(n, next)) {
 		size_t i = out->n_stages++;
-		stage_state(n->stage, &s->stage_state[i]);
+		stage_state(n->stage, expert_layers, &s->stage_state[i]);
+		expert_layers -= (uint32_t)s->stage_state[i].n_expert_layers;
 		s->stage_list[i] = &s->stage_state[i];
 	}
 	for (struct model_node *n = LIST_FIRST(&s->models); n; n = LIST_NEXT(n, next)) {

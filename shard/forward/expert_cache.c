@@ -420,6 +420,15 @@ void expert_cache_stats(struct expert_cache *c, struct expert_cache_stats *out) 
 	pthread_mutex_unlock(&c->lock);
 }
 
+void expert_cache_in_memory(struct expert_cache *c, uint32_t *count) {
+	memset(count, 0, c->layers * sizeof *count);
+	pthread_mutex_lock(&c->lock);
+	for (uint32_t i = 0; i < c->slots; i++)
+		if (c->slot[i].state == SLOT_READY)
+			count[c->expert[c->slot[i].expert].layer]++;
+	pthread_mutex_unlock(&c->lock);
+}
+
 /* ---- creation ---- */
 
 /* Numbers the experts; *most: of a layer.  Bytes of a slot. */

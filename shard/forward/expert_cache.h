@@ -59,5 +59,7 @@ struct expert_cache_stats {
 	bool direct;             /* past the page cache */
 };
 void expert_cache_stats(struct expert_cache *c, struct expert_cache_stats *out);
+/* How many experts of each layer are in memory now. */
+void expert_cache_in_memory(struct expert_cache *c, uint32_t *count);
 
 #endif

@@ -78,6 +78,7 @@ static void feed_forward_group(struct forward *f, uint32_t layer) {
 		count[e] = (uint32_t)place; /* from here on, the expert's next place */
 		if (!n)
 			continue;
+		expert_use_add(f->use, layer, e, n);
 		f->part[parts++] = (struct feed_part){.kind = &expert,
 		        .expert = e,
 		        .rows = n,
@@ -123,6 +124,8 @@ static int feed_forward_mix_row(struct forward *f, struct phase_member *j, uint3
 		m->part[m->parts++] = feed_forward_whole(f, &shared, j->id);
 	for (uint32_t i = 0; i < used; i++) {
 		m->choice[i].place = i;
+		if (j->id == 0)
+			expert_use_add(f->use, layer, m->choice[i].expert, 1);
 		m->part[m->parts++] = (struct feed_part){.kind = &expert,
 		        .expert = m->choice[i].expert,
 		        .rows = 1,

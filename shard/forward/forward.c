@@ -221,6 +221,10 @@ int forward_create(
 		forward_destroy(f);
 		return -ENOMEM;
 	}
+	if (hp->experts && expert_use_create(&f->use, (uint32_t)layers, hp->experts)) {
+		forward_destroy(f);
+		return -ENOMEM;
+	}
 	forward_lay(f, f->arena, s->manifest, max_rows, team_size(t));
 	memset(f->zeros, 0, (size_t)hparams_channels(hp) * sizeof(float));
 	float *vectors = f->vectors;
@@ -260,8 +264,13 @@ void forward_destroy(struct forward *f) {
 	free(f->conv);
 	free(f->taps);
 	free(f->arena);
+	expert_use_destroy(f->use);
 	free(f);
 	errno = saved;
+}
+
+const struct expert_use *forward_expert_use(const struct forward *f) {
+	return f->use;
 }
 
 void forward_share_rows(const struct forward *f, const struct phase_member *j, size_t *first, size_t *last) {

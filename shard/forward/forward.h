@@ -7,6 +7,7 @@
 #ifndef SHARD_FORWARD_FORWARD_H
 #define SHARD_FORWARD_FORWARD_H
 #include "kernels/team.h"
+#include "shard/forward/expert_use.h"
 #include "shard/forward/kv.h"
 #include "shard/forward/slice.h"
 
@@ -41,6 +42,9 @@ int forward_check(const struct forward *f, const struct forward_step *st, char *
 /* Runs a checked step.  0, -EDOM when an activation was not finite (err names layer and operation), or -EIO when streamed
  * weights could not be read or a tensor is damaged. */
 int forward_run(struct forward *f, const struct forward_step *st, char *err, size_t errlen);
+
+/* How often its layers' experts were chosen; NULL: they have none.  Any thread. */
+const struct expert_use *forward_expert_use(const struct forward *f);
 
 /* Embedding and output of a model. */
 struct io_layers;

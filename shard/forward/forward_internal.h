@@ -1,6 +1,7 @@
 /* forward_internal: shared by forward.c (buffers, the order of a layer), check.c, attention.c, delta.c, feed_forward.c and latent.c; private to this folder. */
 #ifndef SHARD_FORWARD_FORWARD_INTERNAL_H
 #define SHARD_FORWARD_FORWARD_INTERNAL_H
+#include "shard/forward/expert_use.h"
 #include "shard/forward/forward.h"
 #include "shard/forward/phase.h"
 #include "shard/forward/router.h"
@@ -127,6 +128,7 @@ struct forward {
 	size_t parts;
 	struct expert_ready *ready; /* [experts], `readies` of them: experts that can be computed */
 	int readies;                /* or -EIO */
+	struct expert_use *use;     /* NULL: there are none */
 	size_t taken;               /* parts that are computed next, of several rows */
 	float *angles[2]; /* [max_rows][2 * pairs]: of layers without and with a window; may be the same */
 	struct member *member;

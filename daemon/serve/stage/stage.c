@@ -5,6 +5,7 @@
 #include "daemon/core/rate.h"
 #include "daemon/plan/planner.h"
 #include "daemon/serve/stage/downstream.h"
+#include "daemon/serve/stage/expert_state.h"
 #include "daemon/serve/stage/pace.h"
 #include "proto/plan.h"
 #include "shard/forward/forward.h"
@@ -29,6 +30,7 @@ struct stage {
 	struct kv *kv;
 	struct forward *forward;
 	struct downstream *downstream;
+	struct expert_state *experts;            /* NULL: it is no mixture of them */
 	uint64_t seen;                           /* number of the newest step */
 	unsigned jobs;                           /* on the compute thread */
 	LIST_HEAD(, stage_step) at_work;         /* unordered */
@@ -70,6 +72,7 @@ struct stage_step {
 };
 
 static void stage_release(struct stage *s) {
+	expert_state_destroy(s->experts);
 	forward_destroy(s->forward);
 	kv_destroy(s->kv);
 	slice_destroy(s->slice);
@@ -138,6 +141,8 @@ int stage_create(struct stage **out, struct peers *p, struct compute *c, const C
 		rc = forward_create(&s->forward, slice, s->kv, compute_team(c), plan->max_rows);
 	if (rc == 0)
 		rc = downstream_create(&s->downstream, p, &to, next, stage_downstream_lost, s);
+	if (rc == 0 && hp->experts)
+		rc = expert_state_create(&s->experts, slice, forward_expert_use(s->forward));
 	if (rc != 0)
 		goto error;
 	s->slice = slice;
@@ -461,7 +466,7 @@ void stage_link_lost(struct stage *s, const struct node_id *node, const char *wh
 	downstream_link_lost(s->downstream, node, why);
 }
 
-void stage_state(const struct stage *s, Caravan__StageState *out) {
+void stage_state(struct stage *s, uint32_t expert_layers, Caravan__StageState *out) {
 	caravan__stage_state__init(out);
 	out->manifest = s->plan->manifest;
 	out->model = s->plan->model;
@@ -477,6 +482,8 @@ void stage_state(const struct stage *s, Caravan__StageState *out) {
 	out->read_wait_seconds = reading.wait_seconds;
 	out->expert_hits = reading.hits;
 	out->expert_misses = reading.misses;
+	if (s->experts)
+		expert_state_fill(s->experts, expert_layers, out);
 	out->kv_bytes = (uint64_t)s->kv->blocks * s->kv->block_bytes;
 	out->rows = s->rows;
 	out->rows_per_second = rate_per_second(&s->rate, loop_now_ns());

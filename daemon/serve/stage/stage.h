@@ -40,7 +40,8 @@ bool stage_refused(struct stage *s, const struct node_id *node, uint64_t ref, co
 bool stage_broken(const struct stage *s);
 void stage_link_lost(struct stage *s, const struct node_id *node, const char *why);
 
-/* The state for status; pointers in out are borrowed from the stage. */
-void stage_state(const struct stage *s, Caravan__StageState *out);
+/* The state for status, with the experts of at most so many layers, or of none if there are more; pointers in out are borrowed
+ * from the stage, until the next call. */
+void stage_state(struct stage *s, uint32_t expert_layers, Caravan__StageState *out);
 
 #endif

@@ -573,6 +573,36 @@ START_TEST(fields_agree) {
 		ck_assert(!valid(e, 0, WIRE_ROUTER));
 		*wholes[i] = 7;
 	}
+	/* experts of a stage: of its layers, in order, no more than there are */
+	Caravan__StageState *stage = e->ping->state->stages[0];
+	Caravan__ExpertLayer *layer = stage->expert_layers[0];
+	uint32_t top[] = {7, 0}, share[] = {6000, 4000};
+	stage->last = 3;
+	stage->experts = layer->half = layer->in_memory = 8;
+	layer->layer = 2;
+	layer->top = wire_bytes(top, sizeof top);
+	layer->share = wire_bytes(share, sizeof share);
+	ck_assert(valid(e, 0, WIRE_ROUTER));
+	uint32_t *const most[] = {&layer->layer, &layer->half, &layer->in_memory, &top[0], &share[0]};
+	for (size_t i = 0; i < sizeof most / sizeof *most; i++) {
+		++*most[i];
+		ck_assert(!valid(e, 0, WIRE_ROUTER));
+		--*most[i];
+	}
+	layer->share.len = sizeof *share;
+	ck_assert(!valid(e, 0, WIRE_ROUTER));
+	layer->share.len = sizeof share;
+	stage->first = 2;
+	ck_assert(valid(e, 0, WIRE_ROUTER));
+	layer->layer = 1;
+	ck_assert(!valid(e, 0, WIRE_ROUTER));
+	stage->first = 0;
+	Caravan__ExpertLayer next = *layer, *both[] = {layer, &next};
+	stage->expert_layers = both;
+	stage->n_expert_layers = 2;
+	ck_assert(!valid(e, 0, WIRE_ROUTER)); /* one twice */
+	next.layer = 2;
+	ck_assert(valid(e, 0, WIRE_ROUTER));
 	e = envelope_make(protobuf_c_message_descriptor_get_field_by_name(env, "ctl_chat"));
 	ck_assert(valid(e, 10, WIRE_CONTROL));
 	e->ctl_chat->run->special = true; /* what is in a message is text */

@@ -262,6 +262,54 @@ START_TEST(how_fast_and_whom) {
 }
 END_TEST
 
+/* beta's layers 4 and 5 are mixtures of 16 experts. */
+START_TEST(which_experts_are_chosen) {
+	Caravan__NodeState b = CARAVAN__NODE_STATE__INIT;
+	Caravan__StageState stage = CARAVAN__STAGE_STATE__INIT, *stages[] = {&stage};
+	Caravan__ExpertLayer one = CARAVAN__EXPERT_LAYER__INIT, two = one, *layers[] = {&one, &two};
+	const uint32_t top[] = {9, 2}, share[] = {3000, 625};
+	stage.manifest = wire_node(&alpha);
+	stage.model = wire_string("m");
+	stage.first = 4;
+	stage.last = 8;
+	stage.experts = 16;
+	stage.expert_layers = layers;
+	stage.n_expert_layers = 2;
+	b.stages = stages;
+	b.n_stages = 1;
+	one.layer = 4;
+	two.layer = 5;
+	one.chosen = two.chosen = 128;
+	one.half = 2;
+	two.half = 4;
+	one.in_memory = 1;
+	two.in_memory = 7;
+	one.top = wire_bytes(top, sizeof top);
+	one.share = wire_bytes(share, sizeof share);
+	add_node("beta", &beta, false, &b);
+	add_model(&beta);
+	ck_assert_double_eq(report_expert_half(&report, report.model[0]), 3.0 / 16);
+	ck_assert_double_eq(report_experts_in_memory(report_stage(&report, report.model[0], 1)), 0.25);
+	json_t *o = finish();
+	const json_t *s = json_array_get(at(o, "models", 0, "stages"), 1);
+	same_text(json_object_get(s, "experts"), "16");
+	same_text(json_object_get(s, "expert_layers"),
+	        "[{\"layer\": 4, \"chosen\": 128, \"half\": 2, \"most_chosen\": [{\"expert\": 9, \"share\": 0.3},"
+	        " {\"expert\": 2, \"share\": 0.0625}]},"
+	        " {\"layer\": 5, \"chosen\": 128, \"half\": 4, \"most_chosen\": []}]");
+	json_decref(o);
+	stage.streamed_bytes = 1; /* experts are read from disk */
+	two.chosen--;             /* and too few were chosen yet */
+	add_node("beta", &beta, false, &b);
+	add_model(&beta);
+	ck_assert_double_eq(report_expert_half(&report, report.model[0]), 0);
+	o = finish();
+	s = json_object_get(json_array_get(at(o, "models", 0, "stages"), 1), "expert_layers");
+	same_text(json_object_get(json_array_get(s, 1), "in_memory"), "7");
+	json_decref(o);
+}
+END_TEST
+
 START_TEST(an_unknown_node) {
 	two_nodes(0.5, 250);
 	add_model(&unknown);
@@ -345,6 +393,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, stages_by_name);
 	tcase_add_test(t, links_on_the_way);
 	tcase_add_test(t, how_fast_and_whom);
+	tcase_add_test(t, which_experts_are_chosen);
 	tcase_add_test(t, an_unknown_node);
 	tcase_add_test(t, what_counts_as_a_change);
 	tcase_add_test(t, who_was_expelled_knows_nothing_of_the_cluster);

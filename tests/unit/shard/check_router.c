@@ -1,4 +1,5 @@
-/* Which experts a row uses, and how much each counts. */
+/* Which experts a row uses, how much each counts, and how often each was chosen. */
+#include "shard/forward/expert_use.h"
 #include "shard/forward/router.h"
 #include <check.h>
 #include <math.h>
@@ -108,12 +109,53 @@ START_TEST(all_experts) {
 }
 END_TEST
 
+/* How often each expert was chosen, and how many have half of that. */
+static const struct {
+	uint64_t rows[EXPERTS];
+	uint64_t chosen;
+	uint32_t half, tops, top[EXPERT_USE_TOP];
+} used[] = {
+        {{0}, 0, 0, 0, {0}},
+        {{0, 0, 0, 1, 0, 0}, 1, 1, 1, {3}},
+        {{1, 1, 1, 1, 1, 1}, 6, 3, 4, {0, 1, 2, 3}}, /* of equal ones the first */
+        {{0, 5, 0, 3, 2, 0}, 10, 1, 3, {1, 3, 4}},
+        {{0, 4, 0, 3, 2, 0}, 9, 2, 3, {1, 3, 4}},
+        {{1, 2, 3, 4, 5, (uint64_t)1 << 40}, ((uint64_t)1 << 40) + 15, 1, 4, {5, 4, 3, 2}},
+};
+
+START_TEST(counted_by_layer_and_expert) {
+	struct expert_use *u;
+	struct expert_use_layer out;
+	const uint32_t layers = sizeof used / sizeof *used;
+	ck_assert_int_eq(expert_use_create(&u, layers, EXPERTS), 0);
+	for (int pass = 1; pass <= 2; pass++) {
+		for (uint32_t l = 0; l < layers; l++)
+			for (uint32_t e = 0; e < EXPERTS; e++)
+				expert_use_add(u, l, e, used[l].rows[e]);
+		for (uint32_t l = 0; l < layers; l++) {
+			expert_use_layer(u, l, &out);
+			ck_assert_uint_eq(out.chosen, (uint64_t)pass * used[l].chosen);
+			ck_assert_uint_eq(out.half, used[l].half);
+			ck_assert_uint_eq(out.tops, used[l].tops);
+			for (uint32_t i = 0; i < out.tops; i++) {
+				double of = (double)used[l].chosen;
+				ck_assert_uint_eq(out.top[i], used[l].top[i]);
+				ck_assert_double_eq(out.share[i], (double)used[l].rows[out.top[i]] / of);
+			}
+		}
+	}
+	expert_use_destroy(u);
+	expert_use_destroy(NULL);
+}
+END_TEST
+
 static Suite *suite(void) {
 	Suite *s = suite_create("router");
 	TCase *t = tcase_create("router");
 	tcase_add_loop_test(t, choice_and_weights, 0, (int)(sizeof rows / sizeof *rows));
 	tcase_add_loop_test(t, groups, 0, (int)(sizeof grouped / sizeof *grouped));
 	tcase_add_test(t, all_experts);
+	tcase_add_test(t, counted_by_layer_and_expert);
 	suite_add_tcase(s, t);
 	return s;
 }
