@@ -82,8 +82,10 @@ static void delta_keep(const struct forward *f, const struct delta_task *t, uint
 	size_t n = hp->state_size, g = hp->state_groups, channels = hparams_channels(hp);
 	float *to = state_row(
 	        f->kv->state, t->seq->blocks[position / KERN_KV_BLOCK], t->place, position % KERN_KV_BLOCK);
-	for (size_t part = 0; part < 2 && t->head < g; part++)
-		memcpy(to + (part * g + t->head) * n, x + (part * g + t->head) * n, n * sizeof *x);
+	bool first;
+	uint32_t key = hparams_key_head(hp, t->head, &first);
+	for (size_t part = 0; part < 2 && first; part++)
+		memcpy(to + (part * g + key) * n, x + (part * g + key) * n, n * sizeof *x);
 	memcpy(to + (2 * g + t->head) * n, x + (2 * g + t->head) * n, n * sizeof *x);
 	memcpy(to + channels + 2 * t->head, rate, 2 * sizeof *rate);
 }
@@ -102,7 +104,9 @@ static bool delta_prepare(
         const struct forward *f, const struct delta_task *t, uint32_t position, float *x, float *rate) {
 	const struct hparams *hp = f->hp;
 	size_t n = hp->state_size, g = hp->state_groups, channels = hparams_channels(hp);
-	const size_t part[3] = {t->head % g * n, (g + t->head % g) * n, (2 * g + t->head) * n};
+	bool first;
+	uint32_t key = hparams_key_head(hp, t->head, &first);
+	const size_t part[3] = {key * n, (g + key) * n, (2 * g + t->head) * n};
 	const float *in[KERN_CONV], *w = f->conv[t->layer];
 	for (size_t i = 0; i < KERN_CONV; i++)
 		in[i] = delta_input(f, t, (int64_t)position - KERN_CONV + 1 + (int64_t)i);

@@ -1,7 +1,7 @@
 /* import: hashes a model file and serves it as content; see import.h.
  *
  * A "source" is the part of the file that holds a tensor of the model: a tensor of the file, or some rows of one that the file
- * has fused of several.  Tensors that share the same bytes have one source, which is hashed once.  The scales of all weights
+ * has fused of several, cut out as its cut says.  Tensors that share the same bytes have one source, which is hashed once.  The scales of all weights
  * are checked on the way, in blocks that fit the processor's cache. */
 #include "shard/import/import.h"
 #include "common/fail.h"
@@ -18,9 +18,20 @@
 
 #define BLOCK_BYTES (256u << 10)
 
+#define MOST_RUNS 3
+/* Where the bytes of a model's tensor are in one of the file: equal parts of the file's have some runs each; the model's has the
+ * first run of all parts, then the second of all. */
+struct cut {
+	uint64_t parts, stride; /* bytes from part to part */
+	uint64_t runs;
+	struct run {
+		uint64_t at, bytes; /* at: in each part */
+	} run[MOST_RUNS];
+};
+
 struct source {
 	const struct gguf_tensor *t;
-	uint64_t at; /* the bytes of t that come before */
+	struct cut cut;
 	struct content_tensor record;
 	uint8_t *blob; /* the record's bytes */
 	size_t len;
@@ -29,7 +40,7 @@ struct source {
 /* A tensor's place in the manifest, and where its bytes come from. */
 struct place {
 	const struct gguf_tensor *t;
-	uint64_t at; /* as in struct source */
+	struct cut cut;
 	struct manifest_tensor *slot;
 };
 
@@ -100,8 +111,9 @@ static struct name import_name_in_layer(uint32_t layer, const char *rest) {
 static const struct family_fused *import_find_fused(
         const struct import *im, uint32_t layer, enum layer_role r) {
 	const struct family_fused *f = family_fused(r);
-	if (!f || !manifest_find(im->m, layer, f->first) ||
-	        gguf_find(im->g, import_name_in_layer(layer, family_tensor_name(im->family, f->first)).s) ||
+	if (!f || !manifest_find(im->m, layer, f->role[0]) ||
+	        (f->by == FUSED_BY_KEY_HEAD && !im->m->hp.heads_near) ||
+	        gguf_find(im->g, import_name_in_layer(layer, family_tensor_name(im->family, f->role[0])).s) ||
 	        !gguf_find(im->g, import_name_in_layer(layer, f->name).s))
 		return NULL;
 	return f;
@@ -168,9 +180,9 @@ static int import_check_names(struct import *im) {
 	return 0;
 }
 
-/* Finds a role's tensor and checks it.  *out is unchanged when an optional one is absent. */
+/* Finds a role's tensor, or the one that has so many fused, and checks it.  *out is unchanged when an optional one is absent. */
 static int import_find_tensor(struct import *im, const char *name, const struct manifest_tensor *want,
-        bool vector, bool optional, const struct gguf_tensor **out) {
+        bool vector, bool optional, int tensors, const struct gguf_tensor **out) {
 	char why[224];
 	const struct gguf_tensor *t = gguf_find(im->g, name);
 	if (!t) {
@@ -195,10 +207,10 @@ static int import_find_tensor(struct import *im, const char *name, const struct 
 		        name, t->ne[2], want->parts);
 		return import_fail_tensor(im, t, -EINVAL, why);
 	}
-	if (want->parts > 1 && t->ne[1] % KERN_STRIP) {
+	if (want->parts > 1 && t->ne[1] % ((uint64_t)KERN_STRIP * tensors)) {
 		snprintf(why, sizeof why,
 		        "tensor %s has experts of %" PRIu64 " rows; multiples of %d are supported", name,
-		        t->ne[1], KERN_STRIP);
+		        t->ne[1], KERN_STRIP * tensors);
 		return import_fail_tensor(im, t, -ENOTSUP, why);
 	}
 	if (vector && t->type != KERN_F32 && t->type != KERN_F16 && t->type != KERN_BF16) {
@@ -211,27 +223,69 @@ static int import_find_tensor(struct import *im, const char *name, const struct 
 	return 0;
 }
 
-/* Finds the tensor of a layer's place, or its part of one that the file has fused. */
+/* A whole tensor. */
+static struct cut import_cut_whole(const struct gguf_tensor *t) {
+	uint64_t bytes = t->rows * kern_row_bytes(t->type, t->n);
+	return (struct cut){.parts = 1, .stride = bytes, .runs = 1, .run = {{0, bytes}}};
+}
+
+/* How much of each part of a fused tensor is a role's, run by run: rows of matrices, elements of vectors.  Returns the number of runs. */
+static uint64_t import_runs(const struct hparams *hp, const struct family_fused *f, uint64_t parts,
+        const struct manifest_tensor *t, uint64_t each[MOST_RUNS]) {
+	uint64_t all = (manifest_layer_is_vector((enum layer_role)t->role) ? t->n : t->rows) / parts;
+	each[0] = all;
+	if (f->by != FUSED_BY_KEY_HEAD || t->role != LAYER_DELTA_QKV)
+		return 1;
+	each[0] = each[1] = hp->state_size;
+	each[2] = all - 2 * each[0];
+	return 3;
+}
+
+/* What a place has of a fused tensor, as import_runs counts; the last stride is that of the whole. */
+static struct cut import_cut_fused(const struct import *im, uint32_t layer, const struct family_fused *f,
+        const struct manifest_tensor *slot) {
+	const struct hparams *hp = &im->m->hp;
+	struct cut cut = {.parts = f->by == FUSED_BY_EXPERT     ? hp->experts
+	                           : f->by == FUSED_BY_KEY_HEAD ? hp->state_groups
+	                                                        : 1};
+	uint64_t each[MOST_RUNS];
+	for (int i = 0; i < f->roles; i++) {
+		const struct manifest_tensor *t = manifest_find(im->m, layer, f->role[i]);
+		uint64_t runs = t ? import_runs(hp, f, cut.parts, t, each) : 0;
+		for (uint64_t k = 0; k < runs; k++) {
+			if (t == slot)
+				cut.run[cut.runs++] = (struct run){cut.stride, each[k]};
+			cut.stride += each[k];
+		}
+	}
+	return cut;
+}
+
+/* Finds the tensor of a layer's place, or what it has of one that the file has fused. */
 static int import_find_layer_place(struct import *im, uint32_t layer, struct place *p) {
 	enum layer_role r = (enum layer_role)p->slot->role;
 	const struct family_fused *f = import_find_fused(im, layer, r);
 	bool vector = manifest_layer_is_vector(r);
 	struct manifest_tensor whole = *p->slot;
-	uint64_t before = 0;
-	for (int i = 0; f && i < f->roles; i++) {
-		const struct manifest_tensor *part =
-		        manifest_find(im->m, layer, (enum layer_role)((int)f->first + i));
-		if (!part || part == p->slot)
-			continue;
-		uint64_t size = vector ? part->n : part->rows;
-		*(vector ? &whole.n : &whole.rows) += size;
-		before += part->role < r ? size : 0;
+	if (f) {
+		p->cut = import_cut_fused(im, layer, f, p->slot);
+		*(vector ? &whole.n : &whole.rows) = p->cut.parts * p->cut.stride;
 	}
-	int rc = import_find_tensor(im, import_name_of(im, layer, r).s, &whole, vector, false, &p->t);
-	if (rc == 0)
-		p->at = vector ? kern_row_bytes(p->t->type, before)
-		               : before * kern_row_bytes(p->t->type, whole.n);
-	return rc;
+	int rc = import_find_tensor(
+	        im, import_name_of(im, layer, r).s, &whole, vector, false, f ? f->roles : 1, &p->t);
+	if (rc < 0)
+		return rc;
+	if (!f) {
+		p->cut = import_cut_whole(p->t);
+		return 0;
+	}
+	uint64_t unit = kern_row_bytes(p->t->type, vector ? 1 : whole.n);
+	p->cut.stride *= unit;
+	for (uint64_t k = 0; k < p->cut.runs; k++) {
+		p->cut.run[k].at *= unit;
+		p->cut.run[k].bytes *= unit;
+	}
+	return 0;
 }
 
 static int import_find_places(struct import *im, struct place *p, size_t *count) {
@@ -240,11 +294,12 @@ static int import_find_places(struct import *im, struct place *p, size_t *count)
 	for (int r = 0; r < IO_ROLES; r++) {
 		struct manifest_tensor *t = &im->m->io[r];
 		/* without an output tensor the embedding is the head */
-		p[k] = (struct place){p[IO_EMBED].t, 0, t};
+		p[k] = (struct place){.t = p[IO_EMBED].t, .slot = t};
 		int rc = import_find_tensor(im, manifest_io_tensor_name((enum io_role)r), t,
-		        manifest_io_is_vector((enum io_role)r), r == IO_HEAD, &p[k].t);
+		        manifest_io_is_vector((enum io_role)r), r == IO_HEAD, 1, &p[k].t);
 		if (rc < 0)
 			return rc;
+		p[k].cut = import_cut_whole(p[k].t);
 		k++;
 	}
 	for (uint32_t l = 0; l < hp->layers; l++)
@@ -260,7 +315,7 @@ static int import_find_places(struct import *im, struct place *p, size_t *count)
 
 static int import_compare_places(const void *a, const void *b) {
 	const struct place *p = a, *q = b;
-	uint64_t at = p->t->at + p->at, at_too = q->t->at + q->at;
+	uint64_t at = p->t->at + p->cut.run[0].at, at_too = q->t->at + q->cut.run[0].at;
 	if (p->t->fd != q->t->fd)
 		return p->t->fd < q->t->fd ? -1 : 1;
 	if (at != at_too)
@@ -271,7 +326,9 @@ static int import_compare_places(const void *a, const void *b) {
 		return p->slot->n < q->slot->n ? -1 : 1;
 	if (p->slot->rows != q->slot->rows)
 		return p->slot->rows < q->slot->rows ? -1 : 1;
-	return (p->slot->parts > q->slot->parts) - (p->slot->parts < q->slot->parts);
+	if (p->slot->parts != q->slot->parts)
+		return p->slot->parts < q->slot->parts ? -1 : 1;
+	return memcmp(&p->cut, &q->cut, sizeof p->cut);
 }
 
 /* One source for all places with the same bytes; both ascend. */
@@ -285,7 +342,7 @@ static int import_make_sources(struct import *im, struct place *p, size_t count)
 			continue;
 		struct source *s = &im->source[im->sources++];
 		s->t = p[i].t;
-		s->at = p[i].at;
+		s->cut = p[i].cut;
 		int rc = content_tensor_init(
 		        &s->record, s->t->type, p[i].slot->n, p[i].slot->rows, p[i].slot->parts);
 		if (rc == -ENOMEM)
@@ -296,16 +353,26 @@ static int import_make_sources(struct import *im, struct place *p, size_t count)
 	return 0;
 }
 
-/* Where a chunk begins within the tensor of the file, and how long it is. */
+/* Where a chunk begins within the tensor of the model, and how long it is. */
 static uint64_t import_chunk_at(const struct source *s, uint32_t i, uint64_t *bytes) {
 	uint64_t first, rows;
 	content_chunk_extent(&s->record, i, &first, &rows, bytes);
-	return s->at + first * kern_row_bytes(s->record.type, s->record.n);
+	return first * kern_row_bytes(s->record.type, s->record.n);
+}
+
+/* Where a byte of the model's tensor is within the one of the file, and how many follow without a gap. */
+static uint64_t import_locate(const struct source *s, uint64_t at, uint64_t *bytes) {
+	const struct run *r = s->cut.run;
+	for (; at >= s->cut.parts * r->bytes; r++)
+		at -= s->cut.parts * r->bytes;
+	uint64_t part = at / r->bytes, within = at % r->bytes;
+	*bytes = r->bytes - within;
+	return part * s->cut.stride + r->at + within;
 }
 
 /* Asks for a chunk ahead of its use, so that the disk works while we hash. */
 static void import_read_ahead(const struct source *s, uint32_t i) {
-	uint64_t bytes, at = import_chunk_at(s, i, &bytes);
+	uint64_t bytes, whole, at = import_locate(s, import_chunk_at(s, i, &bytes), &whole);
 	posix_fadvise(s->t->fd, (off_t)(s->t->at + at), (off_t)bytes, POSIX_FADV_WILLNEED);
 }
 
@@ -326,13 +393,15 @@ static int import_hash_chunk(
 	size_t row = kern_row_bytes(s->record.type, s->record.n);
 	uint64_t bytes, at = import_chunk_at(s, i, &bytes), rows = bytes / row,
 	                step = BLOCK_BYTES / row ? BLOCK_BYTES / row : 1;
-	for (uint64_t r = 0; r < rows; r += step) {
-		uint64_t count = rows - r < step ? rows - r : step;
-		int rc = gguf_read(s->t, at + r * row, block, count * row);
+	for (uint64_t r = 0, count; r < rows; r += count) {
+		uint64_t whole, place = import_locate(s, at + r * row, &whole);
+		count = rows - r < step ? rows - r : step;
+		count = count < whole / row ? count : whole / row;
+		int rc = gguf_read(s->t, place, block, count * row);
 		if (rc < 0)
 			return import_fail_read(im, rc);
 		if (!kern_finite(s->record.type, block, count, s->record.n)) {
-			uint64_t first = s->t->rows == 1 ? 0 : at / row + r;
+			uint64_t first = s->t->rows == 1 ? 0 : place / row;
 			snprintf(why, sizeof why,
 			        "tensor %s has a scale that is not finite between rows %" PRIu64
 			        " and %" PRIu64,
@@ -658,6 +727,17 @@ const struct content_tensor *import_tensor(const struct import *im, const struct
 	return s ? &s->record : NULL;
 }
 
+/* Bytes [at, at + bytes) of the model's tensor. */
+static int import_read(const struct source *s, uint64_t at, uint8_t *out, uint64_t bytes) {
+	int rc = 0;
+	for (uint64_t done = 0, whole; rc == 0 && done < bytes; done += whole) {
+		uint64_t place = import_locate(s, at + done, &whole);
+		whole = whole < bytes - done ? whole : bytes - done;
+		rc = gguf_read(s->t, place, out + done, whole);
+	}
+	return rc;
+}
+
 int import_chunk(const struct import *im, const struct content_id *tensor, uint32_t chunk, uint8_t **data,
         size_t *len, char *err, size_t errlen) {
 	const struct source *s = import_find_source(im, tensor);
@@ -667,7 +747,7 @@ int import_chunk(const struct import *im, const struct content_id *tensor, uint3
 		return -ENOENT;
 	uint64_t at = import_chunk_at(s, chunk, &bytes);
 	uint8_t *buf = malloc(bytes);
-	int rc = buf ? gguf_read(s->t, at, buf, bytes) : -ENOMEM;
+	int rc = buf ? import_read(s, at, buf, bytes) : -ENOMEM;
 	/* Checked after reading, so that any earlier change is noticed.  If the file was merely touched, or
 	 * rewritten with the same bytes, the hash still matches. */
 	if (rc == 0 && gguf_unchanged(im->g) < 0) {

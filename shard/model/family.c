@@ -66,19 +66,30 @@ static const struct family families[] = {
                 .mixture = true,
                 .halves = true,
                 .delta = true},
+        {.name = "qwen3next",
+                .needs = QK_NORM | LAYER_SHARED_BITS | LAYER_BIT(LAYER_SHARED_ROUTER),
+                .ffn_norm = "post_attention_norm.weight",
+                .mixture = true,
+                .halves = true,
+                .delta = true,
+                .heads_near = true},
 };
 #define FAMILIES (sizeof families / sizeof *families)
 
 static const struct family_fused fused[] = {
-        {"attn_qkv.weight", LAYER_Q, 3},
-        {"attn_qkv.bias", LAYER_Q_BIAS, 3},
-        {"ffn_up.weight", LAYER_GATE, 2},
+        {"attn_qkv.weight", FUSED_WHOLE, 3, {LAYER_Q, LAYER_K, LAYER_V}},
+        {"attn_qkv.bias", FUSED_WHOLE, 3, {LAYER_Q_BIAS, LAYER_K_BIAS, LAYER_V_BIAS}},
+        {"ffn_up.weight", FUSED_WHOLE, 2, {LAYER_GATE, LAYER_UP}},
+        {"ffn_gate_up_exps.weight", FUSED_BY_EXPERT, 2, {LAYER_EXPERT_GATE, LAYER_EXPERT_UP}},
+        {"ssm_in.weight", FUSED_BY_KEY_HEAD, 2, {LAYER_DELTA_QKV, LAYER_DELTA_GATE}},
+        {"ssm_ba.weight", FUSED_BY_KEY_HEAD, 2, {LAYER_DELTA_BETA, LAYER_DELTA_ALPHA}},
 };
 
 const struct family_fused *family_fused(enum layer_role r) {
 	for (size_t i = 0; i < sizeof fused / sizeof *fused; i++)
-		if (r >= fused[i].first && (int)r < (int)fused[i].first + fused[i].roles)
-			return &fused[i];
+		for (int k = 0; k < fused[i].roles; k++)
+			if (fused[i].role[k] == r)
+				return &fused[i];
 	return NULL;
 }
 

@@ -28,14 +28,19 @@ struct family {
 	bool root_scale;        /* embeddings are multiplied by the root of their width */
 	uint32_t narrow_layers; /* with so many, scores are divided by sqrt(width / heads) */
 	bool delta;             /* most layers are gated delta nets, and attention has a gate */
+	bool heads_near;        /* as in struct hparams */
 	bool latent;            /* attention is latent: its keys kv_lora_rank and so on count */
 };
 
-/* A tensor of a file that is several of the model's, one after the other: rows of matrices, elements of vectors. */
+#define FAMILY_MOST_FUSED 3
+/* A tensor of a file that is several of the model's: rows of matrices, elements of vectors. */
 struct family_fused {
 	const char *name; /* as manifest_layer_tensor_name */
-	enum layer_role first;
-	int roles; /* so many, in their order */
+	/* They follow one another in this order: once, or once for each of equal parts, which are experts or key heads of a gated delta
+	 * net.  Of LAYER_DELTA_QKV, each key head has its rows of queries, of keys and of values. */
+	enum family_fused_by { FUSED_WHOLE, FUSED_BY_EXPERT, FUSED_BY_KEY_HEAD } by;
+	int roles;
+	enum layer_role role[FAMILY_MOST_FUSED];
 };
 /* The one that a role may be in, in a file of any family; NULL: none.  It is in it if the first of its roles has no tensor of
  * its own. */

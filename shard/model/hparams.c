@@ -404,6 +404,7 @@ static int hparams_read_state(const struct reader *r, struct hparams *hp) {
 	hp->state_size = number[2];
 	hp->attention_every = every;
 	hp->gated = 1;
+	hp->heads_near = r->family->heads_near;
 	return 0;
 }
 
@@ -886,6 +887,7 @@ static const struct {
         {"size of a query's head", offsetof(struct hparams, query_head), HPARAMS_MAX_WIDTH},
         {"size of a value's head", offsetof(struct hparams, value_head), HPARAMS_MAX_WIDTH},
         {"rank of queries", offsetof(struct hparams, query_rank), HPARAMS_MAX_WIDTH},
+        {"order of a state's heads", offsetof(struct hparams, heads_near), 1},
 };
 #define TRAITS (sizeof traits / sizeof *traits)
 _Static_assert(TRAITS <= HPARAMS_TRAITS, "room for all traits");
@@ -930,8 +932,14 @@ uint64_t hparams_channels(const struct hparams *hp) {
 	return (uint64_t)hp->state_size * (2 * (uint64_t)hp->state_groups + hp->state_heads);
 }
 
+uint32_t hparams_key_head(const struct hparams *hp, uint32_t head, bool *first) {
+	uint32_t values = hp->state_heads / hp->state_groups;
+	*first = hp->heads_near ? head % values == 0 : head < hp->state_groups;
+	return hp->heads_near ? head / values : head % hp->state_groups;
+}
+
 static int hparams_check_state(const struct hparams *hp, char *err, size_t errlen) {
-	bool fine = !hp->state_heads && !hp->state_groups && !hp->state_size;
+	bool fine = !hp->state_heads && !hp->state_groups && !hp->state_size && !hp->heads_near;
 	if (hp->attention_every)
 		fine = !hp->unlike && hp->state_heads && hp->state_groups &&
 		       hp->state_heads % hp->state_groups == 0 && hp->state_size &&

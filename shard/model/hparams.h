@@ -78,7 +78,9 @@ struct hparams {
 	uint32_t query_head; /* elements of a head's query, the last 2 * pairs rotated */
 	uint32_t value_head; /* of a head's value */
 	uint32_t query_rank; /* of what queries are made of; 0: of the row itself */
-	uint32_t unlike;     /* 1: layers differ in their shapes: */
+	uint32_t
+	        heads_near; /* 1: value heads of a key head are neighbours: h uses h / (state_heads / state_groups) */
+	uint32_t unlike;                              /* 1: layers differ in their shapes: */
 	struct layer_shape shape[HPARAMS_MAX_LAYERS]; /* else all are 0 */
 };
 
@@ -93,6 +95,8 @@ void hparams_window_freq(const struct hparams *hp, float *freq);
 bool hparams_is_recurrent(const struct hparams *hp, uint32_t layer);
 uint32_t hparams_recurrent_before(const struct hparams *hp, uint32_t layer);
 uint64_t hparams_channels(const struct hparams *hp);
+/* The key head that a value head of a gated delta net uses, and whether it is the first that uses it. */
+uint32_t hparams_key_head(const struct hparams *hp, uint32_t head, bool *first);
 
 /* A trait as a manifest lists it: its number (doc/protocol.md) and its 32 bits, not 0. */
 struct hparams_trait {

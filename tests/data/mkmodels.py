@@ -90,10 +90,43 @@ def fuse(tensors, gate):
     return [(name, *rest) for name, rest in out.items()]
 
 
+def fuse_experts(tensors):
+    """Of each expert gate and up, in one tensor."""
+    out = []
+    for name, shape, kind, data in tensors:
+        if "ffn_up_exps" in name:
+            _, (count, rows, width), _, gate = out.pop()
+            data = np.concatenate([np.frombuffer(part, np.uint8).reshape(count, -1) for part in (gate, data)], 1).tobytes()
+            name, shape = name.replace("ffn_up_exps", "ffn_gate_up_exps"), (count, 2 * rows, width)
+        out.append((name, shape, kind, data))
+    return out
+
+
+def fuse_key_heads(tensors, delta, early):
+    """Qwen3-Next's gated delta nets, all F32: by key heads beta and alpha, and in early files also what goes in."""
+    groups, heads, size = delta
+    parts = {"attn_qkv": 0, "attn_gate": 0, "ssm_beta": 0, "ssm_alpha": 0}
+    out, block = [], {}
+    for name, shape, kind, data in tensors:
+        what = name.split(".")[2] if name.startswith("blk.") else ""
+        if what in parts and (early or what.startswith("ssm")):
+            block[what] = np.frombuffer(data, "<f4").reshape(shape)
+            pair = {"attn_gate": ("attn_qkv", "attn_gate", "ssm_in"), "ssm_alpha": ("ssm_beta", "ssm_alpha", "ssm_ba")}.get(what)
+            if not pair:
+                continue
+            rows = [block[pair[1]]]
+            first = block[pair[0]]
+            rows = (np.split(first, [groups * size, 2 * groups * size]) if what == "attn_gate" else [first]) + rows
+            whole = np.concatenate([r.reshape(groups, -1, shape[1]) for r in rows], 1).reshape(-1, shape[1])
+            name, shape, data = name.replace(what, pair[2]), whole.shape, whole.astype("<f4").tobytes()
+        out.append((name, shape, kind, data))
+    return out
+
+
 def model(path, seed, kind, dim, ffn, heads=4, kv_heads=2, vocab=64, head=None, given=False, tied=False, factors=None,
           linear=None, base=10000.0, narrow=None, kinds=None, steep=1.0, version=3, align=32, split=False, family="llama",
           layers=1, biases=(), head_norms=False, half_norms=(), keys=(), context=64, delta=None, rope=None,
-          fused=False, factors_for=None,
+          fused=False, experts_fused=False, key_heads=None, factors_for=None,
           experts=None, shared=0, dense=0, choice_bias=False, ffn_norm="ffn_norm", unused=0,
           expert_biases=False, sinks=False, latent=None, shapes=None):
     """kind: the type of all matrices but attn_output, which is narrow, since its width is that of the heads.
@@ -102,6 +135,7 @@ def model(path, seed, kind, dim, ffn, heads=4, kv_heads=2, vocab=64, head=None, 
     delta: (key heads, heads, state size) of gated delta nets in three layers of four; attention then has a gate.
     rope: elements of a head that it rotates, all unless given.  biases: of which products of a layer; keys: further (name
     without the family's, type, value).  fused: tensors as Phi 3 has them; factors_for: LongRoPE's short and long factors.
+    experts_fused: gate and up of experts in one; key_heads: Qwen3-Next's tensors by key heads, "new" ones or "early" ones.
     experts: (count, used, width) in all layers but the first `dense` ones; shared: width of the expert of all rows;
     unused: layers after the others, which are counted among them and have only a norm.
     latent: rank of queries or 0, width of the latent, size of a query's head and of a value's; head is then the latent and the
@@ -165,7 +199,7 @@ def model(path, seed, kind, dim, ffn, heads=4, kv_heads=2, vocab=64, head=None, 
             matrix(block + f"ffn_down{end}.weight", dim, wide, kind, 2 * wide ** -0.5, each)
         if mixture:
             matrix(block + "ffn_gate_inp.weight", experts[0], dim, "F32", 2 * dim ** -0.5)
-        if mixture and family in ("qwen2moe", "qwen35moe"):
+        if mixture and family in ("qwen2moe", "qwen35moe", "qwen3next"):
             t.append((block + "ffn_gate_inp_shexp.weight", (dim,), gg.F32, (rng.standard_normal(dim) * 0.5).astype("<f4").tobytes()))
         if mixture and choice_bias:
             t.append((block + "exp_probs_b.bias", (experts[0],), gg.F32, rng.uniform(-0.3, 0.3, experts[0]).astype("<f4").tobytes()))
@@ -196,6 +230,10 @@ def model(path, seed, kind, dim, ffn, heads=4, kv_heads=2, vocab=64, head=None, 
         t.append((f"rope_factors_{name}.weight", (len(values),), gg.F32, np.array(values, "<f4").tobytes()))
     if fused:
         t = fuse(t, family == "phi3")
+    if experts_fused:
+        t = fuse_experts(t)
+    if key_heads:
+        t = fuse_key_heads(t, delta, key_heads == "early")
     name = os.path.basename(path)
     letters = ["\u2581" + chr(ord("a") + i % 26) + chr(ord("a") + i // 26) for i in range(vocab - 3)]
     title = "test " + name.replace("phi3", "phi 3")  # llama.cpp looks for tokens of Phi 3 in what is called phi3
@@ -277,6 +315,9 @@ FAMILY = dict(kind="F32", dim=32, ffn=48, layers=2, context=128, steep=3.0)
 DELTA = [("rope.dimension_sections", gg.ARRAY, gg.I32, [2, 1, 1, 0]), ("ssm.conv_kernel", gg.U32, 4), ("ssm.group_count", gg.U32, 2),
          ("ssm.time_step_rank", gg.U32, 4), ("ssm.state_size", gg.U32, 16), ("ssm.inner_size", gg.U32, 64),
          ("full_attention_interval", gg.U32, 4)]
+NEXT = dict(FAMILY, family="qwen3next", layers=4, head=16, given=True, head_norms=True, rope=8, delta=(2, 6, 16), experts=(6, 3, 16), shared=24,
+            keys=[("ssm.conv_kernel", gg.U32, 4), ("ssm.group_count", gg.U32, 2), ("ssm.time_step_rank", gg.U32, 6),
+                  ("ssm.state_size", gg.U32, 16), ("ssm.inner_size", gg.U32, 96), ("expert_shared_feed_forward_length", gg.U32, 24)])
 FAMILIES = [
     ("llama-biases", "biases of attention", dict(FAMILY, biases=QKV + ("attn_output",))),
     ("llama-yarn", "YaRN", dict(FAMILY, keys=YARN, head=16, given=True)),
@@ -340,6 +381,9 @@ FAMILIES = [
           keys=[("leading_dense_block_count", gg.U32, 1), ("expert_shared_count", gg.U32, 1), ("expert_gating_func", gg.U32, 2),
                 ("expert_weights_norm", gg.BOOL, True), ("expert_weights_scale", gg.FLOAT, 2.5), ("expert_group_count", gg.U32, 4),
                 ("expert_group_used_count", gg.U32, 2)] + WIDE_YARN + [("rope.scaling.yarn_log_multiplier", gg.FLOAT, 0.1)])),
+    ("qwen3next", "gated delta nets whose value heads lie beside each other's, betas and alphas by key heads; experts' gate and up in one",
+     dict(NEXT, key_heads="new", experts_fused=True)),
+    ("qwen3next-early", "the same, and what goes into a net by key heads", dict(NEXT, key_heads="early")),
 ]
 
 README = """# Test models
@@ -375,7 +419,8 @@ def main(folder):
         logits = ref.Llama(g).step(ids)
         rounded = error(ref.Llama(g, q8=True).step(ids), logits)
         allow = 1e-3 if rounded == 0 else 0.03
-        gate = next(n for n in ("blk.0.ffn_gate.weight", "blk.0.ffn_up.weight", "blk.0.ffn_gate_exps.weight") if n in g.tensors)
+        gate = next(n for n in ("blk.0.ffn_gate.weight", "blk.0.ffn_up.weight", "blk.0.ffn_gate_exps.weight",
+                               "blk.0.ffn_gate_up_exps.weight") if n in g.tensors)
         g.tensor(gate).reshape(-1, g.tensors[gate][0][-1])[:ROWS].astype("<f4").tofile(path + ".dequant.f32")
         logits.astype("<f4").tofile(path + ".logits.f32")
         if shape.get("delta"):

@@ -282,7 +282,7 @@ def longrope(freq, tensors, get):
     return freq / tensors[f"rope_factors_{length}.weight"], magnitude
 
 
-HALVES = ("qwen2", "qwen3", "qwen35", "qwen35moe", "phi3", "qwen2moe", "qwen3moe", "glm4moe", "gemma3", "gpt-oss")  # RoPE pairs an element with the one half the rotated width further on
+HALVES = ("qwen2", "qwen3", "qwen35", "qwen35moe", "qwen3next", "phi3", "qwen2moe", "qwen3moe", "glm4moe", "gemma3", "gpt-oss")  # RoPE pairs an element with the one half the rotated width further on
 FULL_EVERY = {"gemma3": 6, "gpt-oss": 2, "phi3": 1 << 30}  # of layers with a window, every so many have none, the last of them
 
 
@@ -297,7 +297,7 @@ class Llama:
         g = gguf.metadata
         self.family = g["general.architecture"]
         if self.family not in ("llama", "qwen2", "qwen3", "mistral3", "granite", "smollm3", "qwen35", "phi3", "qwen2moe", "qwen3moe", "glm4moe",
-                               "qwen35moe",
+                               "qwen35moe", "qwen3next",
                                "gemma3", "gpt-oss", "deci", "deepseek2"):
             raise ValueError("architecture " + self.family)
         get = lambda key, default=None: g.get(self.family + "." + key, default)
@@ -315,6 +315,9 @@ class Llama:
                                            "attn_v": self.kv_heads[layer]})
             if f"blk.{layer}.ffn_gate.weight" not in self.w and f"blk.{layer}.ffn_up.weight" in self.w:
                 self.part(layer, "ffn_up", {"ffn_gate": 1, "ffn_up": 1})
+            self.experts_apart(layer)
+            if self.family == "qwen3next":
+                self.key_heads_apart(layer, get("ssm.group_count"), get("ssm.time_step_rank"), get("ssm.state_size"))
         rope = get("rope.dimension_count", self.head)
         freq = get("rope.freq_base", 10000.0) ** (-np.arange(0, rope, 2) / rope)
         if "rope_freqs.weight" in self.w:
@@ -356,6 +359,28 @@ class Llama:
         self.groups, self.groups_used = get("expert_group_count", 1), get("expert_group_used_count", 1)
         self.layers -= get("nextn_predict_layers", 0)  # which are for guessing ahead
         self.reset()
+
+    def experts_apart(self, layer):
+        """Each expert's matrix has the rows of its gate, then as many of what is gated."""
+        name = lambda what: f"blk.{layer}.ffn_{what}_exps.weight"
+        if name("gate_up") in self.w:
+            whole, block = self.w.pop(name("gate_up")), self.block.pop(name("gate_up"))
+            self.w[name("gate")], self.w[name("up")] = np.split(whole, 2, 1)
+            self.block[name("gate")] = self.block[name("up")] = block
+
+    def key_heads_apart(self, layer, groups, heads, size):
+        """Of each key head: query, key, its heads' values and their gates; their betas and their alphas (Qwen3-Next's published code)."""
+        name = lambda what: f"blk.{layer}.{what}.weight"
+        each = heads // groups
+        for whole, sizes, parts in (("ssm_in", (size, size, each * size, each * size), ("attn_qkv", "attn_qkv", "attn_qkv", "attn_gate")),
+                                    ("ssm_ba", (each, each), ("ssm_beta", "ssm_alpha"))):
+            if name(whole) not in self.w:
+                continue
+            w, block = self.w.pop(name(whole)), self.block.pop(name(whole))
+            w = np.split(w.reshape(groups, -1, w.shape[-1]), np.cumsum(sizes)[:-1], 1)
+            for part in dict.fromkeys(parts):
+                self.w[name(part)] = np.concatenate([m.reshape(-1, m.shape[-1]) for m, p in zip(w, parts) if p == part])
+                self.block[name(part)] = block
 
     def part(self, layer, whole, shares):
         """Takes a tensor apart that is several."""
@@ -484,7 +509,10 @@ class Llama:
         length_one = lambda x: x / np.sqrt((x * x).sum(-1, keepdims=True) + 1e-6)
         q = length_one(q.reshape(n, groups, size)) / math.sqrt(size)
         k = length_one(k.reshape(n, groups, size))
-        q, k = np.tile(q, (1, heads // groups, 1)), np.tile(k, (1, heads // groups, 1))
+        if self.family == "qwen3next":
+            q, k = np.repeat(q, heads // groups, 1), np.repeat(k, heads // groups, 1)
+        else:  # llama.cpp's converters have put the value heads of these into another order
+            q, k = np.tile(q, (1, heads // groups, 1)), np.tile(k, (1, heads // groups, 1))
         v = v.reshape(n, heads, size)
         beta = 1 / (1 + np.exp(-product(h, "ssm_beta")))
         decay = np.exp(w("ssm_a") * np.log1p(np.exp(product(h, "ssm_alpha") + w("ssm_dt.bias"))))

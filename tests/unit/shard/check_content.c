@@ -453,7 +453,7 @@ END_TEST
 START_TEST(numbers_of_recurrent_layers_are_refused) {
 	static const struct hparams wrong[] = {
 	        {.attention_every = 2}, {.state_heads = 4, .state_groups = 2, .state_size = 16},
-	        {.attention_every = 2, .state_heads = 4, .state_groups = 2},
+	        {.heads_near = 1}, {.attention_every = 2, .state_heads = 4, .state_groups = 2},
 	        {.attention_every = 2, .state_heads = 4, .state_groups = 3, .state_size = 16},
 	        {.attention_every = 2, .state_heads = 4, .state_groups = 2, .state_size = 24},
 	        {.attention_every = 2, .state_heads = 1024, .state_groups = 1024, .state_size = 512},

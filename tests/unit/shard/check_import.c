@@ -3,6 +3,7 @@
 #include "shard/import/names.h"
 #include "tests/support/ggufgen.h"
 #include "tests/support/stored.h"
+#include "tests/support/where.h"
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -178,14 +179,13 @@ START_TEST(an_expert_is_content_by_itself) {
 }
 END_TEST
 
-/* A mixture of one layer, whose experts' gates have this shape; four: in so many dimensions. */
-static int refuse_gates(uint64_t rows, uint64_t experts, bool four) {
+/* A mixture of one layer, whose experts' gates have this shape, and unless fused they alone; four: in so many dimensions. */
+static int gates_fd(uint32_t ffn, bool fused, uint64_t rows, uint64_t experts, bool four) {
 	struct ggufgen_model one = mixture;
 	struct ggufgen *gen = ggufgen_create();
-	struct import *im = NULL;
 	size_t len;
 	one.layers = 1;
-	one.expert_ffn = 100;
+	one.expert_ffn = ffn;
 	ggufgen_model_keys(gen, &one);
 	ggufgen_vocab_keys(gen, one.vocab);
 	ggufgen_tensor(gen, "token_embd.weight", KERN_F16, 64, 300, GGUFGEN_WEIGHTS);
@@ -197,19 +197,124 @@ static int refuse_gates(uint64_t rows, uint64_t experts, bool four) {
 	ggufgen_tensor(gen, "blk.0.attn_output.weight", KERN_F16, 64, 64, GGUFGEN_WEIGHTS);
 	ggufgen_tensor(gen, "blk.0.ffn_norm.weight", KERN_F32, 64, 0, GGUFGEN_NORM);
 	ggufgen_tensor(gen, "blk.0.ffn_gate_inp.weight", KERN_F32, 64, 4, GGUFGEN_WEIGHTS);
-	ggufgen_experts(gen, "blk.0.ffn_gate_exps.weight", KERN_F16, 64, rows, experts, GGUFGEN_WEIGHTS);
+	ggufgen_experts(gen, fused ? "blk.0.ffn_gate_up_exps.weight" : "blk.0.ffn_gate_exps.weight", KERN_F16,
+	        64, rows, (uint32_t)experts, GGUFGEN_WEIGHTS);
 	if (four)
 		ggufgen_break_experts(gen);
-	ggufgen_experts(gen, "blk.0.ffn_up_exps.weight", KERN_F16, 64, 100, 4, GGUFGEN_WEIGHTS);
-	ggufgen_experts(gen, "blk.0.ffn_down_exps.weight", KERN_F16, 100, 64, 4, GGUFGEN_WEIGHTS);
+	if (!fused)
+		ggufgen_experts(gen, "blk.0.ffn_up_exps.weight", KERN_F16, 64, ffn, 4, GGUFGEN_WEIGHTS);
+	ggufgen_experts(gen, "blk.0.ffn_down_exps.weight", KERN_F16, ffn, 64, 4, GGUFGEN_WEIGHTS);
 	uint8_t *data = ggufgen_bytes(gen, &len);
 	int fd = ggufgen_fd(data, len);
-	int rc = import_open(&im, &fd, 1, "model", NULL, NULL, NULL, NULL, err, sizeof err);
 	free(data);
 	ggufgen_destroy(gen);
+	return fd;
+}
+
+static int refuse(int fd) {
+	struct import *im = NULL;
+	int rc = import_open(&im, &fd, 1, "model", NULL, NULL, NULL, NULL, err, sizeof err);
 	close(fd);
 	return rc;
 }
+
+static int refuse_gates(uint64_t rows, uint64_t experts, bool four) {
+	return refuse(gates_fd(100, false, rows, experts, four));
+}
+
+/* Rows of each part of a tensor of the file. */
+struct rows {
+	uint64_t first, count;
+};
+
+/* The layer's tensor of a role is, in the file's tensor, those rows of all of its parts, `each` rows apart: first of all parts the first, then the
+ * second, ... */
+static void ck_rows(const struct import *im, const struct gguf *g, enum layer_role r, const char *of,
+        uint64_t parts, uint64_t each, const struct rows *rows, size_t runs) {
+	const struct manifest_tensor *mt = manifest_find(import_manifest(im), 0, r);
+	const struct content_tensor *t = import_tensor(im, &mt->id);
+	const struct gguf_tensor *whole = gguf_find(g, of);
+	size_t row = kern_row_bytes(t->type, t->n), done = 0, at = 0;
+	uint8_t *want = malloc(mt->bytes);
+	ck_assert(t->type == whole->type && t->n == whole->n && mt->bytes == content_tensor_bytes(t));
+	for (size_t k = 0; k < runs; k++)
+		for (uint64_t p = 0; p < parts; p++, done += rows[k].count * row)
+			ck_assert_int_eq(gguf_read(whole, (p * each + rows[k].first) * row, want + done,
+			                         rows[k].count * row),
+			        0);
+	ck_assert_uint_eq(done, mt->bytes);
+	for (uint32_t i = 0; i < t->chunks; i++) {
+		uint8_t *have;
+		size_t len;
+		ck_assert_int_eq(import_chunk(im, &mt->id, i, &have, &len, err, sizeof err), 0);
+		ck_assert_int_eq(memcmp(have, want + at, len), 0);
+		struct content_id name = content_hash(have, len);
+		ck_assert(content_equal(&name, &t->chunk[i]));
+		at += len;
+		free(have);
+	}
+	ck_assert_uint_eq(at, done);
+	free(want);
+	move_tensor(im, &mt->id);
+}
+
+/* In each expert of the file its gate is above what it gates; a chunk is an expert's gate, whose content does not depend on that. */
+START_TEST(fused_experts_are_imported_apart) {
+	static const char name[] = "blk.0.ffn_gate_up_exps.weight";
+	struct progress p;
+	struct gguf *g;
+	uint16_t infinity = 0x7c00;
+	int fd = gates_fd(96, true, 192, 4, false);
+	struct import *im = import_fd(fd, &p);
+	const struct manifest *m = import_manifest(im);
+	ck_assert_uint_eq(p.done, manifest_layer_bytes(m, 0, 1) + manifest_io_bytes(m));
+	ck_assert_int_eq(gguf_open(&g, &fd, 1, "model", err, sizeof err), 0);
+	ck_rows(im, g, LAYER_EXPERT_GATE, name, 4, 192, (const struct rows[]){{0, 96}}, 1);
+	ck_rows(im, g, LAYER_EXPERT_UP, name, 4, 192, (const struct rows[]){{96, 96}}, 1);
+	ck_assert_uint_eq(import_tensor(im, &manifest_find(m, 0, LAYER_EXPERT_UP)->id)->chunks, 4);
+	struct content_id id = m->id;
+	import_close(im);
+	im = import_fd(fd, &p);
+	ck_assert_int_eq(p.calls, 0);
+	ck_assert(content_equal(&import_manifest(im)->id, &id));
+	import_close(im);
+	/* in the file, it is in the second expert's up */
+	ck_assert_int_eq(pwrite(fd, &infinity, 2, (off_t)(gguf_find(g, name)->at + (192 + 100) * 128)), 2);
+	gguf_close(g);
+	ck_assert_int_eq(refuse(fd), -EINVAL);
+	ck_assert_str_eq(err,
+	        "model: tensor blk.0.ffn_gate_up_exps.weight has a scale that is not finite between rows 288 and 383");
+	ck_assert_int_eq(refuse(gates_fd(100, true, 200, 4, false)), -ENOTSUP);
+	ck_assert_str_eq(err,
+	        "model: tensor blk.0.ffn_gate_up_exps.weight has experts of 200 rows; multiples of 16 are supported");
+	ck_assert_int_eq(refuse(gates_fd(96, true, 96, 8, false)), -EINVAL);
+	ck_assert_str_eq(
+	        err, "model: tensor blk.0.ffn_gate_up_exps.weight has 8 experts where the model needs 4");
+	ck_assert_int_eq(refuse(gates_fd(96, true, 96, 4, false)), -EINVAL);
+	ck_assert_ptr_nonnull(
+	        strstr(err, "has 384 rows of 64 elements where the model needs 768 rows of 64"));
+}
+END_TEST
+
+/* Qwen3-Next: two key heads of 16 rows, each with three value heads. */
+START_TEST(tensors_by_key_heads_are_imported_apart) {
+	static const char in[] = "blk.0.ssm_in.weight", ba[] = "blk.0.ssm_ba.weight";
+	char file[512];
+	struct progress p;
+	struct gguf *g;
+	int fd = open(source_path(file, "tests/data/models/qwen3next-early.gguf"), O_RDONLY | O_CLOEXEC);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(gguf_open(&g, &fd, 1, "model", err, sizeof err), 0);
+	struct import *im = import_fd(fd, &p);
+	ck_rows(im, g, LAYER_DELTA_QKV, in, 2, 128, (const struct rows[]){{0, 16}, {16, 16}, {32, 48}}, 3);
+	ck_rows(im, g, LAYER_DELTA_GATE, in, 2, 128, (const struct rows[]){{80, 48}}, 1);
+	ck_rows(im, g, LAYER_DELTA_BETA, ba, 2, 6, (const struct rows[]){{0, 3}}, 1);
+	ck_rows(im, g, LAYER_DELTA_ALPHA, ba, 2, 6, (const struct rows[]){{3, 3}}, 1);
+	import_close(im);
+	gguf_close(g);
+	close(fd);
+}
+END_TEST
 
 START_TEST(experts_of_other_shapes_are_refused_by_name) {
 	ck_assert_int_eq(refuse_gates(80, 5, false), -EINVAL);
@@ -728,6 +833,8 @@ static Suite *suite(void) {
 	tcase_add_test(t, a_model_goes_into_the_store);
 	tcase_add_test(t, an_expert_is_content_by_itself);
 	tcase_add_test(t, experts_of_other_shapes_are_refused_by_name);
+	tcase_add_test(t, fused_experts_are_imported_apart);
+	tcase_add_test(t, tensors_by_key_heads_are_imported_apart);
 	tcase_add_test(t, names_are_remembered);
 	tcase_add_test(t, damaged_names_are_not_read);
 	tcase_add_test(t, a_vocabulary_is_checked_first);

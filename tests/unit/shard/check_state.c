@@ -24,17 +24,26 @@ static struct line *line(unsigned threads, unsigned stages, const uint32_t *cuts
 	return line_create(model->whole, KERN_KV_F16, threads, stages, cuts, POSITIONS, BLOCKS);
 }
 
+/* Whose value heads share key heads in two ways. */
+static const char *const models[] = {"qwen35", "qwen3next"};
+#define MODELS 2
+
 /* want: the logits of all tokens, computed in one step. */
-static void start(void) {
-	char path[512];
+static void start_with(const char *name) {
+	char path[512], file[64];
 	ck_assert_int_eq(kern_init(err, sizeof err), 0);
-	model = loaded_create(source_path(path, "tests/data/models/qwen35.gguf"));
+	snprintf(file, sizeof file, "tests/data/models/%s.gguf", name);
+	model = loaded_create(source_path(path, file));
 	ck_assert_uint_eq(model->whole->manifest->hp.context, POSITIONS);
 	for (uint32_t i = 0; i < POSITIONS; i++)
 		tokens[i] = i ? (i * 37 + i * i * 11) % 61 + 3 : 1;
 	struct line *l = line(1, 1, NULL);
 	line_logits(l, tokens, POSITIONS, POSITIONS, (uint32_t[]){3, 1}, want[0]);
 	line_destroy(l);
+}
+
+static void start(void) {
+	start_with(models[0]);
 }
 
 /* Rows [from, to) of a sequence with this table; other: with tokens that are not its own. */
@@ -59,11 +68,12 @@ static void ck_same(uint32_t from, uint32_t to, const char *what) {
 /* The last positions, which are in the second block, against the reference in doubles. */
 START_TEST(states_go_on_in_the_next_block) {
 	enum { LAST = 8 };
-	char path[512];
+	char path[512], file[64];
 	float end[LAST][VOCAB];
 	double off = 0, size = 0;
-	start();
-	FILE *f = fopen(source_path(path, "tests/data/models/qwen35.end.f32"), "rb");
+	start_with(models[_i]);
+	snprintf(file, sizeof file, "tests/data/models/%s.end.f32", models[_i]);
+	FILE *f = fopen(source_path(path, file), "rb");
 	ck_assert(f && fread(end, sizeof end, 1, f) == 1);
 	fclose(f);
 	for (size_t i = 0; i < LAST; i++)
@@ -83,7 +93,7 @@ START_TEST(any_cut_team_and_level) {
 		uint32_t cuts[3], chunk;
 	} cases[] = {{1, 1, {0}, 1}, {1, 1, {0}, 7}, {3, 1, {0}, 64}, {3, 1, {0}, 1}, {2, 2, {1}, 50},
 	        {2, 2, {3}, 17}, {1, 4, {1, 2, 3}, 100}};
-	start();
+	start_with(models[_i]);
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		struct line *l = line(cases[i].threads, cases[i].stages, cases[i].cuts);
 		line_logits(l, tokens, POSITIONS, cases[i].chunk, (uint32_t[]){7, 0}, have[0]);
@@ -106,7 +116,7 @@ END_TEST
 START_TEST(drafts_are_taken_back) {
 	static const uint32_t begin[] = {1, 20, 57, 63, 64, 65, 100};
 	const uint32_t blocks[] = {2, 6};
-	start();
+	start_with(models[_i]);
 	struct line *l = line(2, 2, (uint32_t[]){2});
 	for (size_t b = 0; b < sizeof begin / sizeof *begin; b++)
 		for (uint32_t kept = 0; kept < 12; kept += 1 + kept % 3) {
@@ -201,9 +211,9 @@ int main(void) {
 	Suite *s = suite_create("state");
 	TCase *t = tcase_create("state");
 	tcase_set_timeout(t, 120);
-	tcase_add_test(t, states_go_on_in_the_next_block);
-	tcase_add_test(t, any_cut_team_and_level);
-	tcase_add_test(t, drafts_are_taken_back);
+	tcase_add_loop_test(t, states_go_on_in_the_next_block, 0, MODELS);
+	tcase_add_loop_test(t, any_cut_team_and_level, 0, MODELS);
+	tcase_add_loop_test(t, drafts_are_taken_back, 0, MODELS);
 	tcase_add_test(t, full_blocks_are_shared);
 	tcase_add_test(t, a_step_that_fails_can_be_repeated);
 	tcase_add_test(t, a_state_that_is_not_here);

@@ -50,6 +50,8 @@ static const char *const families[] = {
         "deepseek2",
         "qwen35",
         "qwen35moe",
+        "qwen3next",
+        "qwen3next-early",
 };
 
 /* The sequences whose logits they are. */
