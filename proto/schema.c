@@ -50,6 +50,11 @@ static bool schema_check_step_seq(const void *message, char *err, size_t errlen)
 		        (unsigned long long)end);
 		return false;
 	}
+	if (s->windows.len > s->blocks.len) {
+		snprintf(err, errlen, "StepSeq: %zu window blocks beside %zu blocks", s->windows.len / 4,
+		        s->blocks.len / 4);
+		return false;
+	}
 	if (s->outputs > s->rows) {
 		snprintf(err, errlen, "StepSeq: %u outputs of %u rows", s->outputs, s->rows);
 		return false;
@@ -286,7 +291,7 @@ const struct message_schema schema_messages[] = {
 		{12, FIELD_REAL, 0, SECONDS}, {13, FIELD_REAL, 0, SECONDS}, {14, FIELD_NUM, 0, WIRE_NODES_MAX},
 		{15, FIELD_NUM, 0, WIRE_KV_MAX}, {16, FIELD_NAME_OR_EMPTY}, {30, FIELD_REAL, 0, SECONDS},
 		{40, FIELD_ID, 0, WIRE_NODES_MAX}, {80, FIELD_REAL, 0, SECONDS}, {81, FIELD_REAL, 0, SECONDS},
-		{210, FIELD_ID, 0, WIRE_NODES_MAX}}, schema_check_plan},
+		{210, FIELD_ID, 0, WIRE_NODES_MAX}, {240, FIELD_NUM, 0, U32}}, schema_check_plan},
 	{MESSAGE(prepare), {{1, FIELD_MESSAGE, 1, 1}, {2, FIELD_ID, 0, WIRE_NODES_MAX}}, NULL},
 	{MESSAGE(progress), {{1, FIELD_LINE, 0, TEXT}, {2, FIELD_ANY}, {3, FIELD_ANY}}, NULL},
 	{MESSAGE(ready), {{1, FIELD_NUM, 0, BIG}, {2, FIELD_NUM, 0, BIG}}, NULL},
@@ -321,7 +326,8 @@ const struct message_schema schema_messages[] = {
 	/* steps */
 	{MESSAGE(step_seq), {
 		{1, FIELD_ANY}, {2, FIELD_NUM, 1, WIRE_ROWS_MAX}, {3, FIELD_NUM, 0, WIRE_CONTEXT_MAX},
-		{4, FIELD_PACKED, 1, WIRE_ENVELOPE_MAX / 4}, {5, FIELD_ANY}}, schema_check_step_seq},
+		{4, FIELD_PACKED, 1, WIRE_ENVELOPE_MAX / 4}, {5, FIELD_ANY}, {240, FIELD_PACKED, 0, WIRE_ENVELOPE_MAX / 4}},
+		schema_check_step_seq},
 	{MESSAGE(step_time), {
 		{1, FIELD_NUM, 0, BIG}, {2, FIELD_NUM, 0, BIG}, {3, FIELD_NUM, 0, BIG}, {4, FIELD_NUM, 0, BIG}}, NULL},
 	{MESSAGE(step), {

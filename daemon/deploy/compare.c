@@ -83,7 +83,7 @@ static void compare_add_node(struct compare_job *j, const struct member *who) {
 		        compare_measured(compare_find_state(who, p->model, s))};
 		j->stages++;
 		n->memory += planner_slice_bytes(
-		        m->manifest, s->first, s->last, j->in.kv, p->blocks, p->max_rows, j->in.team);
+		        m->manifest, s->first, s->last, planner_plan_kv(p), p->max_rows, j->in.team);
 	}
 	if (who->self) {
 		j->in.coordinator = j->in.nodes;

@@ -448,7 +448,8 @@ static int plan_make(struct load *l) {
 		if (l->nnames && l->node[i].required)
 			chosen[p.n_chosen++] = wire_node(&l->node[i].id);
 	p.chosen = chosen;
-	p.blocks = l->found.blocks;
+	p.blocks = l->found.kv.blocks;
+	p.window_blocks = l->found.kv.window_blocks;
 	p.max_rows = l->max_rows;
 	p.vocab = wire_bytes(m->vocab.b, sizeof m->vocab.b);
 	p.arithmetic = KERN_ARITHMETIC;

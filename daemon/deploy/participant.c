@@ -225,7 +225,7 @@ void participant_learnt(struct participant *st, const char *error) {
 		return;
 	}
 	uint64_t need = planner_slice_bytes(
-	        m->manifest, first, last, plan->kv, plan->blocks, plan->max_rows, d->c.team);
+	        m->manifest, first, last, planner_plan_kv(plan), plan->max_rows, d->c.team);
 	if (st->at->memory_limit) { /* the rest is streamed from disk */
 		struct weight_stream_plan p;
 		int rc = weight_stream_plan(&p, m->manifest, first, last, st->at->memory_limit);

@@ -203,8 +203,8 @@ static int advice_explain_unused(char why[256], const struct planner_input *in,
 	else if (rc == -ENOSPC)
 		snprintf(why, 256, "not even one layer fits there: %s is free, a layer needs %s and %s %s",
 		        size_text((double)in->node[node].memory).s,
-		        size_text((double)(planner_slice_bytes(in->manifest, 0, 1, in->kv, best->blocks,
-		                                   in->max_rows, in->team) -
+		        size_text((double)(planner_slice_bytes(
+		                                   in->manifest, 0, 1, best->kv, in->max_rows, in->team) -
 		                           forward_bytes(in->manifest, in->max_rows, in->team)))
 		                .s,
 		        node == in->coordinator ? "buffers, embedding and output" : "buffers",

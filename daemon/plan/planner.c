@@ -11,7 +11,6 @@
 #include "common/size.h"
 #include "daemon/plan/planner_search.h"
 #include "shard/forward/forward.h"
-#include "shard/forward/kv.h"
 #include "shard/forward/weight_stream.h"
 
 #include <errno.h>
@@ -49,14 +48,19 @@ static uint64_t planner_io_file_bytes(const struct manifest *m, uint32_t held) {
 	return sum;
 }
 
-uint32_t planner_blocks(uint32_t context, uint32_t parallel) {
-	return parallel * ((context + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK);
+struct kv_size planner_kv(const struct planner_input *in) {
+	uint32_t blocks = in->parallel * ((in->context + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK);
+	return (struct kv_size){in->kv, blocks, in->manifest->hp.window ? blocks : 0};
 }
 
-uint64_t planner_slice_bytes(const struct manifest *m, uint32_t first, uint32_t last, enum kern_kv kv,
-        uint32_t blocks, uint32_t max_rows, unsigned team) {
-	return planner_layer_bytes(m, first, last) +
-	       (uint64_t)blocks * kv_block_bytes(&m->hp, kv, first, last) + forward_bytes(m, max_rows, team);
+struct kv_size planner_plan_kv(const Caravan__Plan *p) {
+	return (struct kv_size){p->kv, p->blocks, p->window_blocks};
+}
+
+uint64_t planner_slice_bytes(const struct manifest *m, uint32_t first, uint32_t last, struct kv_size kv,
+        uint32_t max_rows, unsigned team) {
+	return planner_layer_bytes(m, first, last) + kv_bytes(&m->hp, kv, first, last) +
+	       forward_bytes(m, max_rows, team);
 }
 
 uint64_t planner_io_bytes(const struct manifest *m, uint32_t parallel, uint32_t max_rows) {
@@ -180,7 +184,7 @@ static double planner_read_share(const struct manifest *m) {
 	return m->hp.experts ? (double)m->hp.experts_used / m->hp.experts : 1;
 }
 
-static int planner_sums_create(struct sums *s, const struct planner_input *in, uint32_t blocks) {
+static int planner_sums_create(struct sums *s, const struct planner_input *in, struct kv_size kv) {
 	const struct manifest *m = in->manifest;
 	uint32_t layers = m->hp.layers;
 	s->time = calloc(in->nodes * (layers + 1), sizeof *s->time);
@@ -199,7 +203,7 @@ static int planner_sums_create(struct sums *s, const struct planner_input *in, u
 		return -ENOMEM;
 	for (uint32_t l = 0; l < layers; l++) {
 		s->weight[l + 1] = s->weight[l] + planner_layer_bytes(m, l, l + 1);
-		s->kv[l + 1] = s->kv[l] + (uint64_t)blocks * kv_block_bytes(&m->hp, in->kv, l, l + 1);
+		s->kv[l + 1] = s->kv[l] + kv_bytes(&m->hp, kv, l, l + 1);
 	}
 	for (size_t i = 0; i < in->nodes; i++) {
 		const struct planner_node *n = &in->node[i];
@@ -505,7 +509,7 @@ static int planner_fill_stage(struct planner_plan *out, const struct planner_inp
 	        .first = a,
 	        .last = b,
 	        .weights = planner_layer_bytes(m, a, b),
-	        .kv = (uint64_t)out->blocks * kv_block_bytes(&m->hp, in->kv, a, b),
+	        .kv = kv_bytes(&m->hp, out->kv, a, b),
 	        .buffers = forward_bytes(m, in->max_rows, in->team),
 	        .seconds = (double)search_time(s, node, a, b) / PICOSECONDS,
 	        .moves = sums->moved[row + b] - sums->moved[row + a],
@@ -570,11 +574,11 @@ static struct search planner_search_of(const struct planner_input *in, const str
 int planner_plan(struct planner_plan *out, const struct planner_input *in, char *err, size_t errlen) {
 	struct sums sums = {0};
 	size_t count = 0;
-	*out = (struct planner_plan){.blocks = planner_blocks(in->context, in->parallel)};
+	*out = (struct planner_plan){.kv = planner_kv(in)};
 	int rc = planner_check_input(out, in, err, errlen);
 	if (rc < 0)
 		return rc;
-	rc = planner_sums_create(&sums, in, out->blocks);
+	rc = planner_sums_create(&sums, in, out->kv);
 	struct search_stage *found = calloc(in->nodes, sizeof *found);
 	if (rc < 0 || !found) {
 		rc = fail_with(-ENOMEM, err, errlen, "out of memory while planning");

@@ -3,6 +3,7 @@
 #ifndef DAEMON_PLAN_PLANNER_H
 #define DAEMON_PLAN_PLANNER_H
 #include "proto/wire.h"
+#include "shard/forward/kv.h"
 #include "shard/model/manifest.h"
 
 struct planner_node {
@@ -60,7 +61,7 @@ struct planner_stage {
 struct planner_plan {
 	struct planner_stage *stage; /* owned */
 	size_t stages;
-	uint32_t blocks;                  /* KV blocks on each stage */
+	struct kv_size kv;                /* on each stage */
 	double seconds;                   /* a token of one stream: stages, hops, embedding and output */
 	double seconds_low, seconds_high; /* its range, given the spread of the measurements */
 	double io;                        /* of it, embedding and output on the coordinator */
@@ -107,11 +108,13 @@ uint32_t planner_context(uint32_t trained);
 /* Memory that a node is charged: weights of layers [first, last) as stored; a slice of them with KV cache and buffers; on the
  * coordinator embedding and output with their buffers.  Stages check the same sums. */
 uint64_t planner_layer_bytes(const struct manifest *m, uint32_t first, uint32_t last);
-uint64_t planner_slice_bytes(const struct manifest *m, uint32_t first, uint32_t last, enum kern_kv kv,
-        uint32_t blocks, uint32_t max_rows, unsigned team);
+uint64_t planner_slice_bytes(const struct manifest *m, uint32_t first, uint32_t last, struct kv_size kv,
+        uint32_t max_rows, unsigned team);
 uint64_t planner_io_bytes(const struct manifest *m, uint32_t parallel, uint32_t max_rows);
 /* Bytes of the files of embedding and output */
 uint64_t planner_disk_new_io(const struct planner_input *in); /* that are not on the coordinator's disk */
-uint32_t planner_blocks(uint32_t context, uint32_t parallel); /* KV blocks on each stage */
+/* The KV blocks on each stage: to be planned, and of a plan. */
+struct kv_size planner_kv(const struct planner_input *in);
+struct kv_size planner_plan_kv(const Caravan__Plan *p);
 
 #endif

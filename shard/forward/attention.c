@@ -46,13 +46,15 @@ size_t attention_partials(const struct hparams *hp, unsigned team) {
 	return own > row ? own : row;
 }
 
-/* The first position that a token sees.  window: 0 for none. */
-static uint32_t attention_first_seen(uint32_t position, uint32_t window) {
-	return window && position >= window ? position - window + 1 : 0;
-}
-
 static bool attention_has_window(const struct forward *f, uint32_t layer) {
 	return hparams_has_window(f->hp, f->slice->first + layer);
+}
+
+/* The numbers of a sequence's blocks of a layer, from the one at index `from` on. */
+static const uint32_t *attention_blocks(
+        const struct forward *f, const struct forward_seq *q, uint32_t layer, uint32_t from) {
+	return attention_has_window(f, layer) ? q->windows + (from - (q->nblocks - q->nwindows))
+	                                      : q->blocks + from;
 }
 
 /* The most spans that a tile of these tokens sees; a window that begins within a span reaches into one more. */
@@ -76,7 +78,7 @@ static void attention_tile_up(struct forward *f, struct tiling *c, uint32_t wind
 			struct tile *t = &c->tile[c->tiles++];
 			*t = (struct tile){.seq = seq, .row = row + i, .position = seq->position + i};
 			t->tokens = seq->rows - i < tokens ? seq->rows - i : tokens;
-			t->first_span = attention_first_seen(t->position, window) / KERN_SPAN;
+			t->first_span = hparams_first_seen(t->position, window) / KERN_SPAN;
 			t->spans =
 			        (uint32_t)attention_spans_of((size_t)t->position + t->tokens) - t->first_span;
 			t->partial = total;
@@ -124,7 +126,7 @@ static bool attention_norm_heads(
 /* Heads first, so that a member writes neighbouring positions of the same head. */
 bool attention_store(struct forward *f, struct phase_member *j, uint32_t layer) {
 	const struct hparams *hp = f->hp;
-	const struct kern_kv_ops *ops = &f->ops->kv[f->kv->type];
+	const struct kern_kv_ops *ops = &f->ops->kv[f->kv->size.type];
 	const struct layer_shape *shape = &f->shape[layer];
 	size_t rows = f->step->rows, hs = hp->head_size, g = attention_group_of(shape), first, last;
 	const float *const *vector = f->vector[layer];
@@ -134,7 +136,7 @@ bool attention_store(struct forward *f, struct phase_member *j, uint32_t layer) 
 	for (size_t i = first; i < last; i++) {
 		size_t row = i % rows, head = i / rows;
 		uint32_t position = f->row_position[row];
-		uint32_t block = f->row_seq[row]->blocks[position / KERN_KV_BLOCK];
+		uint32_t block = *attention_blocks(f, f->row_seq[row], layer, position / KERN_KV_BLOCK);
 		size_t slot = position % KERN_KV_BLOCK;
 		const float *angles = table + row * 2 * hp->pairs;
 		float *q = attention_query(f, shape->heads, row, head * g),
@@ -168,7 +170,7 @@ static void attention_span(struct forward *f, struct member *m, const struct wal
 	       hs = f->hp->head_size, n = 0;
 	uint32_t start = span * KERN_SPAN, least = KERN_SPAN, most = 0;
 	for (uint32_t token = 0; token < t->tokens; token++) {
-		uint32_t position = t->position + token, seen = attention_first_seen(position, w->window);
+		uint32_t position = t->position + token, seen = hparams_first_seen(position, w->window);
 		if (position < start || seen >= start + KERN_SPAN)
 			continue;
 		uint32_t first = seen > start ? seen - start : 0;
@@ -187,12 +189,13 @@ static void attention_span(struct forward *f, struct member *m, const struct wal
 		}
 	}
 	const void *keys[KERN_SPAN / KERN_KV_BLOCK], *values[KERN_SPAN / KERN_KV_BLOCK];
-	const uint32_t *blocks = t->seq->blocks + start / KERN_KV_BLOCK;
-	for (uint32_t b = least / KERN_KV_BLOCK; b * KERN_KV_BLOCK < most; b++) {
-		keys[b] = kv_keys(f->kv, blocks[b], w->layer, w->head);
-		values[b] = kv_values(f->kv, blocks[b], w->layer, w->head);
+	uint32_t seen = least / KERN_KV_BLOCK;
+	const uint32_t *blocks = attention_blocks(f, t->seq, w->layer, start / KERN_KV_BLOCK + seen);
+	for (uint32_t b = seen; b * KERN_KV_BLOCK < most; b++) {
+		keys[b] = kv_keys(f->kv, blocks[b - seen], w->layer, w->head);
+		values[b] = kv_values(f->kv, blocks[b - seen], w->layer, w->head);
 	}
-	f->ops->kv[f->kv->type].span(m->query, n, keys, values, hs, f->scale, m->scratch);
+	f->ops->kv[f->kv->size.type].span(m->query, n, keys, values, hs, f->scale, m->scratch);
 }
 
 static void attention_combine_tile(struct forward *f, const struct walk *w) {
@@ -202,7 +205,7 @@ static void attention_combine_tile(struct forward *f, const struct walk *w) {
 	       hs = f->hp->head_size;
 	for (uint32_t token = 0; token < t->tokens; token++) {
 		uint32_t position = t->position + token;
-		size_t before = attention_first_seen(position, w->window) / KERN_SPAN,
+		size_t before = hparams_first_seen(position, w->window) / KERN_SPAN,
 		       spans = attention_spans_of((size_t)position + 1) - before;
 		for (size_t h = 0; h < g; h++) {
 			size_t head = w->head * g + h, row = t->row + token,

@@ -5,13 +5,34 @@
 #include <errno.h>
 #include <stdio.h>
 
+/* The numbers of a sequence's blocks: of layers without a window, or with one. */
+struct table {
+	const uint32_t *block;
+	uint32_t first, end; /* indices of those that there are; the step sees and writes within them */
+	uint32_t bound;      /* of their numbers */
+	uint8_t *written;
+	const char *of;
+};
+
+static struct table forward_table(const struct forward *f, const struct forward_seq *q, int window) {
+	if (!window)
+		return (struct table){q->blocks, 0, q->nblocks, f->kv->size.blocks, f->written[0], "block"};
+	return (struct table){q->windows, q->nblocks - q->nwindows, q->nblocks, f->kv->size.window_blocks,
+	        f->written[1], "window block"};
+}
+
+static int forward_tables(const struct forward *f) {
+	return f->hp->window ? 2 : 1;
+}
+
 /* Marks the blocks that a sequence writes (set) or unmarks them; false when one is marked already. */
-static bool forward_mark_written(const struct forward *f, const struct forward_seq *q, bool set) {
+static bool forward_mark_written(const struct table *t, const struct forward_seq *q, bool set) {
 	uint32_t first = q->position / KERN_KV_BLOCK, last = (q->position + q->rows - 1) / KERN_KV_BLOCK;
 	bool once = true;
 	for (uint32_t b = first; b <= last; b++) {
-		once &= !(set && f->written[q->blocks[b]]);
-		f->written[q->blocks[b]] = set;
+		uint8_t *written = &t->written[t->block[b - t->first]];
+		once &= !(set && *written);
+		*written = set;
 	}
 	return once;
 }
@@ -30,38 +51,50 @@ static int forward_check_seq(
 		return fail_with(-EINVAL, err, errlen, "sequence %u: %u blocks for %ju positions", i,
 		        q->nblocks, (uintmax_t)end);
 	}
-	for (uint32_t b = 0; b < q->nblocks; b++)
-		if (q->blocks[b] >= f->kv->blocks)
-			return fail_with(-EINVAL, err, errlen, "sequence %u: block %u of %u", i, q->blocks[b],
-			        f->kv->blocks);
+	uint32_t seen = hparams_first_seen(q->position, f->hp->window);
+	if (f->hp->window && (q->nwindows > q->nblocks || q->nblocks - q->nwindows > seen / KERN_KV_BLOCK))
+		return fail_with(-EINVAL, err, errlen,
+		        "sequence %u: %u window blocks beside %u blocks for what is seen from position %u on",
+		        i, q->nwindows, q->nblocks, seen);
+	for (int w = 0; w < forward_tables(f); w++) {
+		struct table t = forward_table(f, q, w);
+		for (uint32_t b = 0; b < t.end - t.first; b++)
+			if (t.block[b] >= t.bound)
+				return fail_with(-EINVAL, err, errlen, "sequence %u: %s %u of %u", i, t.of,
+				        t.block[b], t.bound);
+	}
 	return 0;
 }
 
 /* A block that is written and occurs elsewhere in the step as well would make results depend on timing. */
 static int forward_check_overlap(
-        const struct forward *f, const struct forward_step *st, char *err, size_t errlen) {
+        const struct forward *f, const struct forward_step *st, int window, char *err, size_t errlen) {
 	uint32_t s = 0, marked;
 	int rc = 0;
-	for (; s < st->nseqs && !rc; s++)
-		if (!forward_mark_written(f, &st->seqs[s], true)) {
-			snprintf(err, errlen, "sequence %u writes a block that the step writes already", s);
-			rc = -EINVAL;
-		}
+	for (; s < st->nseqs && !rc; s++) {
+		struct table t = forward_table(f, &st->seqs[s], window);
+		if (!forward_mark_written(&t, &st->seqs[s], true))
+			rc = fail_with(-EINVAL, err, errlen,
+			        "sequence %u writes a %s that the step writes already", s, t.of);
+	}
 	marked = s;
 	for (s = 0; s < st->nseqs && !rc; s++) {
 		const struct forward_seq *q = &st->seqs[s];
+		struct table t = forward_table(f, q, window);
 		uint32_t first = q->position / KERN_KV_BLOCK,
 		         last = (q->position + q->rows - 1) / KERN_KV_BLOCK;
-		for (uint32_t b = 0; b < q->nblocks && !rc; b++)
-			if ((b < first || b > last) && f->written[q->blocks[b]]) {
-				snprintf(err, errlen,
-				        "sequence %u: block %u is written elsewhere in the step", s,
-				        q->blocks[b]);
-				rc = -EINVAL;
-			}
+		for (uint32_t b = t.first; b < t.end && !rc; b++) {
+			uint32_t block = t.block[b - t.first];
+			if ((b < first || b > last) && t.written[block])
+				rc = fail_with(-EINVAL, err, errlen,
+				        "sequence %u: %s %u is written elsewhere in the step", s, t.of,
+				        block);
+		}
 	}
-	for (s = 0; s < marked; s++)
-		forward_mark_written(f, &st->seqs[s], false);
+	for (s = 0; s < marked; s++) {
+		struct table t = forward_table(f, &st->seqs[s], window);
+		forward_mark_written(&t, &st->seqs[s], false);
+	}
 	return rc;
 }
 
@@ -79,5 +112,8 @@ int forward_check(const struct forward *f, const struct forward_step *st, char *
 	if (rows != st->rows)
 		return fail_with(-EINVAL, err, errlen, "the sequences have %ju rows, the step %u",
 		        (uintmax_t)rows, st->rows);
-	return forward_check_overlap(f, st, err, errlen);
+	int rc = 0;
+	for (int w = 0; w < forward_tables(f) && !rc; w++)
+		rc = forward_check_overlap(f, st, w, err, errlen);
+	return rc;
 }

@@ -190,7 +190,7 @@ int forward_create(
 	const struct hparams *hp = &s->manifest->hp;
 	size_t layers = s->last - s->first;
 	if (!layers || !max_rows || kv->layers != layers || kv->head_size != hp->head_size ||
-	        kv->block_bytes != kv_block_bytes(hp, kv->type, s->first, s->last))
+	        kv->bytes != kv_bytes(hp, kv->size, s->first, s->last))
 		return -EINVAL;
 	struct forward *f = calloc(1, sizeof *f);
 	if (!f)
@@ -210,14 +210,15 @@ int forward_create(
 	f->forms = calloc(layers, sizeof *f->forms);
 	f->vector = calloc(layers, sizeof *f->vector);
 	f->vectors = malloc(forward_vector_floats(s->manifest, s->first, s->last) * sizeof(float));
-	f->written = calloc(kv->blocks, 1);
+	f->written[0] = calloc(kv->size.blocks, 1);
+	f->written[1] = calloc(kv->size.window_blocks + (size_t)1, 1);
 	size_t nets = kv->state ? kv->state->layers : 0, taps = KERN_CONV * (size_t)hparams_channels(hp);
 	f->conv = calloc(layers, sizeof *f->conv);
 	f->taps = malloc((nets * taps + 1) * sizeof(float));
 	size_t bytes = forward_lay(f, NULL, s->manifest, max_rows, team_size(t));
 	f->arena = aligned_alloc(KERN_ALIGN, bytes);
-	if (!f->shape || !f->forms || !f->vector || !f->vectors || !f->written || !f->conv || !f->taps ||
-	        !f->arena) {
+	if (!f->shape || !f->forms || !f->vector || !f->vectors || !f->written[0] || !f->written[1] ||
+	        !f->conv || !f->taps || !f->arena) {
 		forward_destroy(f);
 		return -ENOMEM;
 	}
@@ -260,7 +261,8 @@ void forward_destroy(struct forward *f) {
 	free(f->forms);
 	free(f->vector);
 	free(f->vectors);
-	free(f->written);
+	free(f->written[0]);
+	free(f->written[1]);
 	free(f->conv);
 	free(f->taps);
 	free(f->arena);

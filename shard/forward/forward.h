@@ -17,6 +17,9 @@ struct forward_seq {
 	uint32_t position;      /* of its first row */
 	uint32_t nblocks;       /* covers position + rows */
 	const uint32_t *blocks; /* numbers of KV blocks, in order of position; borrowed */
+	/* of models with windows: numbers of the window blocks beside the last so many blocks, as far back as the first row sees */
+	uint32_t nwindows;
+	const uint32_t *windows;
 };
 
 struct forward_step {
@@ -34,7 +37,7 @@ void forward_destroy(struct forward *f); /* NULL allowed */
 size_t forward_bytes(
         const struct manifest *m, uint32_t max_rows, unsigned team); /* of its buffers, for planning */
 
-/* Checks a step against the slice's KV: rows add up, block tables cover the positions and are in bounds, a block
+/* Checks a step against the slice's KV: rows add up, tables cover the positions (of windows: those seen) and are in bounds, a block
  * that the step writes occurs in it once (blocks that are only read may be shared), positions are below the
  * context.  0 or -EINVAL with a sentence in err.  One thread at a time; may overlap a forward_run. */
 int forward_check(const struct forward *f, const struct forward_step *st, char *err, size_t errlen);

@@ -96,7 +96,7 @@ struct forward {
 	float *vectors;                /* holds them */
 	float *taps;                   /* holds what conv has */
 	float **conv;                  /* [layers]: [KERN_CONV][channels]; NULL: no gated delta net */
-	uint8_t *written;              /* [kv->blocks], all 0 between calls of forward_check */
+	uint8_t *written[2];           /* [blocks], [window_blocks]; all 0 between calls of forward_check */
 
 	uint8_t *arena; /* holds what follows */
 	struct act act;

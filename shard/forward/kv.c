@@ -3,7 +3,7 @@
  * The layout is [layer][head][keys, values][block].  Blocks with consecutive numbers, as a sequence alone gets, are therefore
  * contiguous for attention over one head; if they were one block of all layers apart, reading would get a quarter of the
  * memory bandwidth (doc/performance.md).  Address space is reserved at once and not committed: a page takes memory when a block
- * is first written.  It is never cleared, because attention reads only what its own sequence has written. */
+ * is first written.  Layers with a window have fewer blocks than the others.  It is never cleared, because attention reads only what its own sequence has written. */
 #include "shard/forward/kv.h"
 #include "common/fail.h"
 #include <assert.h>
@@ -20,21 +20,33 @@ int kv_check(const struct hparams *hp, enum kern_kv type, char *err, size_t errl
 	        hp->head_size);
 }
 
-/* Heads of keys and values in layers [first, last). */
-static size_t kv_heads(const struct hparams *hp, uint32_t first, uint32_t last) {
-	size_t heads = 0;
-	for (uint32_t l = first; l < last; l++)
-		heads += hparams_layer(hp, l).kv_heads;
-	return heads;
-}
-
 static uint32_t kv_recurrent(const struct hparams *hp, uint32_t first, uint32_t last) {
 	return hparams_recurrent_before(hp, last) - hparams_recurrent_before(hp, first);
 }
 
-size_t kv_block_bytes(const struct hparams *hp, enum kern_kv type, uint32_t first, uint32_t last) {
-	return kv_heads(hp, first, last) * 2 * kern_kv_bytes(type, hp->head_size) +
-	       state_block_bytes(hp, kv_recurrent(hp, first, last));
+/* a + n * bytes, or PTRDIFF_MAX. */
+static size_t kv_add(size_t a, size_t n, size_t bytes) {
+	return bytes && n > (PTRDIFF_MAX - a) / bytes ? PTRDIFF_MAX : a + n * bytes;
+}
+
+/* A layer's keys and values, which begin at `at`. */
+static struct kv_layer kv_layer_of(const struct hparams *hp, struct kv_size size, uint32_t layer, size_t at) {
+	return (struct kv_layer){.at = at,
+	        .heads = hparams_layer(hp, layer).kv_heads,
+	        .blocks = hparams_has_window(hp, layer) ? size.window_blocks : size.blocks};
+}
+
+static size_t kv_layer_end(const struct hparams *hp, enum kern_kv type, const struct kv_layer *l) {
+	return kv_add(l->at, 2 * (size_t)l->heads * l->blocks, kern_kv_bytes(type, hp->head_size));
+}
+
+size_t kv_bytes(const struct hparams *hp, struct kv_size size, uint32_t first, uint32_t last) {
+	size_t bytes = 0;
+	for (uint32_t i = first; i < last; i++) {
+		struct kv_layer l = kv_layer_of(hp, size, i, bytes);
+		bytes = kv_layer_end(hp, size.type, &l);
+	}
+	return kv_add(bytes, size.blocks, state_block_bytes(hp, kv_recurrent(hp, first, last)));
 }
 
 /* Reserves the blocks of the layers with keys and values. */
@@ -49,35 +61,31 @@ static int kv_reserve(struct kv *kv, size_t bytes) {
 	return -errno;
 }
 
-int kv_create(struct kv **out, const struct hparams *hp, enum kern_kv type, uint32_t first, uint32_t last,
-        uint32_t blocks) {
-	size_t block = kv_block_bytes(hp, type, first, last);
+int kv_create(struct kv **out, const struct hparams *hp, struct kv_size size, uint32_t first, uint32_t last) {
+	size_t bytes = kv_bytes(hp, size, first, last);
 	uint32_t recurrent = kv_recurrent(hp, first, last);
-	if (first >= last || !blocks || !kern_kv_fits(type, hp->head_size))
+	if (first >= last || !size.blocks || !size.window_blocks != !hp->window ||
+	        !kern_kv_fits(size.type, hp->head_size))
 		return -EINVAL;
-	if (block && blocks > PTRDIFF_MAX / block)
+	if (bytes == PTRDIFF_MAX)
 		return -ENOMEM;
 	struct kv *kv = malloc(sizeof *kv);
-	uint32_t layers = last - first, *first_head = malloc((layers + 1) * sizeof *first_head);
-	if (!kv || !first_head) {
+	uint32_t layers = last - first;
+	struct kv_layer *layer = malloc(layers * sizeof *layer);
+	if (!kv || !layer) {
 		free(kv);
-		free(first_head);
+		free(layer);
 		return -ENOMEM;
 	}
-	*kv = (struct kv){.type = type,
-	        .layers = layers,
-	        .head_size = hp->head_size,
-	        .blocks = blocks,
-	        .first_head = first_head,
-	        .attention_bytes =
-	                kv_heads(hp, first, last) * 2 * kern_kv_bytes(type, hp->head_size) * blocks,
-	        .block_bytes = block};
-	first_head[0] = 0;
-	for (uint32_t l = 0; l < layers; l++)
-		first_head[l + 1] = first_head[l] + hparams_layer(hp, first + l).kv_heads;
+	*kv = (struct kv){
+	        .size = size, .layers = layers, .head_size = hp->head_size, .layer = layer, .bytes = bytes};
+	for (uint32_t l = 0; l < layers; l++) {
+		layer[l] = kv_layer_of(hp, size, first + l, kv->attention_bytes);
+		kv->attention_bytes = kv_layer_end(hp, size.type, &layer[l]);
+	}
 	int rc = kv_reserve(kv, kv->attention_bytes);
 	if (rc == 0 && recurrent)
-		rc = state_create(&kv->state, hp, recurrent, blocks);
+		rc = state_create(&kv->state, hp, recurrent, size.blocks);
 	if (rc) {
 		kv_destroy(kv);
 		return rc;
@@ -93,16 +101,17 @@ void kv_destroy(struct kv *kv) {
 	if (kv->base)
 		munmap(kv->base, kv->attention_bytes);
 	state_destroy(kv->state);
-	free(kv->first_head);
+	free(kv->layer);
 	free(kv);
 	errno = saved;
 }
 
 static void *kv_part(const struct kv *kv, uint32_t block, uint32_t layer, uint32_t head, size_t which) {
-	assert(block < kv->blocks && layer < kv->layers);
-	assert(head < kv->first_head[layer + 1] - kv->first_head[layer]);
-	size_t row = ((size_t)kv->first_head[layer] + head) * 2 + which;
-	return kv->base + (row * kv->blocks + block) * kern_kv_bytes(kv->type, kv->head_size);
+	assert(layer < kv->layers);
+	const struct kv_layer *l = &kv->layer[layer];
+	assert(block < l->blocks && head < l->heads);
+	size_t place = ((size_t)head * 2 + which) * l->blocks + block;
+	return kv->base + l->at + place * kern_kv_bytes(kv->size.type, kv->head_size);
 }
 
 void *kv_keys(const struct kv *kv, uint32_t block, uint32_t layer, uint32_t head) {

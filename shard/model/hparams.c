@@ -896,6 +896,10 @@ bool hparams_has_window(const struct hparams *hp, uint32_t layer) {
 	return hp->window && (!hp->full_every || (layer + 1) % hp->full_every);
 }
 
+uint32_t hparams_first_seen(uint32_t position, uint32_t window) {
+	return window && position >= window ? position - window + 1 : 0;
+}
+
 void hparams_window_freq(const struct hparams *hp, float *freq) {
 	for (uint32_t i = 0; i < hp->pairs; i++)
 		freq[i] = (float)kern_pow((double)hp->window_base, -2.0 * i / (2.0 * hp->pairs));

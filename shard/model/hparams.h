@@ -89,6 +89,8 @@ struct layer_shape hparams_layer(const struct hparams *hp, uint32_t layer);
 
 /* Whether a layer's positions see only those of the window. */
 bool hparams_has_window(const struct hparams *hp, uint32_t layer);
+/* The first position that one sees through a window; 0: none. */
+uint32_t hparams_first_seen(uint32_t position, uint32_t window);
 /* The RoPE table of layers with a window, where window_base is not 0: [pairs]. */
 void hparams_window_freq(const struct hparams *hp, float *freq);
 /* Whether a layer is a gated delta net, how many of layers [0, layer) are, and how wide the rows are that its convolution reads. */

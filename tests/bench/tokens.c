@@ -107,8 +107,8 @@ struct run {
 /* Seconds of a step of so many rows of one sequence, with the logits of its last. */
 static double step(struct run *r, uint32_t rows, uint32_t position) {
 	struct line *l = r->line;
-	struct forward_seq q = {
-	        rows, position, (position + rows + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK, r->blocks};
+	uint32_t blocks = (position + rows + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK;
+	struct forward_seq q = {rows, position, blocks, r->blocks, blocks, r->blocks};
 	struct forward_step st = {rows, 1, &q, l->x};
 	char err[256] = "";
 	double t0 = bench_now();
@@ -158,7 +158,8 @@ static double weights(const struct synth *s) {
 	return bytes;
 }
 static double cache_bytes(const struct synth *s, enum kern_kv kv, uint32_t position) {
-	return (double)kv_block_bytes(&s->m->hp, kv, 0, s->m->hp.layers) / KERN_KV_BLOCK * position;
+	return (double)kv_bytes(&s->m->hp, (struct kv_size){kv, 1, 1}, 0, s->m->hp.layers) / KERN_KV_BLOCK *
+	       position;
 }
 
 /* What the positions from PROMPT to FAR add to a token, over what their bytes take to read: a token near, one far and reading

@@ -251,7 +251,10 @@ size_t forward_bytes(const struct manifest *m, uint32_t max_rows, unsigned team)
 int forward_create(
         struct forward **out, const struct slice *s, struct kv *kv, struct team *t, uint32_t max_rows) {
 	struct forward *f = calloc(1, sizeof *f);
-	if (!f || !(f->written = calloc(kv->blocks, 1))) {
+	if (!f || !(f->written[0] = calloc(kv->size.blocks, 1)) ||
+	        !(f->written[1] = calloc(kv->size.window_blocks + (size_t)1, 1))) {
+		if (f)
+			free(f->written[0]);
 		free(f);
 		return -ENOMEM;
 	}
@@ -269,7 +272,8 @@ void forward_destroy(struct forward *f) {
 	if (!f)
 		return;
 	now.open--;
-	free(f->written);
+	free(f->written[0]);
+	free(f->written[1]);
 	free(f);
 }
 

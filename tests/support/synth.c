@@ -190,8 +190,16 @@ void synth_destroy(struct synth *s) {
 
 struct line *line_create(const struct slice *whole, enum kern_kv kv, unsigned threads, unsigned stages,
         const uint32_t *cuts, uint32_t max_rows, uint32_t blocks) {
+	uint32_t windows = whole->manifest->hp.window ? blocks : 0;
+	return line_create_sized(
+	        whole, (struct kv_size){kv, blocks, windows}, threads, stages, cuts, max_rows);
+}
+
+struct line *line_create_sized(const struct slice *whole, struct kv_size size, unsigned threads,
+        unsigned stages, const uint32_t *cuts, uint32_t max_rows) {
 	struct line *l = must(calloc(1, sizeof *l));
-	size_t floats = (size_t)max_rows * whole->manifest->hp.dim;
+	const struct hparams *hp = &whole->manifest->hp;
+	size_t floats = (size_t)max_rows * hp->dim;
 	l->whole = *whole;
 	l->stages = stages;
 	l->max_rows = max_rows;
@@ -206,7 +214,7 @@ struct line *line_create(const struct slice *whole, enum kern_kv kv, unsigned th
 		s->layer = whole->layer + s->first;
 		s->stream = stages == 1 ? whole->stream : NULL;
 		s->experts = stages == 1 ? whole->experts : NULL;
-		check(kv_create(&l->kv[i], &whole->manifest->hp, kv, s->first, s->last, blocks), "kv_create");
+		check(kv_create(&l->kv[i], hp, size, s->first, s->last), "kv_create");
 		check(forward_create(&l->forward[i], s, l->kv[i], l->team, max_rows), "forward_create");
 	}
 	return l;
@@ -244,6 +252,8 @@ void line_logits(struct line *l, const uint32_t *tokens, uint32_t n, uint32_t ch
 		struct forward_seq q = {
 		        .rows = n - at < chunk ? n - at : chunk, .position = at, .blocks = blocks};
 		q.nblocks = (at + q.rows + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK;
+		q.nwindows = q.nblocks;
+		q.windows = blocks;
 		if (line_step(l, &q, 1, tokens + at, logits + (size_t)at * l->whole.manifest->hp.vocab, err,
 		            sizeof err)) {
 			fprintf(stderr, "step at %u: %s\n", at, err);

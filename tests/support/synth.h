@@ -42,6 +42,9 @@ struct line {
 /* cuts: layers where a stage begins, after the first; `stages` - 1 of them. A slice with a weight stream is one stage. */
 struct line *line_create(const struct slice *whole, enum kern_kv kv, unsigned threads, unsigned stages,
         const uint32_t *cuts, uint32_t max_rows, uint32_t blocks);
+/* The same with so many blocks of either kind. */
+struct line *line_create_sized(const struct slice *whole, struct kv_size size, unsigned threads,
+        unsigned stages, const uint32_t *cuts, uint32_t max_rows);
 void line_destroy(struct line *l);
 
 /* Runs a step of tokens through all stages: logits[rows][vocab]. 0 or what forward_check, forward_run say. */

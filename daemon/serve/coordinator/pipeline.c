@@ -120,6 +120,7 @@ static int pipeline_send(struct step_in_flight *f) {
 	Caravan__StepTime time = CARAVAN__STEP_TIME__INIT, *times[1] = {&time};
 	Caravan__StepSeq *seq = calloc(st->nseqs, sizeof *seq), **list = calloc(st->nseqs, sizeof *list);
 	int rc = seq && list ? 0 : -ENOMEM;
+	uint32_t window = m->io->manifest->hp.window;
 	time.waited = f->began_ns - f->submitted_ns;
 	time.computed = f->ended_ns - f->began_ns;
 	for (uint32_t i = 0; rc == 0 && i < st->nseqs; i++) {
@@ -131,6 +132,11 @@ static int pipeline_send(struct step_in_flight *f) {
 		seq[i].position = e->position;
 		seq[i].outputs = e->outputs;
 		seq[i].blocks = wire_bytes(e->seq->kv.block, nblocks * sizeof *e->seq->kv.block);
+		if (window) {
+			uint32_t seen = hparams_first_seen(e->position, window) / KERN_KV_BLOCK;
+			seq[i].windows = wire_bytes(
+			        e->seq->kv.block + seen, (nblocks - seen) * sizeof *e->seq->kv.block);
+		}
 		list[i] = &seq[i];
 	}
 	/* the result is another payload; and downstream_send may lose the step at once, and free it */

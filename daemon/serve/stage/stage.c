@@ -56,7 +56,7 @@ struct stage_step {
 	struct forward_seq *seqs;
 	uint32_t *outputs; /* for each sequence */
 	uint32_t noutputs;
-	uint32_t *blocks; /* of all sequences, concatenated */
+	uint32_t *blocks; /* of all sequences, concatenated: each one's blocks and window blocks */
 	struct payload *x;
 	int rc;
 	uint64_t arrived_ns, began_ns, ended_ns; /* by our clock */
@@ -64,7 +64,6 @@ struct stage_step {
 	size_t ntimes;                           /* 0: the senders before us send no times */
 	char err[256];
 	size_t nseqs;
-	ProtobufCBinaryData *tables; /* for the next stage: point into blocks */
 	uint64_t *ids;
 	bool posted;       /* the compute thread has posted stage_on_taken to the loop */
 	bool acknowledged; /* loop only: StepAck was sent */
@@ -136,7 +135,7 @@ int stage_create(struct stage **out, struct peers *p, struct compute *c, const C
 	to = s->coordinator;
 	if (!s->last)
 		node_id_from_bytes(&to, plan->stages[index + 1]->node);
-	rc = kv_create(&s->kv, hp, plan->kv, slice->first, slice->last, plan->blocks);
+	rc = kv_create(&s->kv, hp, planner_plan_kv(plan), slice->first, slice->last);
 	if (rc == 0)
 		rc = forward_create(&s->forward, slice, s->kv, compute_team(c), plan->max_rows);
 	if (rc == 0)
@@ -185,7 +184,6 @@ static void stage_step_destroy(struct stage_step *j) {
 	free(j->seqs);
 	free(j->outputs);
 	free(j->blocks);
-	free(j->tables);
 	free(j->ids);
 	free(j->times);
 	free(j->list);
@@ -197,7 +195,7 @@ static int stage_step_create(struct stage_step **out, struct stage *s, const str
         const Caravan__Step *step, struct payload *x) {
 	size_t dim = s->slice->manifest->hp.dim, nblocks = 0;
 	for (size_t i = 0; i < step->n_seqs; i++)
-		nblocks += step->seqs[i]->blocks.len / sizeof(uint32_t);
+		nblocks += (step->seqs[i]->blocks.len + step->seqs[i]->windows.len) / sizeof(uint32_t);
 	if (!x || payload_len(x) != (size_t)step->rows * dim * sizeof(float))
 		return -EINVAL;
 	struct stage_step *j = calloc(1, sizeof *j);
@@ -205,7 +203,6 @@ static int stage_step_create(struct stage_step **out, struct stage *s, const str
 		return -ENOMEM;
 	j->seqs = calloc(step->n_seqs, sizeof *j->seqs);
 	j->outputs = calloc(step->n_seqs, sizeof *j->outputs);
-	j->tables = calloc(step->n_seqs, sizeof *j->tables);
 	j->ids = calloc(step->n_seqs, sizeof *j->ids);
 	j->blocks = calloc(nblocks ? nblocks : 1, sizeof *j->blocks);
 	j->times = calloc(s->index + 2, sizeof *j->times);
@@ -213,8 +210,7 @@ static int stage_step_create(struct stage_step **out, struct stage *s, const str
 	/* kernels need aligned rows, and those from the network may not be */
 	j->x = (uintptr_t)payload_data(x) % KERN_ALIGN == 0 ? payload_ref(x)
 	                                                    : payload_copy(payload_data(x), payload_len(x));
-	if (!j->seqs || !j->outputs || !j->tables || !j->ids || !j->blocks || !j->x || !j->times ||
-	        !j->list) {
+	if (!j->seqs || !j->outputs || !j->ids || !j->blocks || !j->x || !j->times || !j->list) {
 		stage_step_destroy(j);
 		return -ENOMEM;
 	}
@@ -235,16 +231,21 @@ static int stage_step_create(struct stage_step **out, struct stage *s, const str
 	uint32_t *b = j->blocks;
 	for (size_t i = 0; i < step->n_seqs; i++) {
 		const Caravan__StepSeq *q = step->seqs[i];
+		uint32_t n = (uint32_t)(q->blocks.len / sizeof *b),
+		         windows = (uint32_t)(q->windows.len / sizeof *b);
 		memcpy(b, q->blocks.data, q->blocks.len);
+		if (windows)
+			memcpy(b + n, q->windows.data, q->windows.len);
 		j->seqs[i] = (struct forward_seq){.rows = q->rows,
 		        .position = q->position,
-		        .nblocks = (uint32_t)(q->blocks.len / sizeof *b),
-		        .blocks = b};
-		j->tables[i] = wire_bytes(b, q->blocks.len);
+		        .nblocks = n,
+		        .blocks = b,
+		        .nwindows = windows,
+		        .windows = b + n};
 		j->outputs[i] = q->outputs;
 		j->noutputs += q->outputs;
 		j->ids[i] = q->sequence;
-		b += q->blocks.len / sizeof *b;
+		b += n + windows;
 	}
 	j->step = (struct forward_step){.rows = step->rows,
 	        .nseqs = (uint32_t)step->n_seqs,
@@ -303,11 +304,13 @@ static int stage_pass_on(struct stage *s, struct stage_step *j) {
 	Caravan__StepSeq *seq = calloc(j->nseqs, sizeof *seq), **list = calloc(j->nseqs, sizeof *list);
 	int rc = seq && list ? 0 : -ENOMEM;
 	for (size_t i = 0; rc == 0 && i < j->nseqs; i++) {
+		const struct forward_seq *q = &j->seqs[i];
 		caravan__step_seq__init(&seq[i]);
 		seq[i].sequence = j->ids[i];
-		seq[i].rows = j->seqs[i].rows;
-		seq[i].position = j->seqs[i].position;
-		seq[i].blocks = j->tables[i];
+		seq[i].rows = q->rows;
+		seq[i].position = q->position;
+		seq[i].blocks = wire_bytes(q->blocks, q->nblocks * sizeof *q->blocks);
+		seq[i].windows = wire_bytes(q->windows, q->nwindows * sizeof *q->windows);
 		seq[i].outputs = j->outputs[i];
 		list[i] = &seq[i];
 	}
@@ -484,7 +487,7 @@ void stage_state(struct stage *s, uint32_t expert_layers, Caravan__StageState *o
 	out->expert_misses = reading.misses;
 	if (s->experts)
 		expert_state_fill(s->experts, expert_layers, out);
-	out->kv_bytes = (uint64_t)s->kv->blocks * s->kv->block_bytes;
+	out->kv_bytes = s->kv->bytes;
 	out->rows = s->rows;
 	out->rows_per_second = rate_per_second(&s->rate, loop_now_ns());
 	out->compute_seconds = s->seconds;

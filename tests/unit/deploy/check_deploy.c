@@ -41,7 +41,7 @@ START_TEST(serves_on_three_nodes) {
 		ck_assert_uint_eq(deploys[i].models_opened, i == 0);
 		ck_assert_uint_eq(deploy_memory_used(deploys[i].deploy),
 		        planner_slice_bytes(m->manifest, deploys[i].stage->first, deploys[i].stage->last,
-		                KERN_KV_F16, m->plan->blocks, m->plan->max_rows, 2) +
+		                planner_plan_kv(m->plan), m->plan->max_rows, 2) +
 		                (i ? 0 : planner_io_bytes(m->manifest, 4, m->plan->max_rows)));
 	}
 	for (size_t k = 0; k < 3; k++) {
@@ -187,8 +187,9 @@ START_TEST(a_context_that_fits) {
 	ck_assert_int_eq(import_metadata(&m, &fd, 1, path, NULL, NULL, err, sizeof err), 0);
 	close(fd);
 	uint32_t rows = planner_rows(0, m->hp.dim);
-	nodes[0].memory = planner_slice_bytes(m, 0, m->hp.layers, KERN_KV_F16, 3, rows, 2) +
-	                  planner_io_bytes(m, 1, rows) + 1000;
+	nodes[0].memory =
+	        planner_slice_bytes(m, 0, m->hp.layers, (struct kv_size){KERN_KV_F16, 3, 0}, rows, 2) +
+	        planner_io_bytes(m, 1, rows) + 1000;
 	manifest_destroy(m);
 	deploys_cluster(1);
 	ck_assert_str_eq(deploys_load(0, path, fit, &o), "");

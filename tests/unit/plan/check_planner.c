@@ -330,6 +330,10 @@ static struct manifest *model(uint32_t layers, enum kern_type type, enum kern_ty
 }
 
 static struct planner_node node[4];
+static struct kv_size kv_of(uint32_t blocks) {
+	return (struct kv_size){KERN_KV_F16, blocks, 0};
+}
+
 static struct planner_input input(const struct manifest *m, size_t nodes) {
 	static const char *const names[] = {"ada", "bob", "cleo", "dan"};
 	for (size_t i = 0; i < 4; i++) {
@@ -357,15 +361,14 @@ START_TEST(charges_what_a_stage_will_charge) {
 	node[0].required = node[1].required = node[2].required = true;
 	ck_assert_int_eq(planner_plan(&plan, &p, err, sizeof err), 0);
 	ck_assert_uint_eq(plan.stages, 3);
-	ck_assert_uint_eq(plan.blocks, 128);
+	ck_assert_uint_eq(plan.kv.blocks, 128);
 	ck_assert_uint_eq(plan.stage[0].node, 0); /* the coordinator first: no hop */
 	for (size_t i = 0; i < 3; i++) {
 		struct planner_stage *s = &plan.stage[i];
 		ck_assert_uint_eq(s->weights + s->kv + s->buffers,
-		        planner_slice_bytes(m, s->first, s->last, KERN_KV_F16, plan.blocks, 512, 2));
+		        planner_slice_bytes(m, s->first, s->last, plan.kv, 512, 2));
 		ck_assert_uint_ge(s->weights, manifest_layer_bytes(m, s->first, s->last));
-		ck_assert_uint_eq(
-		        s->kv, plan.blocks * kv_block_bytes(&m->hp, KERN_KV_F16, s->first, s->last));
+		ck_assert_uint_eq(s->kv, kv_bytes(&m->hp, plan.kv, s->first, s->last));
 		ck_assert_double_gt(s->seconds, 0);
 	}
 	ck_assert_double_gt(plan.seconds, 3e-4);
@@ -383,12 +386,11 @@ START_TEST(layers_without_keys_need_no_cache) {
 	m->hp.unlike = 1;
 	for (uint32_t l = 0; l < 6; l++)
 		m->hp.shape[l] = (struct layer_shape){8, l % 2 ? 0 : l ? 2 : 4, 2048};
-	ck_assert_uint_eq(
-	        kv_block_bytes(&m->hp, KERN_KV_F16, 0, 6), 8 * kv_block_bytes(&m->hp, KERN_KV_F16, 2, 3) / 2);
-	ck_assert_uint_eq(kv_block_bytes(&m->hp, KERN_KV_F16, 1, 2), 0);
-	node[0].memory = planner_slice_bytes(m, 0, 6, KERN_KV_F16, 128, 512, 2) + planner_io_bytes(m, 2, 512);
+	ck_assert_uint_eq(kv_bytes(&m->hp, kv_of(1), 0, 6), 8 * kv_bytes(&m->hp, kv_of(1), 2, 3) / 2);
+	ck_assert_uint_eq(kv_bytes(&m->hp, kv_of(1), 1, 2), 0);
+	node[0].memory = planner_slice_bytes(m, 0, 6, kv_of(128), 512, 2) + planner_io_bytes(m, 2, 512);
 	ck_assert_msg(planner_plan(&plan, &p, err, sizeof err) == 0, "%s", err);
-	ck_assert_uint_eq(plan.stage[0].kv, 128 * kv_block_bytes(&m->hp, KERN_KV_F16, 0, 6));
+	ck_assert_uint_eq(plan.stage[0].kv, kv_bytes(&m->hp, kv_of(128), 0, 6));
 	planner_clear(&plan);
 	node[0].memory--;
 	ck_assert_int_eq(planner_plan(&plan, &p, err, sizeof err), -ENOSPC);
@@ -410,7 +412,7 @@ START_TEST(goes_where_it_fits_and_no_further) {
 	ck_assert_uint_eq(plan.stage[0].node, 0);
 	planner_clear(&plan);
 	/* memory of the coordinator for embedding, output and three layers: the others go to one node more, not to two */
-	node[0].memory = planner_io_bytes(m, 2, 512) + planner_slice_bytes(m, 0, 3, KERN_KV_F16, 128, 512, 2);
+	node[0].memory = planner_io_bytes(m, 2, 512) + planner_slice_bytes(m, 0, 3, kv_of(128), 512, 2);
 	ck_assert_int_eq(planner_plan(&plan, &p, err, sizeof err), 0);
 	ck_assert_uint_eq(plan.stages, 2);
 	for (size_t i = 0; i < 2; i++)
@@ -475,23 +477,20 @@ START_TEST(says_what_is_missing) {
 	struct planner_plan plan;
 	char err[300] = "";
 	for (size_t i = 1; i < 3; i++)
-		node[i].memory = planner_slice_bytes(m, 0, 1, KERN_KV_F16, 128, 512, 2);
-	node[0].memory = planner_io_bytes(m, 2, 512) + planner_slice_bytes(m, 0, 1, KERN_KV_F16, 128, 512, 2);
+		node[i].memory = planner_slice_bytes(m, 0, 1, kv_of(128), 512, 2);
+	node[0].memory = planner_io_bytes(m, 2, 512) + planner_slice_bytes(m, 0, 1, kv_of(128), 512, 2);
 	ck_assert_int_eq(planner_plan(&plan, &p, err, sizeof err), -ENOSPC);
 	char want[64];
 	snprintf(want, sizeof want, "%s more memory is needed on 3 nodes",
-	        size_text((double)(planner_layer_bytes(m, 0, 1) +
-	                           128 * kv_block_bytes(&m->hp, KERN_KV_F16, 0, 1)))
-	                .s);
+	        size_text((double)(planner_layer_bytes(m, 0, 1) + kv_bytes(&m->hp, kv_of(128), 0, 1))).s);
 	ck_assert_msg(strncmp(err, want, strlen(want)) == 0, "%s", err);
 	/* that much more, and it fits */
-	ck_assert_uint_eq(
-	        plan.missing, planner_layer_bytes(m, 0, 1) + 128 * kv_block_bytes(&m->hp, KERN_KV_F16, 0, 1));
+	ck_assert_uint_eq(plan.missing, planner_layer_bytes(m, 0, 1) + kv_bytes(&m->hp, kv_of(128), 0, 1));
 	node[2].memory += plan.missing;
 	ck_assert_int_eq(planner_plan(&plan, &p, err, sizeof err), 0);
 	ck_assert_uint_eq(plan.missing, 0);
 	planner_clear(&plan);
-	node[2].memory -= planner_layer_bytes(m, 0, 1) + 128 * kv_block_bytes(&m->hp, KERN_KV_F16, 0, 1);
+	node[2].memory -= planner_layer_bytes(m, 0, 1) + kv_bytes(&m->hp, kv_of(128), 0, 1);
 
 	node[1].memory = 1 << 20;
 	node[1].required = true;
@@ -499,7 +498,7 @@ START_TEST(says_what_is_missing) {
 	snprintf(want, sizeof want, "and buffers %s", size_text((double)forward_bytes(m, 512, 2)).s);
 	ck_assert_ptr_nonnull(strstr(err, "not even one layer fits on bob: 1.00 MiB is free there"));
 	ck_assert_ptr_nonnull(strstr(err, want));
-	ck_assert_uint_eq(plan.missing, planner_slice_bytes(m, 0, 1, KERN_KV_F16, 128, 512, 2) - (1 << 20));
+	ck_assert_uint_eq(plan.missing, planner_slice_bytes(m, 0, 1, kv_of(128), 512, 2) - (1 << 20));
 
 	node[0].memory = 1 << 10;
 	ck_assert_int_eq(planner_plan(&plan, &p, err, sizeof err), -ENOSPC);
@@ -578,7 +577,7 @@ START_TEST(advice_is_the_plan) {
 	struct planner_plan plan;
 	char err[300];
 	double sum = 0, longest = 0;
-	node[1].memory = planner_slice_bytes(m, 0, 4, KERN_KV_F16, 128, 512, 2);
+	node[1].memory = planner_slice_bytes(m, 0, 4, kv_of(128), 512, 2);
 	node[0].required = node[1].required = true;
 	ck_assert_int_eq(planner_plan(&plan, &p, err, sizeof err), 0);
 	struct advice *a = advise(&p);
@@ -730,7 +729,7 @@ START_TEST(advice_names_a_smaller_type_that_fits) {
 		/* as much as one of that type takes, so that no larger one fits */
 		struct manifest *small = model(6, types[i], types[i]);
 		node[0].memory = planner_io_bytes(small, 2, 512) +
-		                 planner_slice_bytes(small, 0, 6, KERN_KV_F16, 128, 512, 2);
+		                 planner_slice_bytes(small, 0, 6, kv_of(128), 512, 2);
 		struct advice *a = advise(&p);
 		ck_assert_uint_gt(advice_message(a)->missing, 0);
 		ck_assert_str_eq(advice_message(a)->smaller, kern_traits(types[i])->name);
@@ -740,7 +739,7 @@ START_TEST(advice_names_a_smaller_type_that_fits) {
 		manifest_destroy(small);
 	}
 	/* half the sequences do as well */
-	node[0].memory = planner_io_bytes(m, 2, 512) + planner_slice_bytes(m, 0, 6, KERN_KV_F16, 64, 512, 2);
+	node[0].memory = planner_io_bytes(m, 2, 512) + planner_slice_bytes(m, 0, 6, kv_of(64), 512, 2);
 	struct advice *a = advise(&p);
 	ck_assert_uint_eq(advice_message(a)->fewer, 1);
 	advice_destroy(a);
@@ -754,7 +753,7 @@ START_TEST(advice_names_a_smaller_type_that_fits) {
 		t->bytes = t->rows * kern_row_bytes(t->type, t->n);
 	}
 	node[0].memory =
-	        planner_io_bytes(small, 2, 512) + planner_slice_bytes(small, 0, 6, KERN_KV_F16, 128, 512, 2);
+	        planner_io_bytes(small, 2, 512) + planner_slice_bytes(small, 0, 6, kv_of(128), 512, 2);
 	a = advise(&p);
 	ck_assert_str_eq(advice_message(a)->smaller, "Q4_K");
 	advice_destroy(a);
@@ -1064,7 +1063,8 @@ START_TEST(a_mixture_takes_all_memory_and_some_time) {
 	ck_assert(fabs(st->prompt / ((double)st->streamed_most / 512 / 2e9) - 1) < 1e-6);
 	planner_clear(&plan);
 	/* what is left is for the experts of a row, or nothing is */
-	only.memory = planner_slice_bytes(m, 0, m->hp.layers, in_one.kv, 8, 512, 0) - experts + (1u << 20);
+	only.memory = planner_slice_bytes(m, 0, m->hp.layers, (struct kv_size){in_one.kv, 8, 0}, 512, 0) -
+	              experts + (1u << 20);
 	ck_assert_int_eq(planner_plan(&plan, &in_one, err, sizeof err), -ENOSPC);
 	planner_clear(&plan);
 	manifest_destroy(m);

@@ -281,6 +281,62 @@ START_TEST(any_block_table) {
 }
 END_TEST
 
+/* What no longer counts: bytes that are no numbers in any type of cache. */
+static void spoil(const struct line *l, uint32_t window) {
+	for (unsigned i = 0; i < l->stages; i++)
+		for (uint32_t n = 0; n < l->kv[i]->layers; n++)
+			for (uint32_t h = 0; h < l->kv[i]->layer[n].heads; h++) {
+				size_t bytes = kern_kv_bytes(cache_type, model->m->hp.head_size);
+				if (!hparams_has_window(&model->m->hp, l->slice[i].first + n))
+					continue;
+				memset(kv_keys(l->kv[i], window, n, h), 0xff, bytes);
+				memset(kv_values(l->kv[i], window, n, h), 0xff, bytes);
+			}
+}
+
+/* In as few window blocks as hold what the rows of a step see.  What they no longer see is spoilt, and used again. */
+static void in_few_windows(const float *want, uint32_t n, uint32_t chunk, uint32_t few) {
+	struct line *l = line_create_sized(
+	        &model->whole, (struct kv_size){cache_type, 64, few}, 2, 2, (uint32_t[]){1}, chunk);
+	uint32_t windows[64], spare[64], nspare = 0, first = 0, end = 0;
+	float *have = malloc(logits_bytes(n));
+	for (; nspare < few; nspare++) {
+		spoil(l, nspare);
+		spare[nspare] = nspare;
+	}
+	for (uint32_t at = 0, rows; at < n; at += rows) {
+		char err[256] = "";
+		rows = n - at < chunk ? n - at : chunk;
+		for (; first < hparams_first_seen(at, model->m->hp.window) / 64; first++) {
+			spoil(l, windows[first]);
+			spare[nspare++] = windows[first];
+		}
+		for (; end * 64 < at + rows; end++) {
+			ck_assert_uint_gt(nspare, 0);
+			windows[end] = spare[--nspare];
+		}
+		struct forward_seq q = {rows, at, end, scattered, end - first, windows + first};
+		ck_assert_msg(!line_step(l, &q, 1, tokens + at, have + (size_t)at * model->m->hp.vocab, err,
+		                      sizeof err),
+		        "%s", err);
+	}
+	ck_same(want, have, n);
+	line_destroy(l);
+	free(have);
+}
+
+START_TEST(few_windows) {
+	start(&lengthy, _i);
+	ck_assert_uint_eq(model->m->hp.window, 90);
+	float *want = compute(1, 1, NULL, 700, 300, ascending);
+	in_few_windows(want, 700, 1, 3);
+	in_few_windows(want, 700, 39, 3);
+	in_few_windows(want, 700, 300, 8);
+	free(want);
+	synth_destroy(model);
+}
+END_TEST
+
 START_TEST(any_split) {
 	start(&mixed, _i);
 	float *want = compute(2, 1, NULL, 70, 70, ascending);
@@ -317,7 +373,8 @@ static void beside(const struct synth_spec *spec, int variant, uint32_t n, uint3
 			want_rows = want_rows < left ? want_rows : left;
 			if (!want_rows)
 				continue;
-			q[nseqs++] = (struct forward_seq){want_rows, at[who], (n + 63) / 64, table[who]};
+			q[nseqs++] = (struct forward_seq){
+			        want_rows, at[who], (n + 63) / 64, table[who], (n + 63) / 64, table[who]};
 			for (uint32_t i = 0; i < want_rows; i++)
 				ids[rows + i] =
 				        who ? (tokens[at[who] + i] + who) % vocab : tokens[at[who] + i];
@@ -769,6 +826,7 @@ static Suite *suite(void) {
 	tcase_add_loop_test(t, any_chunk, FIRST_LAYERS, LAYERS_AND_CACHES);
 	tcase_add_loop_test(t, any_chunk_over_spans, FIRST_LAYERS, KERN_KVS + 1);
 	tcase_add_loop_test(t, any_block_table, 0, KERN_KVS);
+	tcase_add_loop_test(t, few_windows, KERN_KVS, LAYERS_AND_CACHES);
 	tcase_add_loop_test(t, any_split, FIRST_LAYERS, LAYERS_AND_CACHES);
 	tcase_add_loop_test(t, beside_others, FIRST_LAYERS, LAYERS_AND_CACHES);
 	tcase_add_loop_test(t, beside_others_over_spans, 0, KERN_KVS);

@@ -50,7 +50,7 @@ static void start(void) {
 static int run(struct line *l, uint32_t from, uint32_t to, const uint32_t *blocks, bool other) {
 	uint32_t ids[POSITIONS];
 	static float drafts[POSITIONS][VOCAB];
-	struct forward_seq q = {to - from, from, (to + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK, blocks};
+	struct forward_seq q = {to - from, from, (to + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK, blocks, 0, NULL};
 	for (uint32_t i = from; i < to; i++)
 		ids[i - from] = other ? (tokens[i] + 7 * i) % VOCAB : tokens[i];
 	return line_step(l, &q, 1, ids, other ? drafts[0] : have[from], err, sizeof err);
@@ -142,7 +142,8 @@ START_TEST(full_blocks_are_shared) {
 	float both[40][VOCAB];
 	uint32_t ids[40];
 	ck_run(l, 0, 70, (uint32_t[]){4, 5}, false);
-	const struct forward_seq q[2] = {{10, 70, 2, (uint32_t[]){4, 5}}, {30, 64, 2, (uint32_t[]){4, 0}}};
+	const struct forward_seq q[2] = {
+	        {10, 70, 2, (uint32_t[]){4, 5}, 0, NULL}, {30, 64, 2, (uint32_t[]){4, 0}, 0, NULL}};
 	memcpy(ids, tokens + 70, 10 * sizeof *ids);
 	memcpy(ids + 10, tokens + 64, 30 * sizeof *ids);
 	ck_assert_int_eq(line_step(l, q, 2, ids, both[0], err, sizeof err), 0);
@@ -200,9 +201,9 @@ START_TEST(blocks_count_their_states) {
 	       state = state_block_bytes(hp, 1);
 	/* four heads of 16 by 16; 64 rows of 128 channels and eight rates, in whole lines */
 	ck_assert_uint_eq(state, (4 * 16 * 16 + 64 * 144) * sizeof(float));
-	ck_assert_uint_eq(kv_block_bytes(hp, KERN_KV_F16, 0, 4), attention + 3 * state);
-	ck_assert_uint_eq(kv_block_bytes(hp, KERN_KV_F16, 1, 3), 2 * state);
-	ck_assert_uint_eq(kv_block_bytes(hp, KERN_KV_F16, 3, 4), attention);
+	ck_assert_uint_eq(kv_bytes(hp, (struct kv_size){KERN_KV_F16, 1, 0}, 0, 4), attention + 3 * state);
+	ck_assert_uint_eq(kv_bytes(hp, (struct kv_size){KERN_KV_F16, 1, 0}, 1, 3), 2 * state);
+	ck_assert_uint_eq(kv_bytes(hp, (struct kv_size){KERN_KV_F16, 1, 0}, 3, 4), attention);
 	loaded_destroy(model);
 }
 END_TEST

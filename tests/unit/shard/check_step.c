@@ -30,12 +30,17 @@ static void start(void) {
 	model = synth_create(&small);
 }
 
+#define BLOCKS(...) \
+	(uint32_t[]) { \
+		__VA_ARGS__ \
+	}
 /* Steps of at most 16 rows over 8 blocks, in a context of 200 (4 blocks, the last of 8 positions). */
 static const struct step_case {
 	const char *what;
 	bool good;
 	uint32_t rows, nseqs;
 	struct forward_seq seq[3];
+	uint32_t window;
 } step_cases[] = {
         {"one row", true, 1, 1, {{1, 0, 1, (uint32_t[]){7}}}},
         {"more blocks than needed", true, 1, 1, {{1, 0, 4, (uint32_t[]){7, 0, 1, 2}}}},
@@ -63,12 +68,39 @@ static const struct step_case {
         {"written, and read by another", false, 2, 2,
                 {{1, 64, 2, (uint32_t[]){4, 5}}, {1, 0, 1, (uint32_t[]){4}}}},
         {"written, and read by itself", false, 1, 1, {{1, 64, 2, (uint32_t[]){4, 4}}}},
+        /* positions 65 to 131 are seen; of window blocks there are 5 */
+        {"windows as far as is seen", true, 2, 1, {{2, 130, 3, BLOCKS(0, 1, 2), 2, BLOCKS(4, 0)}}, 66},
+        {"windows of all blocks", true, 2, 1, {{2, 130, 3, BLOCKS(0, 1, 2), 3, BLOCKS(1, 4, 0)}}, 66},
+        {"windows beside more blocks than needed", true, 2, 1,
+                {{2, 130, 4, BLOCKS(0, 1, 2, 3), 3, BLOCKS(4, 0, 2)}}, 66},
+        {"a shared window", true, 2, 2,
+                {{1, 130, 3, BLOCKS(0, 1, 2), 2, BLOCKS(4, 0)},
+                        {1, 130, 3, BLOCKS(0, 1, 3), 2, BLOCKS(4, 1)}},
+                66},
+        {"windows that end too early", false, 2, 1, {{2, 130, 3, BLOCKS(0, 1, 2), 1, BLOCKS(4)}}, 66},
+        {"windows beside other blocks", false, 2, 1, {{2, 130, 4, BLOCKS(0, 1, 2, 3), 2, BLOCKS(4, 0)}}, 66},
+        {"no windows", false, 2, 1, {{2, 130, 3, BLOCKS(0, 1, 2), 0, NULL}}, 66},
+        {"more windows than blocks", false, 2, 1, {{2, 130, 3, BLOCKS(0, 1, 2), 4, BLOCKS(4, 0, 1, 2)}}, 66},
+        {"a window block out of bounds", false, 2, 1, {{2, 130, 3, BLOCKS(0, 1, 2), 2, BLOCKS(5, 0)}}, 66},
+        {"a window written twice", false, 2, 2,
+                {{1, 0, 1, BLOCKS(0), 1, BLOCKS(4)}, {1, 0, 1, BLOCKS(1), 1, BLOCKS(4)}}, 66},
+        {"a window written, and read by another", false, 2, 2,
+                {{1, 130, 3, BLOCKS(0, 1, 2), 2, BLOCKS(4, 0)}, {1, 0, 1, BLOCKS(3), 1, BLOCKS(4)}}, 66},
+        {"a window written, and read by itself", false, 2, 1, {{2, 130, 3, BLOCKS(0, 1, 2), 2, BLOCKS(4, 4)}},
+                66},
 };
+static const struct step_case window_fine = {
+        "windows", true, 2, 1, {{2, 130, 3, BLOCKS(4, 3, 1), 3, BLOCKS(1, 4, 0)}}, 66};
+#undef BLOCKS
 
 START_TEST(validated) {
-	start();
-	struct line *l = line_create(&model->whole, KERN_KV_F16, 1, 1, NULL, 16, 8);
 	const struct step_case *d = &step_cases[_i];
+	struct synth_spec spec = small;
+	spec.traits.window = d->window;
+	ck_assert_int_eq(kern_init(err, sizeof err), 0);
+	model = synth_create(&spec);
+	struct line *l = line_create_sized(
+	        &model->whole, (struct kv_size){KERN_KV_F16, 8, d->window ? 5 : 0}, 1, 1, NULL, 16);
 	struct forward_step st = {d->rows, d->nseqs, d->seq, l->x};
 	for (int again = 0; again < 2; again++) { /* a check leaves nothing behind */
 		err[0] = 0;
@@ -76,7 +108,7 @@ START_TEST(validated) {
 		ck_assert_msg(rc == (d->good ? 0 : -EINVAL), "%s: %d %s", d->what, rc, err);
 		ck_assert_msg(d->good || strlen(err) > 10, "%s: says nothing", d->what);
 	}
-	const struct step_case *fine = &step_cases[3];
+	const struct step_case *fine = d->window ? &window_fine : &step_cases[3];
 	st = (struct forward_step){fine->rows, fine->nseqs, fine->seq, l->x};
 	ck_assert_int_eq(forward_check(l->forward[0], &st, err, sizeof err), 0);
 	line_destroy(l);
@@ -94,7 +126,7 @@ START_TEST(fault_in_input) {
 			for (size_t b = 0; b < sizeof bad / sizeof *bad; b++) {
 				struct line *l =
 				        line_create(&model->whole, KERN_KV_F16, threads, 1, NULL, 16, 8);
-				struct forward_seq q = {rows, 0, 1, (uint32_t[]){3}};
+				struct forward_seq q = {rows, 0, 1, (uint32_t[]){3}, 0, NULL};
 				struct forward_step st = {rows, 1, &q, l->x};
 				float want[9 * 64], logits[9 * 50];
 				uint32_t ids[9] = {1, 2, 3, 4, 5, 6, 7, 8, 9};
@@ -144,7 +176,7 @@ START_TEST(fault_in_model) {
 				for (uint32_t cut = 1; cut <= 2; cut++) {
 					struct line *l = line_create(
 					        &model->whole, KERN_KV_F16, threads, 2, &cut, 16, 8);
-					struct forward_seq q = {rows, 0, 1, (uint32_t[]){3}};
+					struct forward_seq q = {rows, 0, 1, (uint32_t[]){3}, 0, NULL};
 					float logits[5 * 50];
 					uint32_t ids[5] = {1, 2, 3, 4, 5};
 					int rc = line_step(l, &q, 1, ids, logits, err, sizeof err);
@@ -170,7 +202,7 @@ START_TEST(fault_in_choice) {
 	float *bias = model->layer[1][LAYER_CHOICE_BIAS].map;
 	for (size_t b = 0; b < sizeof bad / sizeof *bad; b++)
 		for (uint32_t rows = 1; rows <= 5; rows += 4) {
-			struct forward_seq q = {rows, 0, 1, (uint32_t[]){3}};
+			struct forward_seq q = {rows, 0, 1, (uint32_t[]){3}, 0, NULL};
 			float logits[5 * 50];
 			for (size_t e = 0; e < 4; e++)
 				bias[e] = bad[b];
@@ -202,10 +234,10 @@ END_TEST
 START_TEST(kv_parts) {
 	struct hparams hp = {.kv_heads = 3, .head_size = 40};
 	struct kv *kv;
-	ck_assert_int_eq(kv_create(&kv, &hp, KERN_KV_F16, 0, 5, 4), 0);
+	ck_assert_int_eq(kv_create(&kv, &hp, (struct kv_size){KERN_KV_F16, 4, 0}, 0, 5), 0);
 	size_t part = kern_kv_bytes(KERN_KV_F16, 40), n = 0;
-	ck_assert_uint_eq(kv->block_bytes, kv_block_bytes(&hp, KERN_KV_F16, 0, 5));
-	ck_assert_uint_eq(kv_block_bytes(&hp, KERN_KV_F16, 0, 5), 5 * 3 * 2 * part);
+	ck_assert_uint_eq(kv->bytes, kv_bytes(&hp, kv->size, 0, 5));
+	ck_assert_uint_eq(kv_bytes(&hp, (struct kv_size){KERN_KV_F16, 1, 0}, 0, 5), 5 * 3 * 2 * part);
 	/* a head's blocks of one layer lie on end, its keys and then its values */
 	for (uint32_t l = 0; l < 5; l++)
 		for (uint32_t h = 0; h < 3; h++, n += 8)
@@ -217,13 +249,39 @@ START_TEST(kv_parts) {
 	ck_assert_uint_eq((uintptr_t)kv->base % KERN_ALIGN, 0);
 	kv_destroy(kv);
 	kv_destroy(NULL);
-	ck_assert_int_eq(kv_create(&kv, &hp, KERN_KV_F16, 0, 5, 0), -EINVAL);
-	ck_assert_int_eq(kv_create(&kv, &hp, KERN_KV_F16, 0, 0, 5), -EINVAL);
-	ck_assert_int_eq(kv_create(&kv, &hp, KERN_KV_Q8_0, 0, 5, 4), -EINVAL); /* heads of 40 */
+	ck_assert_int_eq(kv_create(&kv, &hp, (struct kv_size){KERN_KV_F16, 0, 0}, 0, 5), -EINVAL);
+	ck_assert_int_eq(kv_create(&kv, &hp, (struct kv_size){KERN_KV_F16, 5, 0}, 0, 0), -EINVAL);
+	ck_assert_int_eq(
+	        kv_create(&kv, &hp, (struct kv_size){KERN_KV_Q8_0, 4, 0}, 0, 5), -EINVAL); /* heads of 40 */
 	hp.head_size = 96;
-	ck_assert_uint_eq(kv_block_bytes(&hp, KERN_KV_Q8_0, 0, 5), 5 * 3 * 2 * 64 * 96 * 34 / 32);
+	ck_assert_uint_eq(
+	        kv_bytes(&hp, (struct kv_size){KERN_KV_Q8_0, 1, 0}, 0, 5), 5 * 3 * 2 * 64 * 96 * 34 / 32);
 	hp = (struct hparams){.kv_heads = UINT32_MAX / 512, .head_size = 512};
-	ck_assert_int_eq(kv_create(&kv, &hp, KERN_KV_F16, 0, 1024, UINT32_MAX), -ENOMEM);
+	ck_assert_int_eq(kv_create(&kv, &hp, (struct kv_size){KERN_KV_F16, UINT32_MAX, 0}, 0, 1024), -ENOMEM);
+}
+END_TEST
+
+/* Layers with a window have their own number of blocks. */
+START_TEST(kv_parts_of_windows) {
+	struct hparams hp = {
+	        .layers = 4, .kv_heads = 3, .head_size = 40, .context = 999, .window = 64, .full_every = 2};
+	const struct kv_size size = {KERN_KV_F16, 7, 2};
+	struct kv *kv;
+	ck_assert_int_eq(kv_create(&kv, &hp, size, 1, 4), 0); /* without a window, with, without */
+	size_t part = kern_kv_bytes(KERN_KV_F16, 40), n = 0;
+	for (uint32_t l = 0; l < 3; l++)
+		for (uint32_t h = 0, blocks = l == 1 ? 2 : 7; h < 3; h++, n += 2 * blocks)
+			for (uint32_t b = 0; b < blocks; b++) {
+				ck_assert_ptr_eq(kv_keys(kv, b, l, h), kv->base + (n + b) * part);
+				ck_assert_ptr_eq(kv_values(kv, b, l, h), kv->base + (n + blocks + b) * part);
+			}
+	ck_assert_uint_eq(kv->bytes, n * part);
+	ck_assert_uint_eq(kv->bytes, (7 + 2 + 7) * 3 * 2 * part);
+	ck_assert_uint_eq(kv_bytes(&hp, size, 1, 4), kv->bytes);
+	kv_destroy(kv);
+	ck_assert_int_eq(kv_create(&kv, &hp, (struct kv_size){KERN_KV_F16, 7, 0}, 0, 4), -EINVAL);
+	hp.window = 0;
+	ck_assert_int_eq(kv_create(&kv, &hp, size, 0, 4), -EINVAL);
 }
 END_TEST
 
@@ -231,7 +289,7 @@ END_TEST
 START_TEST(kv_reserved) {
 	struct hparams hp = {.kv_heads = 8, .head_size = 128};
 	struct kv *kv;
-	ck_assert_int_eq(kv_create(&kv, &hp, KERN_KV_F16, 0, 80, 1u << 15), 0);
+	ck_assert_int_eq(kv_create(&kv, &hp, (struct kv_size){KERN_KV_F16, 1u << 15, 0}, 0, 80), 0);
 	*(uint16_t *)kv_keys(kv, (1u << 15) - 1, 79, 7) = 1;
 	kv_destroy(kv);
 }
@@ -247,10 +305,10 @@ START_TEST(refused) {
 	struct kv *kv;
 	ck_assert_int_eq(forward_create(&f, &model->whole, l->kv[0], l->team, 0), -EINVAL);
 	hp.kv_heads = 4;
-	ck_assert_int_eq(kv_create(&kv, &hp, KERN_KV_F16, 0, 3, 8), 0);
+	ck_assert_int_eq(kv_create(&kv, &hp, (struct kv_size){KERN_KV_F16, 8, 0}, 0, 3), 0);
 	ck_assert_int_eq(forward_create(&f, &model->whole, kv, l->team, 16), -EINVAL);
 	kv_destroy(kv);
-	ck_assert_int_eq(kv_create(&kv, &model->m->hp, KERN_KV_F16, 0, 2, 8), 0);
+	ck_assert_int_eq(kv_create(&kv, &model->m->hp, (struct kv_size){KERN_KV_F16, 8, 0}, 0, 2), 0);
 	ck_assert_int_eq(forward_create(&f, &model->whole, kv, l->team, 16), -EINVAL);
 	kv_destroy(kv);
 	layers.io[IO_HEAD] = NULL;
@@ -328,6 +386,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, tokens_outside);
 	tcase_add_test(t, pooled);
 	tcase_add_test(t, kv_parts);
+	tcase_add_test(t, kv_parts_of_windows);
 	tcase_add_test(t, kv_reserved);
 	tcase_add_test(t, refused);
 	tcase_add_test(t, planned_bytes);

@@ -312,7 +312,7 @@ START_TEST(story) {
 	float *logits = malloc(vocab * sizeof *logits);
 	struct line *l = line_create(m->whole, KERN_KV_F16, 2, 2, (uint32_t[]){2}, 1, 8);
 	for (uint32_t at = 0; at < 512 && strlen(text) < sizeof want; at++) {
-		struct forward_seq q = {1, at, 8, table};
+		struct forward_seq q = {1, at, 8, table, 8, table};
 		ck_assert_msg(!line_step(l, &q, 1, &token, logits, err, sizeof err), "%s", err);
 		token = greatest(logits, vocab);
 		append_piece(text, sizeof text, import_vocab(m->import)->token[token].text);

@@ -120,7 +120,7 @@ static void tell(const char *prompt, char *out, size_t size) {
 	ck_assert_int_eq(tokenizer_encode(tokenizer, prompt, strlen(prompt), TOKENIZE_BOS, &ids, &n), 0);
 	float *logits = malloc(CONTEXT * vocab * sizeof *logits);
 	struct line *l = line_create(demo->whole, KERN_KV_F16, 1, 1, NULL, CONTEXT, BLOCKS);
-	struct forward_seq q = {(uint32_t)n, 0, BLOCKS, table};
+	struct forward_seq q = {(uint32_t)n, 0, BLOCKS, table, 0, NULL};
 	ck_assert_msg(!line_step(l, &q, 1, ids, logits, err, sizeof err), "%s", err);
 	uint32_t token = greatest(logits + (n - 1) * vocab);
 	for (at = (uint32_t)n; token != eos && at < CONTEXT; at++) {
@@ -129,7 +129,7 @@ static void tell(const char *prompt, char *out, size_t size) {
 		ck_assert_uint_lt(len + k + 1, size);
 		memcpy(out + len, piece, k);
 		len += k;
-		q = (struct forward_seq){1, at, BLOCKS, table};
+		q = (struct forward_seq){1, at, BLOCKS, table, 0, NULL};
 		ck_assert_msg(!line_step(l, &q, 1, &token, logits, err, sizeof err), "%s", err);
 		token = greatest(logits);
 	}
