@@ -37,6 +37,19 @@
 #define GPT4O O200K(SHORT "?", "\\p{N}{1,3}")
 #define TEKKEN O200K("", "\\p{N}")
 
+/* Kimi K2's: as o200k, but runs of Han are words of their own, and none is a letter.  Their characters are those of Unicode 16. */
+#define HAN \
+	"\\x{2E80}-\\x{2E99}\\x{2E9B}-\\x{2EF3}\\x{2F00}-\\x{2FD5}\\x{3005}\\x{3007}\\x{3021}-\\x{3029}\\x{3038}-\\x{303B}" \
+	"\\x{3400}-\\x{4DBF}\\x{4E00}-\\x{9FFF}\\x{F900}-\\x{FA6D}\\x{FA70}-\\x{FAD9}\\x{16FE2}\\x{16FE3}\\x{16FF0}\\x{16FF1}" \
+	"\\x{20000}-\\x{2A6DF}\\x{2A700}-\\x{2B739}\\x{2B740}-\\x{2B81D}\\x{2B820}-\\x{2CEA1}\\x{2CEB0}-\\x{2EBE0}" \
+	"\\x{2EBF0}-\\x{2EE5D}\\x{2F800}-\\x{2FA1D}\\x{30000}-\\x{3134A}\\x{31350}-\\x{323AF}"
+#define NO_LETTER "\\p{N}\\p{P}\\p{S}\\p{Z}\\p{C}" HAN
+#define KIMI_UPPER "[^\\p{Ll}" NO_LETTER "]"
+#define KIMI_LOWER "[^\\p{Lu}\\p{Lt}" NO_LETTER "]"
+#define KIMI_K2 \
+	"[" HAN "]+|" LEAD KIMI_UPPER "*" KIMI_LOWER "+" SHORT "?|" LEAD KIMI_UPPER "+" KIMI_LOWER "*" SHORT \
+	"?|\\p{N}{1,3}| ?[^" S "\\p{L}\\p{N}]+[\\r\\n]*|" BREAKS "|" SPACES
+
 /* DeepSeek's three.  U+0800 to U+4E00 in the Chinese range is theirs. */
 #define CHINESE "[\\x{4E00}-\\x{9FA5}\\x{800}-\\x{4E00}\\x{AC00}-\\x{D7FF}]+"
 #define LATIN \
@@ -94,6 +107,7 @@
 	X("kanana2", 0, GPT4O) \
 	X("minimax-m2", 0, GPT4O) \
 	X("tekken", WHOLE | BOS, TEKKEN) \
+	X("kimi-k2", WHOLE, KIMI_K2) \
 	X("deepseek-llm", 0, DEEPSEEK_LLM) \
 	X("deepseek-coder", 0, DEEPSEEK_CODER) \
 	X("deepseek-v3", 0, DEEPSEEK_V3) \

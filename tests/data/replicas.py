@@ -234,6 +234,10 @@ DEEPSEEK3 = Vocab("gpt2", begin=DEEPSEEK[:2], end=DEEPSEEK[2:], pre="deepseek-v3
                   eos=DEEPSEEK[1], keys=[("padding", DEEPSEEK[1])], flags=DEEPSEEK_FLAGS)
 DEEPSEEK2 = Vocab("gpt2", end=DEEPSEEK[:2], pre="deepseek-llm", bos=DEEPSEEK[0], eos=DEEPSEEK[1], keys=[("padding", DEEPSEEK[1])],
                   flags=DEEPSEEK_FLAGS)
+KIMI = Vocab("gpt2", end=("[BOS]", "[EOS]", "<|im_end|>", "<|im_user|>", "<|im_assistant|>", "<|start_header_id|>", "<|end_header_id|>",
+                          "[EOT]", "<|im_system|>", "<|tool_calls_section_begin|>", "<|tool_calls_section_end|>", "<|tool_call_begin|>",
+                          "<|tool_call_argument_begin|>", "<|tool_call_end|>", "<|im_middle|>", "[UNK]", "[PAD]"),
+             pre="kimi-k2", bos="[BOS]", eos="<|im_end|>", keys=[("padding", "[PAD]")])
 LLAMA3 = llama3()
 LLAMA3_UNSLOTH = llama3(pad="<|finetune_right_pad_id|>")
 LLAMA3_DEEPSEEK = llama3(bos=DEEPSEEK[0], eos=DEEPSEEK[1], pad=DEEPSEEK[1], more=DEEPSEEK,
@@ -319,6 +323,7 @@ TEMPLATES = {
     "granite": ("granite-3", "<|start_of_role|>user<|end_of_role|>Hello<|end_of_text|>"),
     "harmony": ("gpt-oss", "<|start|>user<|message|>Hello<|end|>"),
     "hermes": ("hermes-2-pro", "<|im_start|>user\nHello<|im_end|>"),
+    "kimi": ("kimi-k2", "<|im_user|>user<|im_middle|>Hello<|im_end|><|im_assistant|>assistant<|im_middle|>"),
     "llama2": ("llama-2", "[INST] Hello [/INST]"),
     "llama3": ("llama-3", "<|start_header_id|>user<|end_header_id|>\n\nHello<|eot_id|>"),
     "llama3.1": ("llama-3.1", "<|start_header_id|>user<|end_header_id|>\n\nHello<|eot_id|>"),
@@ -443,6 +448,13 @@ QWEN36_35B_A3B = qwen35(40, 2048, 16, 2, 512, 16, experts=256, expert_ffn=512, s
                         first_keys=[("expert_count", U32, 16), ("expert_used_count", U32, 4)])
 
 
+def qwen3next(base, by_key_heads):
+    """by_key_heads: what files made before December 2025 have in one tensor."""
+    return model("qwen3next", 48, 2048, 16, 2, 5120, 262144, base, 1e-6, head=256, pattern=4, part_rope=1 / 4, delta_values=16,
+                 by_key_heads=by_key_heads, experts=512, expert_ffn=512, shared_gate=True, tensors=("attn_q_norm", "attn_k_norm"),
+                 norms=("attn_norm", "post_attention_norm"), first_keys=[("expert_used_count", U32, 4)])
+
+
 def gpt_oss(layers, experts):
     return model("gpt-oss", layers, 2880, 64, 8, 2880, 131072, 1.5e5, head=64, experts=experts, expert_ffn=2880, pattern=2,
                  tensors=QKV_BIAS + ("attn_output.bias", "attn_sinks"), norms=("attn_norm", "post_attention_norm"),
@@ -491,6 +503,10 @@ def deepseek2(*numbers, plain, value, said_first=(), said_last=(), **other):
 R1 = deepseek2(61, 7168, 128, 1, 18432, 163840, 1e4, 1e-6, plain=128, value=128, dense=3, expert_ffn=2048, said_last=[
     ("expert_weights_scale", FLOAT, 2.5), ("expert_weights_norm", BOOL, True), ("expert_gating_func", U32, 2),
     ("rope.dimension_count", U32, ROTATED), *DEEPSEEK_YARN, ("rope.scaling.yarn_log_multiplier", FLOAT, 0.1)])
+KIMI_K2 = deepseek2(61, 7168, 64, 1, 18432, 262144, 5e4, 1e-6, plain=128, value=128, dense=1, expert_ffn=2048, said_last=[
+    ("expert_weights_scale", FLOAT, 2.827), ("expert_weights_norm", BOOL, True), ("expert_gating_func", U32, 2),
+    ("rope.dimension_count", U32, ROTATED), ("rope.scaling.type", STRING, "yarn"), ("rope.scaling.factor", FLOAT, 64.0),
+    ("rope.scaling.original_context_length", U32, 4096), ("rope.scaling.yarn_log_multiplier", FLOAT, 0.1)])
 GLM_FLASH = deepseek2(47, 2048, 20, 1, 10240, 202752, 1e6, plain=192, value=256, dense=1, expert_ffn=1536, said_first=[
     ("expert_group_count", U32, 1), ("expert_group_used_count", U32, 1), ("expert_gating_func", U32, 2)], said_last=[
     ("expert_weights_scale", FLOAT, 1.8), ("expert_weights_norm", BOOL, True), ("rope.dimension_count", U32, ROTATED)])
@@ -600,16 +616,20 @@ class Replica:
                    ("feed_forward_length", U32, self.ffn), ("attention.head_count", U32, self.heads),
                    ("attention.head_count_kv", U32, self.kv), ("rope.freq_base", FLOAT, m["base"]),
                    ("attention.layer_norm_rms_epsilon", FLOAT, m["eps"]), *m.get("first_keys", ())]
-        if m.get("delta_values"):
+        qwen35 = self.arch.startswith("qwen35")
+        if qwen35:
             pairs = self.rope() // 2
             out.insert(6, ("rope.dimension_sections", ARRAY, I32, [pairs * 11 // 32, pairs * 11 // 32, pairs - pairs * 11 // 32 * 2, 0]))
         if m.get("head") or m.get("lengths"):
             out += [("attention.key_length", U32, self.head), ("attention.value_length", U32, self.head)]
         if m.get("delta_values"):
+            if self.experts and not qwen35:
+                out.append(("expert_count", U32, self.experts))
             if self.experts:
                 out += [("expert_feed_forward_length", U32, self.expert_ffn), ("expert_shared_feed_forward_length", U32, self.expert_ffn)]
             out += [("ssm.conv_kernel", U32, CONVOLVED), ("ssm.state_size", U32, STATE), ("ssm.group_count", U32, KEY_HEADS),
-                    ("ssm.time_step_rank", U32, self.values), ("ssm.inner_size", U32, self.values * STATE), ("full_attention_interval", U32, 4)]
+                    ("ssm.time_step_rank", U32, self.values), ("ssm.inner_size", U32, self.values * STATE)] + \
+                   [("full_attention_interval", U32, 4)] * qwen35
         if m.get("vocab_size"):
             out.append(("vocab_size", U32, v.size()))
         if not early and m.get("rope_dim") or m.get("part_rope"):
@@ -681,13 +701,19 @@ class Replica:
 
     def delta_net(self, b, real):
         wide, of_values = (2 * KEY_HEADS + self.values) * STATE, self.values * STATE
-        self.matrix(b + "attn_qkv.weight", real, wide, self.dim)
-        self.matrix(b + "attn_gate.weight", real, of_values, self.dim)
+        if self.m.get("by_key_heads"):
+            self.matrix(b + "ssm_in.weight", real, wide + of_values, self.dim)
+        else:
+            self.matrix(b + "attn_qkv.weight", real, wide, self.dim)
+            self.matrix(b + "attn_gate.weight", real, of_values, self.dim)
         self.bias(b + "ssm_conv1d.weight", wide, CONVOLVED)
         self.bias(b + "ssm_dt.bias", self.values)
         self.add(b + "ssm_a", (self.values,), "F32", lambda: struct.pack("<%df" % self.values, *(-1.0 - i for i in range(self.values))))
-        self.matrix(b + "ssm_beta.weight", real, self.values, self.dim)
-        self.matrix(b + "ssm_alpha.weight", real, self.values, self.dim)
+        if "by_key_heads" in self.m:
+            self.matrix(b + "ssm_ba.weight", real, 2 * self.values, self.dim)
+        else:
+            self.matrix(b + "ssm_beta.weight", real, self.values, self.dim)
+            self.matrix(b + "ssm_alpha.weight", real, self.values, self.dim)
         self.floats(b + "ssm_norm.weight", STATE)
         self.matrix(b + "ssm_out.weight", real, self.dim, of_values)
 
@@ -839,6 +865,8 @@ DOWNLOADS = [Download(*row) for row in (
      "Q4_K_M", WORKS),
     ("DeepSeek V3.1", "unsloth/DeepSeek-V3.1-GGUF", "DeepSeek-V3.1-UD-Q2_K_XL-00001-of-00006.gguf", R1, DEEPSEEK3, "deepseek-v3.1", UNSLOTH,
      "UD-Q2_K_XL", WORKS),
+    ("Kimi K2 0905", "unsloth/Kimi-K2-Instruct-0905-GGUF", "Kimi-K2-Instruct-0905-UD-Q2_K_XL-00001-of-00008.gguf", KIMI_K2, KIMI, "kimi",
+     UNSLOTH, "UD-Q2_K_XL", WORKS),
     ("DeepSeek Coder V2 Lite of 2024", "bartowski/DeepSeek-Coder-V2-Lite-Instruct-GGUF", "DeepSeek-Coder-V2-Lite-Instruct-Q4_K_M.gguf",
      CODER_LITE, DEEPSEEK2, "deepseek-v2", BARTOWSKI, "Q4_K_M", REFUSED),
     ("Hermes 3 8B", "NousResearch/Hermes-3-Llama-3.1-8B-GGUF", "Hermes-3-Llama-3.1-8B.Q4_K_M.gguf", L31_8B, LLAMA3_HERMES, "hermes", OWN,
@@ -872,6 +900,10 @@ DOWNLOADS = [Download(*row) for row in (
     ("Qwen 3.6 27B", "unsloth/Qwen3.6-27B-GGUF", "Qwen3.6-27B-UD-Q4_K_XL.gguf", QWEN36_27B, QWEN35, "qwen3", UNSLOTH, "UD-Q4_K_XL", WORKS),
     ("Qwen 3.6 35B A3B", "unsloth/Qwen3.6-35B-A3B-GGUF", "Qwen3.6-35B-A3B-UD-Q4_K_XL.gguf", QWEN36_35B_A3B, QWEN35, "qwen3", UNSLOTH,
      "UD-Q4_K_XL", WORKS),
+    ("Qwen 3 Next 80B A3B", "lmstudio-community/Qwen3-Next-80B-A3B-Instruct-GGUF", "Qwen3-Next-80B-A3B-Instruct-Q4_K_M.gguf",
+     qwen3next(1e7, True), QWEN, "qwen3", OWN, "Q4_K_M", WORKS),
+    ("Qwen 3 Coder Next", "unsloth/Qwen3-Coder-Next-GGUF", "Qwen3-Coder-Next-UD-Q4_K_XL.gguf", qwen3next(5e6, False), QWEN_UNSLOTH,
+     "qwen3-coder", UNSLOTH, "UD-Q4_K_XL", WORKS),
     ("gpt-oss 20B", "ggml-org/gpt-oss-20b-GGUF", "gpt-oss-20b-mxfp4.gguf", gpt_oss(24, 32), HARMONY, "harmony", OWN, "MXFP4_MOE", WORKS),
     ("gpt-oss 120B", "ggml-org/gpt-oss-120b-GGUF", "gpt-oss-120b-mxfp4-00001-of-00003.gguf", gpt_oss(36, 128), HARMONY, "harmony", OWN,
      "MXFP4_MOE", WORKS),
@@ -911,7 +943,8 @@ REPORTED = {
     # those whose mixtures are not reported: all together
     "Llama 2 70B Chat": 723, "Devstral Small 2": 363, "GLM 4.5 Air": 803, "Phi 4 mini": 196, "Qwen 3 30B A3B": 579, "Qwen 3 32B": 707,
     "Qwen 3 235B A22B": 1131,
-    "Qwen 3.6 35B A3B": 733, "DeepSeek R1 0528": 1086, "DeepSeek V3.1": 1086, "GLM 4.7 Flash": 844, "DeepSeek Coder V2 Lite of 2024": 377,
+    "Qwen 3 Next 80B A3B": 807, "Qwen 3 Coder Next": 843,
+    "Qwen 3.6 35B A3B": 733, "DeepSeek R1 0528": 1086, "DeepSeek V3.1": 1086, "Kimi K2 0905": 1096, "GLM 4.7 Flash": 844, "DeepSeek Coder V2 Lite of 2024": 377,
 }
 
 

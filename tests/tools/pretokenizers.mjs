@@ -34,6 +34,7 @@ const short = "(?i:'s|'t|'re|'ve|'m|'ll|'d)";
 const upper = R`[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]`, lower = R`[\p{Ll}\p{Lm}\p{Lo}\p{M}]`;
 const o200k = (end, number) => R`[^\r\n\p{L}\p{N}]?` + upper + "*" + lower + "+" + end + R`|[^\r\n\p{L}\p{N}]?` + upper + "+" + lower +
 	"*" + end + "|" + number + R`| ?[^\s\p{L}\p{N}]+[\r\n/]*|` + spaces;
+const kimi = R`[\p{Han}]+|` + o200k(short + "?", R`\p{N}{1,3}`).replaceAll(R`\p{M}]`, R`\p{M}&&[^\p{Han}]]`).replace(R`[\r\n/]*`, R`[\r\n]*`); // tokenization_kimi.py
 const gpt2 = R`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`;
 const chinese = "[\u{4E00}-\u{9FA5}\u{800}-\u{4E00}\u{AC00}-\u{D7FF}]+";
 const llama3 = short + R`|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|` + spaces;
@@ -64,6 +65,7 @@ const rules = {
 	"gpt-4o": [["gpt-4o", "llama4"], [split(o200k(short + "?", R`\p{N}{1,3}`)), bytes(false)], true],
 	"minimax-m2": [["minimax-m2", "kanana2"], [split(o200k(short + "?", R`\p{N}{1,3}`)), bytes(false)]],
 	tekken: [["tekken"], [split(o200k("", R`\p{N}`)), bytes(false)], true],
+	"kimi-k2": [["kimi-k2"], [split(kimi), bytes(false)], true],
 	"deepseek-llm": [["deepseek-llm"],
 		[split("[\r\n]"), split(latin), split("\\s?[!-/:-~\u{FF01}-\u{FF0F}\u{FF1A}-\u{FF5E}\u{2018}-\u{201F}\u{3000}-\u{3002}]+"), split(R`\s+$`), split(chinese), digits, bytes(false)]],
 	"deepseek-coder": [["deepseek-coder"],
@@ -120,7 +122,7 @@ for (const [rule, [names, pre, whole, nfc]] of Object.entries(rules)) {
 		pre_tokenizer: { type: "Sequence", pretokenizers: pre }, post_processor: null,
 		decoder: bytes(true), model: model(!!whole) };
 	const first = rust.Tokenizer.fromString(JSON.stringify(json));
-	const second = new script.Tokenizer(json, {});
+	const second = whole ? null : new script.Tokenizer(json, {});
 	const encode = async (text) => (await first.encode(text, null, { addSpecialTokens: false })).getIds();
 	const compare = async (what, text) => {
 		if (whole)

@@ -240,8 +240,9 @@ static void check_runs(const struct tokenizer *t) {
 }
 
 START_TEST(hostile_texts) {
-	static const char *const names[] = {"llama-bpe", "qwen35", "gpt-4o", "tekken", "deepseek-llm",
-	        "deepseek-coder", "deepseek-v3", "smollm", "gpt-2", "seed-coder", "minicpm5", "default"};
+	static const char *const names[] = {"llama-bpe", "qwen35", "gpt-4o", "tekken", "kimi-k2",
+	        "deepseek-llm", "deepseek-coder", "deepseek-v3", "smollm", "gpt-2", "seed-coder", "minicpm5",
+	        "default"};
 	struct pairs *x = pairs_new();
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
 		struct tokenizer *t = make(x, names[i]);
