@@ -69,6 +69,39 @@ static const Caravan__ModelState *report_model_state(struct members *ms, const C
 	return NULL;
 }
 
+/* What the node of a stage last reported of it; NULL: nothing. */
+static const Caravan__StageState *report_stage_state(
+        struct members *ms, const Caravan__Plan *plan, size_t stage, const struct member **who) {
+	const Caravan__Stage *st = plan->stages[stage];
+	struct node_id id;
+	const struct member *m = node_id_from_bytes(&id, st->node) == 0 ? members_find(ms, &id) : NULL;
+	*who = m;
+	for (size_t k = 0; m && m->state && k < m->state->n_stages; k++) {
+		const Caravan__StageState *s = m->state->stages[k];
+		if (strcmp(s->model, plan->model) == 0 && s->first == st->first && s->last == st->last)
+			return s;
+	}
+	return NULL;
+}
+
+/* Weights that are damaged on the disk of a node, so that a model that serves cannot answer; false: none are known. */
+static bool report_find_damage(
+        struct members *ms, const struct deploy_model *dm, const struct member **where, const char **what) {
+	const Caravan__ModelState *s = report_model_state(ms, dm->plan);
+	struct node_id id;
+	if (dm->phase != CARAVAN__MODEL_PHASE__SERVING)
+		return false;
+	for (size_t i = 0; i < dm->plan->n_stages; i++) {
+		const Caravan__StageState *st = report_stage_state(ms, dm->plan, i, where);
+		*what = st ? st->damaged : "";
+		if (**what)
+			return true;
+	}
+	*what = s ? s->damaged : "";
+	return **what && node_id_from_bytes(&id, dm->plan->coordinator) == 0 &&
+	       (*where = members_find(ms, &id));
+}
+
 static void report_send_model(const struct report_out *o, const struct deploy_model *dm) {
 	Caravan__CtlReport r = CARAVAN__CTL_REPORT__INIT;
 	Caravan__ReportModel model = CARAVAN__REPORT_MODEL__INIT, *list = &model;
@@ -135,6 +168,8 @@ static void report_fill_model(const struct report_out *o, const struct deploy_mo
 	char advice[WIRE_NAME_MAX + 128] = "";
 	const char *name = dm->plan->model;
 	struct health_problem p;
+	const struct member *where;
+	const char *what;
 	const Caravan__ModelState *s = report_model_state(o->members, dm->plan);
 	if (dm->phase == CARAVAN__MODEL_PHASE__UNAVAILABLE || dm->phase == CARAVAN__MODEL_PHASE__FAILED) {
 		bool tried = strstr(dm->reason, "; on the other nodes: ");
@@ -143,6 +178,11 @@ static void report_fill_model(const struct report_out *o, const struct deploy_mo
 		              : "It comes back automatically, on the nodes that are up if their disks have all of it.");
 		report_problem(o, "model-unavailable", name, advice, "%s is not available%s%s.", name,
 		        *dm->reason ? ": " : "", dm->reason);
+	} else if (report_find_damage(o->members, dm, &where, &what)) {
+		report_problem(o, "damaged-weights", name,
+		        "They are fetched again from another node. If none has them, unload the model and load its file again.",
+		        "%s cannot answer: weights are damaged on the disk of %s (%s).", name, where->name,
+		        what);
 	} else if (dm->phase == CARAVAN__MODEL_PHASE__SERVING && s && health_single_copy(&p, s)) {
 		report_problem(o, p.kind, name, p.advice, "%s", p.what);
 	}
@@ -331,18 +371,11 @@ static void report_send_slow_nodes(const struct report_out *o) {
 
 static void report_send_slow_stages(const struct report_out *o, const struct deploy_model *dm) {
 	struct health_problem s;
-	struct node_id id;
+	const struct member *m;
 	for (size_t i = 0; dm->phase == CARAVAN__MODEL_PHASE__SERVING && i < dm->plan->n_stages; i++) {
-		const Caravan__Stage *st = dm->plan->stages[i];
-		const struct member *m =
-		        node_id_from_bytes(&id, st->node) == 0 ? members_find(o->members, &id) : NULL;
-		for (size_t k = 0; m && m->state && k < m->state->n_stages; k++) {
-			const Caravan__StageState *reported = m->state->stages[k];
-			if (strcmp(reported->model, dm->plan->model) == 0 && reported->first == st->first &&
-			        reported->last == st->last &&
-			        slowness_stage(&s, dm->plan, i, reported, m->state, m->name))
-				report_send_problem(o, &s, m->name);
-		}
+		const Caravan__StageState *reported = report_stage_state(o->members, dm->plan, i, &m);
+		if (reported && slowness_stage(&s, dm->plan, i, reported, m->state, m->name))
+			report_send_problem(o, &s, m->name);
 	}
 }
 
@@ -352,12 +385,15 @@ void report_collect(struct serve *s, report_emit_fn *emit, void *arg) {
 	struct deploy *d = serve_deploy(s);
 	const struct member *m;
 	const struct deploy_model *dm;
+	const char *what;
 	members_refresh(o->members);
 	for (size_t i = 0; (m = members_at(o->members, i)); i++)
 		out.healthy = out.healthy && (m->up || m->expelled);
 	for (size_t i = 0; (dm = deploy_at(d, i)); i++)
-		out.healthy = out.healthy && (dm->phase == CARAVAN__MODEL_PHASE__SERVING ||
-		                                     dm->phase == CARAVAN__MODEL_PHASE__LOADING);
+		out.healthy = out.healthy &&
+		              (dm->phase == CARAVAN__MODEL_PHASE__SERVING ||
+		                      dm->phase == CARAVAN__MODEL_PHASE__LOADING) &&
+		              !report_find_damage(o->members, dm, &m, &what);
 	bool expelled = members_self(o->members)->expelled;
 	out.healthy = out.healthy && !expelled;
 	for (size_t i = 0; (m = members_at(o->members, i)); i++)

@@ -1,7 +1,9 @@
 /* expert_cache: see expert_cache.h.
  *
  * Several threads read blocks of the slots that are being filled, first come first served, because disks need several requests
- * at once to reach their bandwidth. */
+ * at once to reach their bandwidth.  Who reads the last block of a matrix also looks whether its bytes are the tensor's: by the
+ * hashes of its chunks when the matrix is read for the first time, which takes about as long as a fast disk does, and afterwards by
+ * a quick sum; if that differs, the hashes decide. */
 #include "shard/forward/expert_cache.h"
 #include "common/fail.h"
 #include "kernels/thread.h"
@@ -29,8 +31,10 @@ struct slot {
 	bool stale;      /* it is read in vain: its expert no longer has it */
 	bool in_use;     /* the layer under way wants it, and has not finished with it */
 	uint32_t blocks;
-	uint32_t next; /* block that is read next */
-	uint32_t left; /* blocks that are missing */
+	uint32_t next;                  /* block that is read next */
+	uint32_t left[EXPERT_MATRICES]; /* of each matrix, blocks that are missing */
+	uint32_t matrices;              /* that are incomplete, or not verified */
+	uint64_t sum[EXPERT_MATRICES];  /* of the blocks that are there */
 	int error;
 	uint64_t bytes;
 };
@@ -41,6 +45,8 @@ struct expert {
 	uint32_t slot; /* NONE: it is not in memory */
 	uint32_t uses; /* lately */
 	uint32_t used; /* when last, by the clock of layers */
+	uint64_t sum
+	        [EXPERT_MATRICES]; /* of its bytes in the file, when they were verified; 0: they were not */
 };
 
 enum want_state { WANT_WAITS, WANT_HAS_SLOT, WANT_GIVEN, WANT_DONE };
@@ -188,10 +194,11 @@ static void expert_fill(struct expert_cache *c, uint32_t expert, uint32_t slot) 
 	*s = (struct slot){.state = SLOT_READING, .expert = expert, .in_use = true};
 	for (int k = 0; k < EXPERT_MATRICES; k++)
 		if (expert_range(c, expert, k, &r)) {
-			s->blocks += expert_blocks(r.bytes);
+			s->left[k] = expert_blocks(r.bytes);
+			s->blocks += s->left[k];
+			s->matrices++;
 			s->bytes += r.bytes;
 		}
-	s->left = s->blocks;
 	c->expert[expert].slot = slot;
 	expert_set_rank(c, slot);
 	c->queue[(c->queue_at + c->queued++) % c->slots] = slot;
@@ -245,17 +252,34 @@ static void expert_finish(struct expert_cache *c, uint32_t slot) {
 	pthread_cond_broadcast(&c->ready);
 }
 
-/* The tensor and the range that a block of a slot is in; *block: within that. */
-static const struct store_tensor *expert_find_block(
+/* The matrix and the range that a block of a slot is in; *block: within that. */
+static int expert_find_block(
         const struct expert_cache *c, uint32_t expert, uint32_t *block, struct range *r) {
 	for (int k = 0; k < EXPERT_MATRICES; k++) {
 		if (!expert_range(c, expert, k, r))
 			continue;
 		if (*block < expert_blocks(r->bytes))
-			return expert_layer_of(c, expert)->tensors.w[k];
+			return k;
 		*block -= expert_blocks(r->bytes);
 	}
-	return NULL;
+	return -1; /* there is no such block */
+}
+
+/* Whether a matrix that has been read is what its tensor says: 0 or a negative errno.  Called under the lock, which it releases
+ * while it hashes. */
+static int expert_verify(struct expert_cache *c, struct slot *s, int matrix, const uint8_t *packed) {
+	struct expert *e = &c->expert[s->expert];
+	const struct layer *y = &c->layer[e->layer];
+	const struct store_tensor *t = y->tensors.w[matrix];
+	uint64_t sum = s->sum[matrix];
+	if (s->stale || (sum && sum == e->sum[matrix]))
+		return 0;
+	pthread_mutex_unlock(&c->lock);
+	int rc = store_verify_part(&t->record, s->expert - y->first, packed);
+	pthread_mutex_lock(&c->lock);
+	if (rc == 0)
+		e->sum[matrix] = sum;
+	return rc;
 }
 
 /* Reads the next block.  Called under the lock, which it releases while it reads. */
@@ -264,7 +288,9 @@ static void expert_read_block(struct expert_cache *c) {
 	struct slot *s = &c->slot[slot];
 	struct range r;
 	block = s->next++;
-	const struct store_tensor *t = expert_find_block(c, s->expert, &block, &r);
+	int matrix = expert_find_block(c, s->expert, &block, &r);
+	const struct layer *y = expert_layer_of(c, s->expert);
+	const struct store_tensor *t = y->tensors.w[matrix];
 	if (s->next == s->blocks) {
 		c->queue_at = (c->queue_at + 1) % c->slots;
 		c->queued--;
@@ -274,15 +300,20 @@ static void expert_read_block(struct expert_cache *c) {
 	pthread_mutex_unlock(&c->lock);
 	uint64_t from = (uint64_t)block * WEIGHT_READ_BLOCK;
 	uint64_t bytes = r.bytes - from < WEIGHT_READ_BLOCK ? r.bytes - from : WEIGHT_READ_BLOCK;
-	int rc = weight_read(
-	        r.fd, c->memory + slot * c->slot_bytes + r.to + from, bytes, r.at + from, c->direct);
-	if (rc)
-		store_tensor_damage(t);
+	uint8_t *to = c->memory + slot * c->slot_bytes + r.to;
+	int rc = weight_read(r.fd, to + from, bytes, r.at + from, c->direct);
+	uint64_t sum = rc ? 0 : weight_read_sum(to + from, bytes, block);
 	pthread_mutex_lock(&c->lock);
 	if (--c->busy == 0)
 		c->stats.read_seconds += (double)(expert_now_ns() - c->busy_since) * 1e-9;
+	s->sum[matrix] ^= sum;
+	if (--s->left[matrix] == 0 && !rc && !s->error)
+		rc = expert_verify(c, s, matrix, to + r.skip);
 	s->error = rc ? rc : s->error;
-	if (--s->left == 0)
+	/* a file that has been replaced meanwhile is not to blame: the step fails, and the next one reads it again */
+	if (rc && rc != -ENOMEM && !s->stale && store_tensor_renewed(t) == y->renewed[matrix])
+		store_tensor_damage(t);
+	if (s->left[matrix] == 0 && --s->matrices == 0)
 		expert_finish(c, slot);
 }
 
@@ -407,8 +438,13 @@ int expert_cache_next(struct expert_cache *c, struct expert_ready *out, size_t m
 void expert_cache_error(struct expert_cache *c, uint32_t first, char *err, size_t errlen) {
 	pthread_mutex_lock(&c->lock);
 	const struct layer *l = expert_layer_of(c, c->broken);
-	snprintf(err, errlen, "layer %" PRIu32 ": expert %" PRIu32 " cannot be read from disk: %s",
-	        first + (uint32_t)(l - c->layer), c->broken - l->first, strerror(c->error ? -c->error : EIO));
+	if (c->error == -EBADMSG)
+		snprintf(err, errlen, "layer %" PRIu32 ": expert %" PRIu32 " is damaged on disk",
+		        first + (uint32_t)(l - c->layer), c->broken - l->first);
+	else
+		snprintf(err, errlen, "layer %" PRIu32 ": expert %" PRIu32 " cannot be read from disk: %s",
+		        first + (uint32_t)(l - c->layer), c->broken - l->first,
+		        strerror(c->error ? -c->error : EIO));
 	pthread_mutex_unlock(&c->lock);
 }
 

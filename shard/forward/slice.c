@@ -155,8 +155,8 @@ void slice_destroy(struct slice *s) {
 	errno = saved;
 }
 
-/* The name of a tensor of the slice for messages. */
-static void slice_tensor_name(const struct slice *s, const struct store_tensor *t, char *out, size_t len) {
+static void slice_tensor_name(const struct slice *s, const struct store_tensor *t, char out[SLICE_NAME]) {
+	const size_t len = SLICE_NAME;
 	snprintf(out, len, "a tensor");
 	for (uint32_t l = 0; l < s->last - s->first; l++)
 		for (int r = 0; r < LAYER_ROLES; r++)
@@ -168,17 +168,24 @@ static void slice_tensor_name(const struct slice *s, const struct store_tensor *
 			snprintf(out, len, "%s", io_name[r]);
 }
 
+bool slice_is_damaged(const struct slice *s, char name[SLICE_NAME]) {
+	for (size_t i = 0; i < s->nmaps; i++)
+		if (store_tensor_damaged(s->maps[i])) {
+			slice_tensor_name(s, s->maps[i], name);
+			return true;
+		}
+	return false;
+}
+
 int slice_check(const struct slice *s, uint64_t *renewed, char *err, size_t errlen) {
-	char name[64];
+	char name[SLICE_NAME];
 	uint64_t sum = 0;
-	for (size_t i = 0; i < s->nmaps; i++) {
-		sum += store_tensor_renewed(s->maps[i]);
-		if (!store_tensor_damaged(s->maps[i]))
-			continue;
-		slice_tensor_name(s, s->maps[i], name, sizeof name);
+	if (slice_is_damaged(s, name))
 		return fail_with(-EIO, err, errlen,
 		        "%s: damaged on disk, and not used until it has been fetched again", name);
-	}
+	/* afterwards, so that one that is renewed meanwhile is not missed */
+	for (size_t i = 0; i < s->nmaps; i++)
+		sum += store_tensor_renewed(s->maps[i]);
 	if (*renewed != SLICE_BEFORE && *renewed != sum)
 		return fail_with(
 		        -EIO, err, errlen, "a tensor was damaged on disk, and has been fetched again");

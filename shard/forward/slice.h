@@ -36,6 +36,10 @@ void slice_destroy(struct slice *s); /* NULL allowed */
 #define SLICE_BEFORE UINT64_MAX /* in *renewed: the first call, which sets it */
 int slice_check(const struct slice *s, uint64_t *renewed, char *err, size_t errlen);
 
+/* Whether one of its tensors is damaged; name: which one, for messages. */
+#define SLICE_NAME 64
+bool slice_is_damaged(const struct slice *s, char name[SLICE_NAME]);
+
 /* Bytes of weights, mapped or not, counted once for each layer that uses them. */
 uint64_t slice_bytes(const struct slice *s);
 

@@ -2,6 +2,7 @@
 #include "shard/forward/weight_read.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <unistd.h>
 
 bool weight_read_make_direct(const struct store_tensor *t, void *page) {
@@ -35,4 +36,21 @@ int weight_read(int fd, uint8_t *buf, uint64_t bytes, uint64_t at, bool direct) 
 	if (!direct)
 		posix_fadvise(fd, (off_t)at, (off_t)bytes, POSIX_FADV_DONTNEED);
 	return 0;
+}
+
+uint64_t weight_read_sum(const uint8_t *buf, uint64_t bytes, uint64_t seed) {
+	enum { LANES = 4 }; /* one multiplication after the other would take four times as long */
+	const uint64_t odd =
+	        0x9e3779b97f4a7c15u; /* 2^64 over the golden ratio: no two words have the same product */
+	uint64_t lane[LANES] = {seed, seed + 1, seed + 2, seed + 3}, word[LANES], sum = bytes;
+	for (uint64_t at = 0; at < bytes; at += sizeof word) {
+		if (bytes - at < sizeof word)
+			memset(word, 0, sizeof word);
+		memcpy(word, buf + at, bytes - at < sizeof word ? bytes - at : sizeof word);
+		for (int k = 0; k < LANES; k++)
+			lane[k] = (lane[k] ^ word[k]) * odd;
+	}
+	for (int k = 0; k < LANES; k++)
+		sum = (sum ^ lane[k]) * odd;
+	return sum ^ sum >> 32;
 }

@@ -16,4 +16,8 @@ void weight_read_make_cached(const struct store_tensor *t);
  * file has become shorter. */
 int weight_read(int fd, uint8_t *buf, uint64_t bytes, uint64_t at, bool direct);
 
+/* A sum over bytes that changes with any word of them, and costs little beside reading them: it shows that they are what they
+ * were, if nobody means harm.  seed: tells apart the same bytes at different places. */
+uint64_t weight_read_sum(const uint8_t *buf, uint64_t bytes, uint64_t seed);
+
 #endif

@@ -39,6 +39,8 @@ bool store_has_tensor(struct store *s, const struct content_id *id);
 int store_verify_blob(const struct content_id *id, const void *data, size_t len);
 int store_verify_chunk(
         const struct content_tensor *record, uint32_t chunk, const void *canonical, size_t len);
+/* Whether these packed bytes are a part of the tensor: 0, -EBADMSG or -ENOMEM. */
+int store_verify_part(const struct content_tensor *record, uint32_t part, const void *packed);
 
 struct store_writer;
 int store_writer_create(struct store_writer **out, struct store *s, const struct content_tensor *record,

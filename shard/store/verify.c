@@ -6,6 +6,7 @@
 #include "shard/store/store_internal.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -21,6 +22,22 @@ int store_verify_chunk(
 		return -EBADMSG;
 	content_chunk_extent(record, chunk, &first, &rows, &bytes);
 	return len == bytes ? store_verify_blob(&record->chunk[chunk], canonical, len) : -EBADMSG;
+}
+
+int store_verify_part(const struct content_tensor *record, uint32_t part, const void *packed) {
+	size_t row = kern_row_bytes(record->type, record->n);
+	uint32_t each = record->chunks / record->parts;
+	uint64_t first, rows, bytes, begin = part * (record->rows / record->parts);
+	uint8_t *canonical = malloc(record->chunk_rows * row);
+	int rc = canonical ? 0 : -ENOMEM;
+	for (uint32_t i = part * each; i < (part + 1) * each && rc == 0; i++) {
+		content_chunk_extent(record, i, &first, &rows, &bytes);
+		kern_unpack(record->type, canonical, (const uint8_t *)packed + (first - begin) * row, rows,
+		        record->n);
+		rc = store_verify_chunk(record, i, canonical, bytes);
+	}
+	free(canonical);
+	return rc;
 }
 
 /* ---- what is on disk ---- */

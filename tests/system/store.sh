@@ -64,10 +64,13 @@ require rm "$file"
 check "one that nobody else has is told" wait_for 30 said alone "there is no other node to ask; models that need it wait for it"
 check "nothing is computed from it" sh -c '! caravan run --control "$0/alone/control.sock" -n 2 Once 2>"$0/err.alone"' "$dir"
 check "which is said" grep -q "damaged on" "$dir/err.alone"
+check "the cluster is not healthy meanwhile" sh -c '! caravan status --control "$0/alone/control.sock" >"$0/out.alone"' "$dir"
+check "for this reason" grep -q "stories cannot answer: weights are damaged on the disk of alone (" "$dir/out.alone"
 require on alone unload stories
 require on alone load "$demo"
 text alone >"$dir/text.alone"
 check "loading the file brings it back" same "$dir/text.alone" "$dir/text.good"
+check "and the cluster is healthy" on alone status
 
 # ---- bounds ------------------------------------------------------------------------------------------------------
 size() { du -sb "$dir/full/store/tensors" | cut -f1; }

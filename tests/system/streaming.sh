@@ -125,8 +125,25 @@ counted() { # both stages' states are of after the last step
 check "each row has chosen two in each layer" wait_for 5 counted
 check "which, and how many are in memory" holds "$dir/s" "all(1 <= l['half'] <= 8 and len(l['most_chosen']) == 4 and l['in_memory'] <= 16 for l in $layers)"
 
-# ---- no network, no measurement --------------------------------------------------------------------------------
+# ---- damaged bytes are found as they are read, and fetched from a node that has them --------------------------------
+expert=$(find "$dir/other/store/tensors" -type f -printf '%s %f\n' | sort -n | tail -n 1 | cut -d' ' -f2)
 require on small unload x
+# shellcheck disable=SC2086
+require on small $load --nodes small --name y "$dir/x.gguf"
+# a byte in each page: of every expert, none of which is in memory yet
+require python3 -c 'import os, sys
+with open(sys.argv[1], "r+b") as f:
+    for at in range(8192, os.path.getsize(sys.argv[1]), 4096):
+        byte = os.pread(f.fileno(), 1, at)[0]
+        os.pwrite(f.fileno(), bytes([byte ^ 1]), at)' "$dir/small/store/tensors/$expert"
+check "nothing is computed from damaged experts" sh -c '! caravan run --control "$0/small/control.sock" -n 24 --temp 0.8 --seed 11 abc 2>"$0/err.damaged" >/dev/null' "$dir"
+check "which is said" grep -Eq "layer [0-9]+, .*: damaged on disk" "$dir/err.damaged"
+text_y() { text small >"$dir/text.y" && same "$dir/text.y" "$dir/text.mix"; }
+check "another node has them" wait_for 30 text_y
+check "from which they came" grep -q "tensor $(echo "$expert" | cut -c1-16) has been fetched again" "$dir/small.log"
+
+# ---- no network, no measurement --------------------------------------------------------------------------------
+require on small unload y
 caravand --state "$dir/alone" --name alone --threads 1 --memory 110M --listen off >"$dir/alone.log" 2>&1 &
 echo $! >"$dir/alone.pid"
 nodes="$nodes alone"

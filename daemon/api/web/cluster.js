@@ -7,7 +7,7 @@ import { events, pause } from "./stream.js";
 const PAUSES = [300, 1000, 2000, 4000, 8000]; // ms before each try to connect again
 const SILENT = 12000; // ms: a connection is dead
 const HISTORY = 300; // s of tokens a second
-const FAULTS = /^(node-down|model-unav|this-node)/; // kinds of problems; others are remarks
+const FAULTS = /^(node-down|model-unav|damaged-weights|this-node)/; // kinds of problems; others are remarks
 const GAP = 5000; // ms without a value
 const RECENT = 8; // s that times are shares of
 const PARTS = [["computed", "computing"], ["waited", "waiting"], ["held", "held"], ["wire", "on the wire"]];

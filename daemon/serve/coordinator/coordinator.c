@@ -528,6 +528,8 @@ const Caravan__Plan *coordinator_plan(const struct coordinator *m) {
 void coordinator_state(struct coordinator *m, uint32_t streams, Caravan__ModelState *out) {
 	caravan__model_state__init(out);
 	out->name = m->plan->model;
+	if (slice_is_damaged(m->io, m->damaged))
+		out->damaged = m->damaged;
 	out->sequences = scheduler_running(m->scheduler);
 	out->queued = scheduler_queued(m->scheduler);
 	out->tokens = m->tokens;

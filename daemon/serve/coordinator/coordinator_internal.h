@@ -46,6 +46,7 @@ struct coordinator {
 	const struct tokenizer *tokenizer;
 	Caravan__Plan *plan;
 	struct slice *io;
+	char damaged[SLICE_NAME]; /* of it */
 	struct output *output;
 	struct scheduler *scheduler;
 	struct downstream *downstream;

@@ -30,6 +30,7 @@ struct stage {
 	struct kv *kv;
 	struct forward *forward;
 	struct downstream *downstream;
+	char damaged[SLICE_NAME];
 	struct expert_state *experts;            /* NULL: it is no mixture of them */
 	uint64_t seen;                           /* number of the newest step */
 	unsigned jobs;                           /* on the compute thread */
@@ -485,6 +486,8 @@ void stage_state(struct stage *s, uint32_t expert_layers, Caravan__StageState *o
 	out->read_wait_seconds = reading.wait_seconds;
 	out->expert_hits = reading.hits;
 	out->expert_misses = reading.misses;
+	if (slice_is_damaged(s->slice, s->damaged))
+		out->damaged = s->damaged;
 	if (s->experts)
 		expert_state_fill(s->experts, expert_layers, out);
 	out->kv_bytes = s->kv->bytes;

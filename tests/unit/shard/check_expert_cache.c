@@ -4,6 +4,7 @@
 #include "tests/support/stored.h"
 #include <check.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -265,6 +266,63 @@ START_TEST(an_expert_that_cannot_be_read_ends_the_step) {
 }
 END_TEST
 
+/* Turns a byte of an expert's part of a tensor on disk. */
+static void rot(uint32_t l, int matrix, uint32_t expert, uint64_t at) {
+	const struct store_tensor *t = opened[l][matrix];
+	spoil(tensor_path(&t->record.id),
+	        (off_t)(t->packed_at + expert * (t->packed_bytes / t->record.parts) + at));
+}
+
+static int step(uint32_t l, uint32_t expert) {
+	expert_cache_begin(cache);
+	return use(l, &expert, 1, EXPERTS);
+}
+
+/* At the beginning, in the middle and at the end of what is read; the first time and later. */
+START_TEST(damaged_bytes_are_found_as_they_are_read) {
+	static const struct {
+		uint32_t layer, expert;
+		int matrix;
+		uint64_t at;
+	} where[] = {{2, EXPERTS - 1, 2, 0}, {1, 0, 0, 144 * 40 - 1}, {1, 5, 2, 999}, {3, 2, 0, 0},
+	        {3, 2, 0, (3 << 18) + 1}, {3, 3, 0, 16384 * 24 * 4 - 1}};
+	uint32_t l = where[_i].layer, e = where[_i].expert;
+	int k = where[_i].matrix;
+	for (int later = 0; later < 2; later++)
+		for (int direct = 0; direct < 2; direct++) {
+			make_cache(1, direct);
+			if (later)
+				ck_assert_int_eq(step(l, e), 0);
+			ck_assert_int_eq(step(l, e - (e > 0) + (e == 0)), 0); /* takes its place */
+			rot(l, k, e, where[_i].at);
+			ck_assert_int_eq(step(l, e), -EIO);
+			expert_cache_error(cache, 10, err, sizeof err);
+			char want[80];
+			snprintf(want, sizeof want, "layer %u: expert %u is damaged on disk", 10 + l, e);
+			ck_assert_str_eq(err, want);
+			for (uint32_t i = 0; i < LAYERS; i++)
+				for (int m = 0; m < EXPERT_MATRICES; m++)
+					ck_assert(!opened[i][m] ||
+					          store_tensor_damaged(opened[i][m]) == (i == l && m == k));
+			rot(l, k, e, where[_i].at);
+			ck_assert_int_eq(step(l, e), 0); /* what was not taken for it */
+			expert_cache_destroy(cache);
+		}
+}
+END_TEST
+
+/* What is read with an expert because it is in the same page is not its own. */
+START_TEST(damage_of_a_neighbour_is_none) {
+	make_cache(1, true);
+	ck_assert_int_eq(step(1, 2), 0);
+	ck_assert_int_eq(step(1, 9), 0);
+	rot(1, 0, 1, 144 * 40 - 1);
+	ck_assert_int_eq(step(1, 2), 0);
+	ck_assert(!store_tensor_damaged(opened[1][0]));
+	expert_cache_destroy(cache);
+}
+END_TEST
+
 START_TEST(one_slot_is_the_least) {
 	ck_assert_int_eq(
 	        expert_cache_create(&cache, layer, LAYERS, slot_bytes - 1, true, err, sizeof err), -ENOSPC);
@@ -288,6 +346,8 @@ static Suite *suite(void) {
 	tcase_add_test(t, a_long_prompt_leaves_the_others_experts);
 	tcase_add_test(t, an_abandoned_step_does_no_harm);
 	tcase_add_test(t, an_expert_that_cannot_be_read_ends_the_step);
+	tcase_add_loop_test(t, damaged_bytes_are_found_as_they_are_read, 0, 6);
+	tcase_add_test(t, damage_of_a_neighbour_is_none);
 	tcase_add_test(t, one_slot_is_the_least);
 	suite_add_tcase(s, t);
 	return s;

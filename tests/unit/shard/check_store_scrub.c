@@ -75,21 +75,28 @@ START_TEST(every_rotten_byte_is_found) {
 END_TEST
 
 /* Damage is in one part, and the others are known to be sound. */
+/* Three parts of two chunks each. */
 START_TEST(a_rotten_part_is_found_alone) {
+	enum { PARTS = 3, CHUNKS = 2, EACH = 7712 };
 	struct content_tensor experts;
 	struct store_tensor *m;
-	uint8_t *bytes = make_parts(&experts, KERN_Q8_0, N, 5 * 40, 5);
+	uint8_t *bytes = make_parts(&experts, KERN_Q8_0, N, PARTS * EACH, PARTS);
 	put_tensor(&experts, bytes);
-	ck_assert_uint_eq(experts.chunks, 5);
+	ck_assert_uint_eq(experts.chunks, PARTS * CHUNKS);
 	ck_assert_int_eq(store_map_tensor(store, &experts.id, &m, err, sizeof err), 0);
 	void *buf = malloc(store_check_buffer_bytes(m));
-	size_t part = 40 * kern_row_bytes(experts.type, experts.n);
-	for (uint32_t p = 0; p < 5; p++)
-		for (int end = 0; end < 2; end++) {
+	size_t part = EACH * kern_row_bytes(experts.type, experts.n);
+	for (uint32_t p = 0; p < PARTS; p++)
+		for (uint32_t end = 0; end < 2; end++) {
 			off_t at = (off_t)(m->packed_at + p * part + (end ? part - 1 : 0));
 			spoil(tensor_path(&experts.id), at);
-			for (uint32_t i = 0; i < 5; i++)
-				ck_assert_int_eq(store_check_chunk(m, i, buf), i == p ? -EBADMSG : 0);
+			for (uint32_t i = 0; i < PARTS * CHUNKS; i++)
+				ck_assert_int_eq(
+				        store_check_chunk(m, i, buf), i == p * CHUNKS + end ? -EBADMSG : 0);
+			for (uint32_t i = 0; i < PARTS; i++)
+				ck_assert_int_eq(store_verify_part(&m->record, i,
+				                         (const uint8_t *)m->packed + i * part),
+				        i == p ? -EBADMSG : 0);
 			spoil(tensor_path(&experts.id), at);
 		}
 	free(buf);
