@@ -81,6 +81,8 @@ int gguf_array(const struct gguf *g, const char *key, enum gguf_kind *kind, uint
 int gguf_array_string(const struct gguf *g, const char *key, uint64_t i, struct gguf_string *out);
 int gguf_array_f32(const struct gguf *g, const char *key, uint64_t i, float *out);
 int gguf_array_i64(const struct gguf *g, const char *key, uint64_t i, int64_t *out);
+int gguf_array_bool(
+        const struct gguf *g, const char *key, uint64_t i, bool *out); /* or the numbers 0 and 1 */
 
 /* Keys in file order, for messages and for refusing unknown ones. */
 size_t gguf_keys(const struct gguf *g);

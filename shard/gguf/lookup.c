@@ -160,6 +160,20 @@ int gguf_array_i64(const struct gguf *g, const char *key, uint64_t i, int64_t *o
 	return rc < 0 ? rc : gguf_read_integer(v->elem, v->data + i * gguf_kind_size(v->elem), out);
 }
 
+int gguf_array_bool(const struct gguf *g, const char *key, uint64_t i, bool *out) {
+	const struct gguf_value *v;
+	int64_t n;
+	int rc = gguf_find_element(g, key, i, &v);
+	if (rc < 0)
+		return rc;
+	if (v->elem == GGUF_BOOL)
+		n = v->data[i];
+	else if (gguf_array_i64(g, key, i, &n) < 0)
+		return -EINVAL;
+	*out = n == 1;
+	return n == 0 || n == 1 ? 0 : -EINVAL;
+}
+
 size_t gguf_keys(const struct gguf *g) {
 	return g->part[0].values;
 }

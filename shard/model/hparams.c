@@ -30,6 +30,7 @@ static const char *const known_keys[] = {
         "attention.layer_norm_rms_epsilon",
         "attention.max_alibi_bias",
         "attention.q_lora_rank",
+        "attention.recurrent_layers",
         "attention.scale",
         "attention.sliding_window",
         "attention.sliding_window_pattern",
@@ -130,6 +131,39 @@ static int hparams_read_u32(const struct reader *r, const char *name, uint32_t *
 			        key.s, first, v);
 	}
 	*out = (uint32_t)first;
+	return 0;
+}
+
+/* Whether an array has an element for each layer; those that only guess further tokens may be left out. */
+static bool hparams_has_layers(const struct reader *r, const char *name, uint32_t layers) {
+	enum gguf_kind kind;
+	uint64_t count;
+	return gguf_array(r->g, hparams_key(r, name).s, &kind, &count) == 0 &&
+	       (count == layers || count == (uint64_t)layers + hparams_unused_layers(r->g));
+}
+
+/* Every so many layers one is of another kind, the last of them: from an array that says of each layer whether it is of the usual kind.
+ * 0: all are.  -ENOENT leaves *every unchanged. */
+static int hparams_read_every(const struct reader *r, const char *name, uint32_t layers, uint32_t *every) {
+	struct key key = hparams_key(r, name);
+	enum gguf_kind kind;
+	uint64_t count;
+	bool usual;
+	if (gguf_array(r->g, key.s, &kind, &count) == -ENOENT)
+		return -ENOENT;
+	if (!hparams_has_layers(r, name, layers))
+		return hparams_fail_key(r, name, "is not a truth value for each layer");
+	*every = 0;
+	for (uint32_t l = 0; l < layers; l++) {
+		if (gguf_array_bool(r->g, key.s, l, &usual) < 0)
+			return hparams_fail_key(r, name, "is not a truth value for each layer");
+		if (!usual && !*every)
+			*every = l + 1;
+		if (usual == (*every && (l + 1) % *every == 0))
+			return fail_with(-ENOTSUP, r->err, r->errlen,
+			        "%s is not false every so many layers alone, which Caravan does not know",
+			        key.s);
+	}
 	return 0;
 }
 
@@ -388,9 +422,15 @@ static int hparams_read_state(const struct reader *r, struct hparams *hp) {
 		                      : hparams_refuse_u32(r, keys[i], 0);
 	if (rc < 0)
 		return rc;
+	static const char interval[] = "full_attention_interval", recurrent[] = "attention.recurrent_layers";
+	rc = hparams_read_every(r, recurrent, hp->layers, &every);
 	if (!r->family->delta)
-		return hparams_refuse_u32(r, "full_attention_interval", 1);
-	rc = hparams_may_read_u32(r, "full_attention_interval", &every);
+		return rc != -ENOENT ? hparams_fail_key(r, recurrent, "is of other families")
+		                     : hparams_refuse_u32(r, interval, 1);
+	if (rc == 0 && every < 2)
+		return hparams_fail_key(r, recurrent, "leaves no layer of one of the two kinds");
+	if (rc == -ENOENT)
+		rc = hparams_may_read_u32(r, interval, &every);
 	if (rc < 0)
 		return rc;
 	if ((uint64_t)number[1] * number[2] != number[3])
@@ -398,7 +438,7 @@ static int hparams_read_state(const struct reader *r, struct hparams *hp) {
 	if (number[4] != KERN_CONV)
 		return hparams_fail_key(r, "ssm.conv_kernel", "is not 4");
 	if (every < 2)
-		return hparams_fail_key(r, "full_attention_interval", "is below 2");
+		return hparams_fail_key(r, interval, "is below 2");
 	hp->state_groups = number[0];
 	hp->state_heads = number[1];
 	hp->state_size = number[2];
@@ -678,14 +718,17 @@ static int hparams_read_window(const struct reader *r, struct hparams *hp) {
 	int rc = hparams_read_u32(r, "attention.sliding_window", &window);
 	if (rc < 0 && rc != -ENOENT)
 		return rc;
-	rc = hparams_read_u32(r, "attention.sliding_window_pattern", &every);
+	static const char pattern[] = "attention.sliding_window_pattern";
+	rc = gguf_u32(r->g, hparams_key(r, pattern).s, &every);
+	if (rc == -EINVAL)
+		rc = hparams_read_every(r, pattern, hp->layers, &every);
 	if (rc < 0 && rc != -ENOENT)
 		return rc;
 	if (!r->family->full_every) {
 		if (rc == 0 && every != 0)
 			return fail_with(-ENOTSUP, r->err, r->errlen,
-			        "%s is %" PRIu32 ", which Caravan does not know",
-			        hparams_key(r, "attention.sliding_window_pattern").s, every);
+			        "%s is %" PRIu32 ", which Caravan does not know", hparams_key(r, pattern).s,
+			        every);
 		if (window == 0 || window >= hp->context)
 			return 0;
 		/* within its window, a model whose layers all have one is an ordinary one */
@@ -701,15 +744,12 @@ static int hparams_read_window(const struct reader *r, struct hparams *hp) {
 static int hparams_read_of_layers(
         const struct reader *r, const char *name, size_t at, struct hparams *hp, uint32_t *most) {
 	struct key key = hparams_key(r, name);
-	enum gguf_kind kind;
-	uint64_t count;
 	uint32_t all;
 	int rc = gguf_u32(r->g, key.s, &all);
 	if (rc == -ENOENT)
 		return rc;
 	bool one = rc == 0;
-	if (!one && (gguf_array(r->g, key.s, &kind, &count) < 0 ||
-	                    count != hp->layers + hparams_unused_layers(r->g)))
+	if (!one && !hparams_has_layers(r, name, hp->layers))
 		return hparams_fail_key(r, name, "is not a number, nor one for each layer");
 	*most = 0;
 	for (uint32_t l = 0; l < hp->layers; l++) {

@@ -92,6 +92,17 @@ void ggufgen_seed(struct ggufgen *g, uint64_t seed) {
 	g->seed = seed;
 }
 
+void ggufgen_truths(struct ggufgen *g, const char *key, const char *letters, bool numbers) {
+	uint8_t data[12 + 4 * 256] = {0};
+	uint64_t count = strlen(letters), size = numbers ? 4 : 1;
+	uint32_t kind = numbers ? GGUF_I32 : GGUF_BOOL;
+	memcpy(data, &kind, 4);
+	memcpy(data + 4, &count, 8);
+	for (uint64_t i = 0; i < count && i < 256; i++)
+		data[12 + i * size] = letters[i] == 'T';
+	ggufgen_raw(g, key, GGUF_ARRAY, data, 12 + count * size);
+}
+
 void ggufgen_raw(struct ggufgen *g, const char *key, uint32_t kind, const void *data, size_t len) {
 	put_string(&g->meta, key);
 	put_u32(&g->meta, kind);

@@ -21,6 +21,8 @@ void ggufgen_f32(struct ggufgen *g, const char *key, float v);
 void ggufgen_bool(struct ggufgen *g, const char *key, bool v);
 void ggufgen_string(struct ggufgen *g, const char *key, const char *v);
 void ggufgen_strings(struct ggufgen *g, const char *key, const char *const *v, size_t count);
+/* Truth values, one for each letter: T is true; numbers: as such. */
+void ggufgen_truths(struct ggufgen *g, const char *key, const char *letters, bool numbers);
 /* Any kind: data is the value's bytes after the kind. */
 void ggufgen_raw(struct ggufgen *g, const char *key, uint32_t kind, const void *data, size_t len);
 

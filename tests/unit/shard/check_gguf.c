@@ -408,6 +408,22 @@ START_TEST(shape_with_windows) {
 	ck_assert_int_eq(hparams_gen(g, &hp), 0);
 	ck_assert(hp.full_every == 2 && hp.window_base == 500.0f);
 	ck_assert(hparams_has_window(&hp, 0) && !hparams_has_window(&hp, 1));
+	/* which layers have one may be an array: the last of every three has none; all have one; none has */
+	static const struct {
+		const char *pattern;
+		bool numbers;
+		uint32_t every;
+	} said[] = {
+	        {"TTFTTFTT", false, 3}, {"TTFTTFTT", true, 3}, {"TTTTTTTT", false, 0}, {"FFFFFFFF", true, 1}};
+	for (size_t i = 0; i < sizeof said / sizeof *said; i++) {
+		g = gemma(8);
+		ggufgen_truths(
+		        g, "gemma3.attention.sliding_window_pattern", said[i].pattern, said[i].numbers);
+		ck_assert_msg(hparams_gen(g, &hp) == 0, "%s", err);
+		ck_assert_uint_eq(hp.full_every, said[i].every);
+		for (uint32_t l = 0; l < 8; l++)
+			ck_assert_int_eq(hparams_has_window(&hp, l), said[i].pattern[l] == 'T');
+	}
 	g = gemma(34);
 	ggufgen_f32(g, "gemma3.final_logit_softcapping", 30.0f);
 	ck_assert_int_lt(hparams_gen(g, &hp), 0);

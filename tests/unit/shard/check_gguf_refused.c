@@ -414,6 +414,63 @@ START_TEST(states_are_refused) {
 }
 END_TEST
 
+/* Which layers are of a kind, as an array: no number says so of some, and others are none. */
+START_TEST(patterns_of_layers) {
+	static const char window[] = "attention.sliding_window_pattern",
+	                  recurrent[] = "attention.recurrent_layers";
+	static const struct {
+		const char *family, *key, *pattern, *says; /* NULL: it is understood */
+	} cases[] = {
+	        {"gemma3", window, "TFTT",
+	                "gemma3.attention.sliding_window_pattern is not false every so many layers alone, which Caravan "
+	                "does not know"},
+	        {"gemma3", window, "TFFF", "is not false every so many layers alone"},
+	        {"gemma3", window, "TFT",
+	                "gemma3.attention.sliding_window_pattern is not a truth value for each layer"},
+	        {"gemma3", window, "TFTF", NULL},
+	        {"llama", window, "TFTF",
+	                "llama.attention.sliding_window_pattern is 2, which Caravan does not know"},
+	        {"llama", recurrent, "TTTF", "llama.attention.recurrent_layers is of other families"},
+	        {"qwen35", recurrent, "TTFT", NULL},
+	        {"qwen35", recurrent, "TTFF",
+	                "qwen35.attention.recurrent_layers is not false every so many layers alone"},
+	        {"qwen35", recurrent, "TTTT",
+	                "qwen35.attention.recurrent_layers leaves no layer of one of the two kinds"},
+	        {"qwen35", recurrent, "FFFF", "leaves no layer of one of the two kinds"},
+	};
+	static const struct {
+		const char *key;
+		uint32_t value;
+	} numbers[] = {{"block_count", 4}, {"embedding_length", 64}, {"attention.head_count", 4},
+	        {"feed_forward_length", 96}, {"context_length", 128}, {"vocab_size", 64},
+	        {"attention.sliding_window", 16}, {"ssm.group_count", 2}, {"ssm.time_step_rank", 4},
+	        {"ssm.state_size", 16}, {"ssm.inner_size", 64}, {"ssm.conv_kernel", 4}};
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct ggufgen *gen = ggufgen_create();
+		struct hparams hp;
+		char key[96];
+		bool states = strcmp(cases[i].family, "qwen35") == 0;
+		ggufgen_string(gen, "general.architecture", cases[i].family);
+		for (size_t k = 0; k < sizeof numbers / sizeof *numbers - (states ? 0 : 5); k++) {
+			snprintf(key, sizeof key, "%s.%s", cases[i].family, numbers[k].key);
+			ggufgen_u32(gen, key, numbers[k].value);
+		}
+		snprintf(key, sizeof key, "%s.attention.layer_norm_rms_epsilon", cases[i].family);
+		ggufgen_f32(gen, key, 1e-6f);
+		snprintf(key, sizeof key, "%s.%s", cases[i].family, cases[i].key);
+		ggufgen_truths(gen, key, cases[i].pattern, false);
+		int rc = hparams_gen(gen, &hp);
+		if (cases[i].says)
+			ck_assert_msg(rc < 0 && strstr(err, cases[i].says), "case %zu said: %s", i, err);
+		else
+			ck_assert_msg(rc == 0, "case %zu said: %s", i, err);
+		for (uint32_t l = 0; rc == 0 && l < 4; l++)
+			ck_assert_int_eq(states ? hparams_is_recurrent(&hp, l) : hparams_has_window(&hp, l),
+			        cases[i].pattern[l] == 'T');
+	}
+}
+END_TEST
+
 /* Latent attention: all keys but the one that is changed as they should be. */
 START_TEST(latents_are_refused) {
 	static const struct {
@@ -676,6 +733,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, mutated_files);
 	suite_add_tcase(s, t);
 	t = tcase_create("models");
+	tcase_add_test(t, patterns_of_layers);
 	tcase_add_loop_test(t, keys_are_refused, 0, COUNT(refused_keys));
 	tcase_add_test(t, numbers_of_layers_are_refused);
 	tcase_add_test(t, states_are_refused);
