@@ -65,6 +65,7 @@ check "one that nobody else has is told" wait_for 30 said alone "there is no oth
 check "nothing is computed from it" sh -c '! caravan run --control "$0/alone/control.sock" -n 2 Once 2>"$0/err.alone"' "$dir"
 check "which is said" grep -q "damaged on" "$dir/err.alone"
 check "the cluster is not healthy meanwhile" sh -c '! caravan status --control "$0/alone/control.sock" >"$0/out.alone"' "$dir"
+check "as programs are told, too" sh -c 'caravan status --json --control "$0/alone/control.sock" | grep -q "\"damaged-weights\""' "$dir"
 check "for this reason" grep -q "stories cannot answer: weights are damaged on the disk of alone (" "$dir/out.alone"
 require on alone unload stories
 require on alone load "$demo"
