@@ -22,7 +22,9 @@
 #define PICOSECONDS 1e12
 #define HOP_STEP 250e-6 /* seconds */
 #define FILE_OVERHEAD \
-	8192            /* bytes of a tensor's file besides its matrix: header, record, rounding to blocks */
+	8192 /* bytes of a tensor's file besides its matrix: header, record, rounding to blocks */
+/* Multiply-adds that take as long as the exponential of a score and what goes with it: 150 to 230 on a Xeon with AVX-512 */
+#define EXPONENTIAL 192
 #define DISK_LEAST 10e6 /* bytes a second: slower disks are not used for streaming */
 
 uint64_t planner_layer_bytes(const struct manifest *m, uint32_t first, uint32_t last) {
@@ -375,16 +377,32 @@ static int planner_search_streaming(struct search *s, const struct sums *sums, c
 	return rc;
 }
 
-/* Seconds for a token in a step of max_rows rows: computing with what its row uses of the tensor, or reading what all rows use, if
- * that takes longer: an expert has few of the rows. */
+/* Seconds for a token in a step of max_rows rows: computing with what its row uses of the tensor, and its share of reading what all
+ * rows use.  Memory is idle meanwhile: with the few rows of an expert that is a good part of the time. */
 static double planner_many_seconds(
         const struct planner_input *in, size_t node, const struct manifest_tensor *t) {
 	const struct hparams *hp = &in->manifest->hp;
-	double computing = manifest_read_bytes(hp, t, 1) / in->node[node].many[t->type];
-	if (t->parts <= 1)
-		return computing;
-	double reading = manifest_read_bytes(hp, t, in->max_rows) / planner_rate(in, node, t->type);
-	return fmax(computing, reading / in->max_rows);
+	return manifest_read_bytes(hp, t, 1) / in->node[node].many[t->type] +
+	       manifest_read_bytes(hp, t, in->max_rows) / planner_rate(in, node, t->type) / in->max_rows;
+}
+
+/* Positions that a row of a step of max_rows rows from the first position on sees, on average. */
+static double planner_positions_seen(const struct planner_input *in, uint32_t layer) {
+	const struct hparams *hp = &in->manifest->hp;
+	double rows = in->max_rows, window = hparams_has_window(hp, layer) ? hp->window : rows;
+	window = fmin(window, rows);
+	return (window * (window + 1) / 2 + (rows - window) * window) / rows;
+}
+
+/* Seconds for a token of attention in such a step: the products of its queries with keys and with values, which are float16, and
+ * the exponentials. */
+static double planner_attention_seconds(const struct planner_input *in, size_t node, uint32_t layer) {
+	const struct hparams *hp = &in->manifest->hp;
+	struct layer_shape shape = hparams_layer(hp, layer);
+	double rate = in->node[node].many[KERN_F16] / 2; /* multiply-adds a second */
+	if (!shape.kv_heads || !(rate > 0))
+		return 0;
+	return planner_positions_seen(in, layer) * shape.heads * (2.0 * hp->head_size + EXPONENTIAL) / rate;
 }
 
 /* Seconds for a token of layers [a, b) in a step of many rows; 0: a rate is missing. */
@@ -399,6 +417,8 @@ static double planner_prompt_time(const struct planner_input *in, size_t node, u
 			return 0;
 		seconds += planner_many_seconds(in, node, t);
 	}
+	for (uint32_t l = a; l < b; l++)
+		seconds += planner_attention_seconds(in, node, l);
 	return seconds;
 }
 
