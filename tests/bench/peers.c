@@ -23,8 +23,11 @@ static const struct {
 	enum peer peer;
 	const char *options;
 } modes[] = {
-        {PEER_LLAMA, "-fa off"}, {PEER_LLAMA, "-fa on"}, {PEER_IK, "-rtr 0"},
+        {PEER_LLAMA, "-fa off"},
+        {PEER_LLAMA, "-fa on"},
+        {PEER_IK, "-rtr 0"},
         {PEER_IK, "-rtr 1"}, /* rows interleaved at load */
+        {PEER_IK, "-rtr 1 -fa 0"},
 };
 enum { MODES = sizeof modes / sizeof *modes };
 

@@ -640,7 +640,9 @@ void ggufgen_model_tensors(struct ggufgen *g, const struct ggufgen_model *m) {
 			uint32_t at = seen[k][type]++;
 			size_t *slot = &written[(k * KERN_TYPES + (size_t)type) * distinct + at % distinct];
 			snprintf(name, sizeof name, "blk.%u.%s.%s", l, t->name, t->end);
-			if (at >= distinct)
+			/* routers are small, and layers with the same one would choose the same experts */
+			bool router = strcmp(t->name, "ffn_gate_inp") == 0;
+			if (at >= distinct && !router)
 				ggufgen_alias(g, name, *slot);
 			else if (t->experts)
 				*slot = ggufgen_experts(

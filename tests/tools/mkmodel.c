@@ -4,7 +4,8 @@
  * shared expert is `-S` wide, or gpt-oss.  -x: the type of experts; -d: layers before the mixtures.
  * TYPE: of the matrices, or Q4_K_M, the mixture by that name.
  * distinct: layers beyond this many lie on the bytes of the earlier ones (layer l on those of l mod distinct, as far as
- * the types are alike), so that a file of a few GiB has the shape of a 70B model: 8192 80 64 8 28672 32000 4096 4. */
+ * the types are alike, but for routers), so that a file of a few GiB has the shape of a 70B model:
+ * 8192 80 64 8 28672 32000 4096 4. */
 #include "tests/support/ggufgen.h"
 #include <stdio.h>
 #include <stdlib.h>
