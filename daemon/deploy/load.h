@@ -116,7 +116,7 @@ struct load {
 	struct model *mapping; /* a reference of the job that maps embedding and output */
 	/* of the job at the executor */
 	int rc;
-	char err[512];
+	char err[1024]; /* lists of names are long */
 	TAILQ_ENTRY(load) next;
 };
 

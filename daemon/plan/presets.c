@@ -2,7 +2,8 @@
  * num_hidden_layers, hidden_size, num_attention_heads, num_key_value_heads, intermediate_size, vocab_size,
  * max_position_embeddings, tie_word_embeddings, head_dim where it is not the width of a head; and of mixtures of experts
  * num_experts, num_experts_per_tok, moe_intermediate_size, n_shared_experts times the last, first_k_dense_replace;
- * sliding_window, and of which layers. */
+ * sliding_window, and of which layers; linear_num_value_heads and linear_num_key_heads, of 128 elements; q_lora_rank, kv_lora_rank,
+ * qk_rope_head_dim, qk_nope_head_dim and v_head_dim. */
 #include "daemon/plan/presets.h"
 #include "common/fail.h"
 #include <errno.h>
@@ -22,6 +23,21 @@
 	        LAYER_BIT(LAYER_EXPERT_UP_BIAS) | LAYER_BIT(LAYER_EXPERT_DOWN_BIAS))
 #define SHARED (LAYER_BIT(LAYER_SHARED_GATE) | LAYER_BIT(LAYER_SHARED_UP) | LAYER_BIT(LAYER_SHARED_DOWN))
 
+#define SHARED_ROUTER LAYER_BIT(LAYER_SHARED_ROUTER)
+#define CHOICE_BIAS LAYER_BIT(LAYER_CHOICE_BIAS)
+#define HALF_NORMS (LAYER_BIT(LAYER_POST_ATTN_NORM) | LAYER_BIT(LAYER_POST_FFN_NORM))
+/* one shape of several models */
+#define QWEN35_35B \
+	40, 2048, 16, 2, 512, 248320, 262144, false, QK_NORM | SHARED_ROUTER, 256, \
+	        .experts = 256, .experts_used = 8, .expert_ffn = 512, .shared_ffn = 512, .values = 32, \
+	        .keys = 16
+#define DEEPSEEK_WIDTHS \
+	.experts_used = 8, .expert_ffn = 2048, .shared_ffn = 2048, .query_rank = 1536, .latent = 512, \
+	.rotated = 64, .plain = 128, .value = 128
+#define DEEPSEEK_V3 \
+	61, 7168, 128, 1, 18432, 129280, 163840, false, CHOICE_BIAS, .experts = 256, .dense = 3, \
+	                                                             DEEPSEEK_WIDTHS
+
 static const struct preset {
 	const char *name, *source;
 	uint32_t layers, dim, heads, kv_heads, ffn, vocab, context;
@@ -31,6 +47,10 @@ static const struct preset {
 	uint32_t experts, experts_used, expert_ffn, shared_ffn;
 	uint32_t dense;              /* layers before the mixtures */
 	uint32_t window, full_every; /* as in struct hparams */
+	uint32_t values,
+	        keys; /* heads of gated delta nets, which are in three layers of four; attention then has a gate */
+	uint32_t query_rank, latent, rotated, plain, value; /* of latent attention: elements of a head */
+	bool fused; /* its files have queries, keys and values in one tensor */
 } presets[] = {
         {"tinyllama-1.1b", "TinyLlama/TinyLlama-1.1B-Chat-v1.0", 22, 2048, 32, 4, 5632, 32000, 2048, false},
         {"llama2-7b", "meta-llama/Llama-2-7b-hf", 32, 4096, 32, 32, 11008, 32000, 4096, false},
@@ -67,6 +87,30 @@ static const struct preset {
                 .experts = 128, .experts_used = 4, .expert_ffn = 2880, .window = 128, .full_every = 2},
         {"glm-4.5-air", "zai-org/GLM-4.5-Air", 46, 4096, 96, 8, 10944, 151552, 131072, false, QKV_BIAS, 128,
                 .experts = 128, .experts_used = 8, .expert_ffn = 1408, .shared_ffn = 1408, .dense = 1},
+        {"qwen3-next-80b-a3b", "Qwen/Qwen3-Next-80B-A3B-Instruct", 48, 2048, 16, 2, 5120, 151936, 262144,
+                false, QK_NORM | SHARED_ROUTER, 256, .experts = 512, .experts_used = 10, .expert_ffn = 512,
+                .shared_ffn = 512, .values = 32, .keys = 16},
+        {"qwen3.5-27b", "Qwen/Qwen3.5-27B", 64, 5120, 24, 4, 17408, 248320, 262144, false, QK_NORM, 256,
+                .values = 48, .keys = 16},
+        {"qwen3.6-27b", "Qwen/Qwen3.6-27B", 64, 5120, 24, 4, 17408, 248320, 262144, false, QK_NORM, 256,
+                .values = 48, .keys = 16},
+        {"qwen3.5-35b-a3b", "Qwen/Qwen3.5-35B-A3B", QWEN35_35B},
+        {"qwen3.6-35b-a3b", "Qwen/Qwen3.6-35B-A3B", QWEN35_35B},
+        {"qwen3.5-122b-a10b", "Qwen/Qwen3.5-122B-A10B", 48, 3072, 32, 2, 1024, 248320, 262144, false,
+                QK_NORM | SHARED_ROUTER, 256, .experts = 256, .experts_used = 8, .expert_ffn = 1024,
+                .shared_ffn = 1024, .values = 64, .keys = 16},
+        {"qwen3.5-397b-a17b", "Qwen/Qwen3.5-397B-A17B", 60, 4096, 32, 2, 1024, 248320, 262144, false,
+                QK_NORM | SHARED_ROUTER, 256, .experts = 512, .experts_used = 10, .expert_ffn = 1024,
+                .shared_ffn = 1024, .values = 64, .keys = 16},
+        {"deepseek-v3", "deepseek-ai/DeepSeek-V3", DEEPSEEK_V3},
+        {"deepseek-r1", "deepseek-ai/DeepSeek-R1", DEEPSEEK_V3},
+        {"kimi-k2", "moonshotai/Kimi-K2-Instruct", 61, 7168, 64, 1, 18432, 163840, 131072, false, CHOICE_BIAS,
+                .experts = 384, .dense = 1, DEEPSEEK_WIDTHS},
+        {"gemma3-12b", "google/gemma-3-12b-it", 48, 3840, 16, 8, 15360, 262208, 131072, true,
+                QK_NORM | HALF_NORMS, 256, .window = 1024, .full_every = 6},
+        {"gemma3-27b", "google/gemma-3-27b-it", 62, 5376, 32, 16, 21504, 262208, 131072, true,
+                QK_NORM | HALF_NORMS, 128, .window = 1024, .full_every = 6},
+        {"phi-4", "microsoft/phi-4", 40, 5120, 40, 10, 17920, 100352, 16384, false, .fused = true},
 };
 
 static const struct preset *presets_find(const char *name, size_t len) {
@@ -101,10 +145,12 @@ static const struct kern_traits *presets_find_type(const char *name, enum kern_t
  *   more            values and downs of some layers are Q6_K: mixture_has_more_bits()
  *   low             other rules for values, and for models of eight experts: those of IQ1 and IQ2
  *   eight           of downs of some layers (as with `more`) where there are eight experts
- *   expert          of experts */
+ *   expert          of experts
+ *   fused           of queries, keys and values in one tensor */
 struct mixture {
 	const char *name;
-	enum kern_type base, head, embed, value, grouped, query, out, middle, down, first, eight, expert;
+	enum kern_type base, head, embed, value, grouped, query, out, middle, down, first, eight, expert,
+	        fused;
 	uint32_t parts, values;
 	bool more, low;
 };
@@ -122,16 +168,17 @@ static const struct mixture mixtures[] = {
         {"Q2_K_S", KERN_Q2_K, KERN_Q6_K, .grouped = KERN_Q4_K, .first = KERN_Q4_K, .parts = 8},
         {"Q3_K_S", KERN_Q3_K, KERN_Q6_K},
         {"Q3_K_M", KERN_Q3_K, KERN_Q6_K, .value = KERN_Q4_K, .values = 2, .out = KERN_Q4_K, .down = KERN_Q4_K,
-                .first = KERN_Q5_K, .parts = 16},
-        {"Q3_K_L", KERN_Q3_K, KERN_Q6_K, .value = KERN_Q5_K, .out = KERN_Q5_K, .down = KERN_Q5_K},
+                .first = KERN_Q5_K, .parts = 16, .fused = KERN_Q4_K},
+        {"Q3_K_L", KERN_Q3_K, KERN_Q6_K, .value = KERN_Q5_K, .out = KERN_Q5_K, .down = KERN_Q5_K,
+                .fused = KERN_Q4_K},
         {"Q4_K_S", KERN_Q4_K, KERN_Q6_K, .values = 4, .first = KERN_Q5_K, .parts = 8},
-        {"Q4_K_M", KERN_Q4_K, KERN_Q6_K, .more = true},
+        {"Q4_K_M", KERN_Q4_K, KERN_Q6_K, .fused = KERN_Q5_K, .more = true},
         {"Q5_K_S", KERN_Q5_K, KERN_Q6_K},
-        {"Q5_K_M", KERN_Q5_K, KERN_Q6_K, .more = true},
+        {"Q5_K_M", KERN_Q5_K, KERN_Q6_K, .fused = KERN_Q6_K, .more = true},
         {"IQ4_NL", KERN_IQ4_NL, KERN_Q6_K, .grouped = KERN_Q5_K},
         {"IQ4_XS", KERN_IQ4_XS, KERN_Q6_K, .grouped = KERN_Q5_K},
         {"IQ3_M", KERN_IQ3_S, KERN_Q6_K, .value = KERN_Q4_K, .out = KERN_Q4_K, .first = KERN_Q4_K, .parts = 8,
-                .eight = KERN_Q4_K},
+                .eight = KERN_Q4_K, .fused = KERN_Q4_K},
         {"IQ3_S", KERN_IQ3_S, KERN_Q6_K, .grouped = KERN_Q4_K},
         {"IQ3_XS", KERN_IQ3_S, KERN_Q6_K, .grouped = KERN_Q4_K, .query = KERN_IQ3_XXS,
                 .middle = KERN_IQ3_XXS},
@@ -212,12 +259,14 @@ static enum kern_type mixture_middle_type(const struct mixture *m, const struct 
 }
 
 static enum kern_type presets_layer_type(
-        const struct typing *y, const struct hparams *hp, enum layer_role role, uint32_t layer) {
+        const struct typing *y, const struct hparams *hp, bool fused, enum layer_role role, uint32_t layer) {
 	const struct mixture *m = y->mix;
 	if (manifest_layer_is_vector(role) || role == LAYER_ROUTER)
 		return KERN_F32;
 	if (!m)
 		return y->type;
+	if (role == LAYER_DELTA_QKV || (fused && (role == LAYER_Q || role == LAYER_K || role == LAYER_V)))
+		return mixture_type(m, m->fused);
 	switch (role) {
 	case LAYER_Q:
 		return mixture_type(m, m->query);
@@ -320,11 +369,13 @@ static int presets_refuse_type(const char *name, char *err, size_t errlen) {
 	return -EINVAL;
 }
 
-static layer_roles presets_roles(const struct preset *s, uint32_t layer) {
+static layer_roles presets_roles(const struct preset *s, const struct hparams *hp, uint32_t layer) {
 	layer_roles roles = LAYER_PLAIN_BITS | s->roles;
 	if (s->experts && layer >= s->dense)
-		return (roles & ~DENSE) | MIXTURE | (s->shared_ffn ? SHARED : 0);
-	return roles & ~MIXTURE_BIASES;
+		roles = (roles & ~DENSE) | MIXTURE | (s->shared_ffn ? SHARED : 0);
+	else
+		roles &= ~(MIXTURE_BIASES | CHOICE_BIAS | SHARED_ROUTER);
+	return manifest_fit_roles(hp, layer, roles);
 }
 
 int presets_manifest(struct manifest **out, const char *spec, char *err, size_t errlen) {
@@ -338,7 +389,7 @@ int presets_manifest(struct manifest **out, const char *spec, char *err, size_t 
 	if (!colon || !presets_find_typing(s, colon + 1, &typing))
 		return presets_refuse_type(colon ? colon + 1 : "", err, errlen);
 	layer_roles roles[HPARAMS_MAX_LAYERS];
-	uint32_t head = s->head ? s->head : s->dim / s->heads;
+	uint32_t head = s->latent ? s->latent + s->rotated : s->head ? s->head : s->dim / s->heads;
 	struct hparams hp = {.layers = s->layers,
 	        .dim = s->dim,
 	        .heads = s->heads,
@@ -347,22 +398,32 @@ int presets_manifest(struct manifest **out, const char *spec, char *err, size_t 
 	        .ffn = s->ffn,
 	        .vocab = s->vocab,
 	        .context = s->context,
-	        .pairs = head / 2,
+	        .pairs = (s->latent ? s->rotated : head) / 2,
 	        .experts = s->experts,
 	        .experts_used = s->experts_used,
 	        .expert_ffn = s->expert_ffn,
 	        .shared_ffn = s->shared_ffn,
 	        .window = s->window,
 	        .full_every = s->full_every,
+	        .attention_every = s->values ? 4 : 0,
+	        .state_heads = s->values,
+	        .state_groups = s->keys,
+	        .state_size = s->values ? 128 : 0,
+	        .gated = s->values > 0,
+	        .latent = s->latent,
+	        .query_head = s->latent ? s->plain + s->rotated : 0,
+	        .value_head = s->value,
+	        .query_rank = s->query_rank,
 	        .eps = 1e-5f};
 	for (uint32_t l = 0; l < hp.layers; l++)
-		roles[l] = presets_roles(s, l);
+		roles[l] = presets_roles(s, &hp, l);
 	if (manifest_create(&m, &hp, roles))
 		return fail_with(-ENOMEM, err, errlen, "out of memory while planning");
 	for (uint32_t l = 0; l < hp.layers; l++)
 		for (uint32_t i = m->at[l]; i < m->at[l + 1]; i++) {
 			enum layer_role r = (enum layer_role)m->tensor[i].role;
-			presets_fill_tensor(&m->tensor[i], presets_layer_type(&typing, &hp, r, l), name++);
+			presets_fill_tensor(
+			        &m->tensor[i], presets_layer_type(&typing, &hp, s->fused, r, l), name++);
 		}
 	for (int r = 0; r < IO_ROLES; r++)
 		presets_fill_tensor(&m->io[r], presets_io_type(&typing, (enum io_role)r, s->tied), name++);

@@ -887,7 +887,10 @@ START_TEST(mixtures_are_as_large_as_files_of_their_names) {
 	        {"qwen3-8b:Q4_K_M", 5.03}, {"qwen3-14b:Q4_K_M", 9.00}, {"qwen3-32b:Q4_K_M", 19.76},
 	        /* as llama.cpp's llama-bench says, in 2025 and 2026 */
 	        {"qwen3-30b-a3b:Q4_K_M", 18.554}, {"qwen3-235b-a22b:Q4_K_M", 142.153},
-	        {"gpt-oss-20b:MXFP4", 12.101}, {"gpt-oss-120b:mxfp4", 63.372},
+	        {"gpt-oss-20b:MXFP4", 12.101}, {"gpt-oss-120b:mxfp4", 63.372}, {"qwen3.5-27b:Q8_0", 28.6},
+	        {"qwen3.5-35b-a3b:Q8_0", 36.9}, {"qwen3.5-122b-a10b:Q8_0", 129.9},
+	        {"qwen3.5-397b-a17b:Q8_0", 421.5}, {"deepseek-r1:Q4_K_M", 404.43},
+	        {"gemma3-12b:Q4_K_M", 7.30}, {"gemma3-27b:Q4_K_M", 16.55}, {"phi-4:Q4_K_M", 9.05},
 	        {"glm-4.5-air:Q4_K_M", 70.556}, /* without the layer that predicts a token more */
 	};
 	char err[700];
@@ -979,7 +982,13 @@ START_TEST(presets_match_their_models) {
 	        {"qwen3-8b:F16", 8.191e9}, {"qwen3-14b:F16", 14.768e9}, {"qwen3-32b:F16", 32.762e9},
 	        {"llama3-405b:F16", 405.853e9}, {"mixtral-8x7b:F16", 46.703e9},
 	        {"qwen3-30b-a3b:F16", 30.532e9}, {"qwen3-235b-a22b:F16", 235.094e9},
-	        {"gpt-oss-20b:F16", 20.915e9}, {"gpt-oss-120b:F16", 116.83e9}, {"glm-4.5-air:F16", 106.85e9}};
+	        {"gpt-oss-20b:F16", 20.915e9}, {"gpt-oss-120b:F16", 116.83e9}, {"glm-4.5-air:F16", 106.85e9},
+	        {"qwen3-next-80b-a3b:F16", 79.674e9}, {"qwen3.5-27b:F16", 26.896e9},
+	        {"qwen3.6-27b:F16", 26.896e9}, {"qwen3.5-35b-a3b:F16", 34.661e9},
+	        {"qwen3.6-35b-a3b:F16", 34.661e9}, {"qwen3.5-122b-a10b:F16", 122.112e9},
+	        {"qwen3.5-397b-a17b:F16", 396.346e9}, {"deepseek-v3:F16", 671.026e9},
+	        {"deepseek-r1:F16", 671.026e9}, {"kimi-k2:F16", 1026.408e9}, {"gemma3-12b:F16", 11.766e9},
+	        {"gemma3-27b:F16", 27.009e9}, {"phi-4:F16", 14.660e9}};
 	struct manifest *m;
 	char err[1000];
 	for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
