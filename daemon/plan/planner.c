@@ -97,7 +97,7 @@ uint32_t planner_context(uint32_t trained) {
 /* ---- the search's numbers ---- */
 
 struct sums {
-	uint64_t *time, *moved, *weight, *kv, *memory_limit, *hop, *disk, *store, *stored;
+	uint64_t *time, *moved, *weight, *stay, *kv, *memory_limit, *hop, *disk, *store, *stored;
 	bool any_disk, any_store;
 	bool *required, *excluded;
 };
@@ -106,6 +106,7 @@ static void planner_sums_free(struct sums *s) {
 	free(s->time);
 	free(s->moved);
 	free(s->weight);
+	free(s->stay);
 	free(s->kv);
 	free(s->memory_limit);
 	free(s->hop);
@@ -192,6 +193,7 @@ static int planner_sums_create(struct sums *s, const struct planner_input *in, s
 	s->time = calloc(in->nodes * (layers + 1), sizeof *s->time);
 	s->moved = calloc(in->nodes * (layers + 1), sizeof *s->moved);
 	s->weight = calloc(layers + 1, sizeof *s->weight);
+	s->stay = calloc(layers + 1, sizeof *s->stay);
 	s->kv = calloc(layers + 1, sizeof *s->kv);
 	s->memory_limit = calloc(in->nodes, sizeof *s->memory_limit);
 	s->hop = calloc(in->nodes, sizeof *s->hop);
@@ -200,11 +202,12 @@ static int planner_sums_create(struct sums *s, const struct planner_input *in, s
 	s->stored = calloc(in->nodes * (layers + 1), sizeof *s->stored);
 	s->required = calloc(in->nodes, sizeof *s->required);
 	s->excluded = calloc(in->nodes, sizeof *s->excluded);
-	if (!s->time || !s->moved || !s->weight || !s->kv || !s->memory_limit || !s->hop || !s->disk ||
-	        !s->store || !s->stored || !s->required || !s->excluded)
+	if (!s->time || !s->moved || !s->weight || !s->stay || !s->kv || !s->memory_limit || !s->hop ||
+	        !s->disk || !s->store || !s->stored || !s->required || !s->excluded)
 		return -ENOMEM;
 	for (uint32_t l = 0; l < layers; l++) {
 		s->weight[l + 1] = s->weight[l] + planner_layer_bytes(m, l, l + 1);
+		s->stay[l + 1] = s->stay[l] + weight_stream_stay_bytes(m, l);
 		s->kv[l + 1] = s->kv[l] + kv_bytes(&m->hp, kv, l, l + 1);
 	}
 	for (size_t i = 0; i < in->nodes; i++) {
@@ -347,28 +350,13 @@ static int planner_check_input(
 	return 0;
 }
 
-/* What a node that reads weights from disk needs at least: buffers, or a cache of experts, and what is never read. */
-static void planner_add_least(struct search *s, const struct manifest *m) {
-	uint64_t rest = 0;
-	s->buffers = weight_stream_least(m, 0, m->hp.layers).cache;
-	for (uint32_t l = 0; s->buffers && l < m->hp.layers; l++) {
-		struct weight_stream_least least = weight_stream_least(m, l, l + 1);
-		rest = least.rest > rest ? least.rest : rest;
-	}
-	if (!s->buffers) {
-		s->buffers = 2 * weight_stream_largest_group(m, 0, m->hp.layers);
-		for (uint32_t i = m->at[0]; i < m->at[1]; i++)
-			if (manifest_layer_is_vector((enum layer_role)m->tensor[i].role))
-				rest += weight_stream_tensor_bytes(&m->tensor[i]);
-	}
-	s->stay_layer = rest;
-}
-
 /* The search with weights that do not fit into memory streamed from disk.  0, or a negative errno with *s as it was. */
 static int planner_search_streaming(struct search *s, const struct sums *sums, const struct manifest *m,
         struct search_stage *found, size_t *count) {
+	uint64_t cache = weight_stream_least(m, 0, m->hp.layers).cache;
 	s->disk = sums->disk;
-	planner_add_least(s, m);
+	s->stay = sums->stay;
+	s->buffers = cache ? cache : 2 * weight_stream_largest_group(m, 0, m->hp.layers);
 	int rc = search_best(s, found, count);
 	if (rc == 0 && search_total(s, found, *count) > planner_picoseconds(PLANNER_LONGEST))
 		rc = -ENOSPC;

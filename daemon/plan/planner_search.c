@@ -81,7 +81,7 @@ bool search_fits(const struct search *s, size_t node, uint32_t a, uint32_t b) {
 	       (!s->store || search_difference(s->stored, s, node, a, b) <= s->store[node]) &&
 	       (search_memory_needed(s, a, b) <= s->memory_limit[node] ||
 	               (s->disk && s->disk[node] &&
-	                       s->buffers + (b - a) * s->stay_layer + s->kv[b] - s->kv[a] <=
+	                       s->buffers + s->stay[b] - s->stay[a] + s->kv[b] - s->kv[a] <=
 	                               s->memory_limit[node]));
 }
 

@@ -33,7 +33,8 @@ struct search {
 	/* Weights that do not fit into a node's memory are streamed from its disk in every step. */
 	const uint64_t *disk; /* [nodes]: picoseconds a MiB, 0: it cannot; NULL: no node does */
 	uint64_t buffers;     /* bytes that reading takes on a node that does */
-	uint64_t stay_layer;  /* bytes a layer besides its KV cache that are never read */
+	const uint64_t
+	        *stay; /* [layers + 1]: bytes of layers [0, l) besides their KV cache that are never read */
 };
 
 struct search_stage {

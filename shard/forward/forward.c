@@ -72,6 +72,16 @@ static void forward_lay_latent(
 			        arena, used, 1, act_bytes(form, rows * hp->heads, latent_part(hp)));
 }
 
+/* The widest hidden row of a feed-forward that all rows go through; a model whose layers are all mixtures names a width of its
+ * feed-forwards and has none. */
+static size_t forward_hidden_width(const struct manifest *m) {
+	size_t width = m->hp.shared_ffn;
+	for (size_t i = 0; i < manifest_layer_tensors(m); i++)
+		if (m->tensor[i].role == LAYER_DOWN && m->tensor[i].n > width)
+			width = m->tensor[i].n;
+	return width;
+}
+
 /* Lays out the buffers, and returns their total size. */
 static size_t forward_lay(
         struct forward *f, uint8_t *arena, const struct manifest *m, size_t rows, unsigned team) {
@@ -79,7 +89,7 @@ static size_t forward_lay(
 	size_t used = 0, wide = (size_t)hp->heads * hp->head_size,
 	       narrow = (size_t)hp->kv_heads * hp->head_size;
 	size_t n = wide > hp->dim ? wide : hp->dim, slots = rows > team ? rows : team;
-	size_t queries = attention_queries(hp), ffn = hp->ffn > hp->shared_ffn ? hp->ffn : hp->shared_ffn;
+	size_t queries = attention_queries(hp), ffn = forward_hidden_width(m);
 	size_t inner = (size_t)hp->state_heads * hp->state_size, channels = (size_t)hparams_channels(hp);
 	n = n > ffn ? n : ffn;
 	n = n > inner ? n : inner;

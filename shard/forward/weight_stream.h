@@ -47,6 +47,8 @@ struct weight_stream_least {
 	uint64_t slot, cache;   /* of an expert; of the smallest cache */
 };
 struct weight_stream_least weight_stream_least(const struct manifest *m, uint32_t first, uint32_t last);
+/* Bytes of a layer that are never read by steps: in a model with experts everything else, otherwise what is in no group. */
+uint64_t weight_stream_stay_bytes(const struct manifest *m, uint32_t layer);
 /* Bytes of the largest group of these layers: an upper bound of a buffer. */
 uint64_t weight_stream_largest_group(const struct manifest *m, uint32_t first, uint32_t last);
 

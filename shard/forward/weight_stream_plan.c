@@ -109,6 +109,13 @@ struct weight_stream_least weight_stream_least(const struct manifest *m, uint32_
 	return out;
 }
 
+uint64_t weight_stream_stay_bytes(const struct manifest *m, uint32_t layer) {
+	uint64_t bytes = weight_stream_least(m, layer, layer + 1).rest;
+	for (int g = 0; g < WEIGHT_GROUPS && !m->hp.experts; g++)
+		bytes -= weight_stream_group_bytes(m, layer, g);
+	return bytes;
+}
+
 /* Experts are read when the router has chosen them; all else stays. */
 static int weight_stream_plan_experts(struct weight_stream_plan *out, const struct hparams *hp,
         const struct weight_stream_least *least, uint64_t memory_limit) {

@@ -25,7 +25,8 @@ static uint64_t dice(uint64_t n) {
 /* ---- the search, against every plan there is ---- */
 
 static struct {
-	uint64_t time[NODES * (LAYERS + 1)], moved[NODES * (LAYERS + 1)], weight[LAYERS + 1], kv[LAYERS + 1];
+	uint64_t time[NODES * (LAYERS + 1)], moved[NODES * (LAYERS + 1)], weight[LAYERS + 1], kv[LAYERS + 1],
+	        stay[LAYERS + 1];
 	uint64_t memory_limit[NODES], hop[NODES], disk[NODES];
 	bool required[NODES], excluded[NODES];
 } in;
@@ -37,6 +38,7 @@ static void random_instance(struct search *s) {
 	uint64_t kv = dice(10) * MIB;
 	for (uint32_t l = 0; l < layers; l++) {
 		in.weight[l + 1] = in.weight[l] + (50 + dice(100)) * MIB;
+		in.stay[l + 1] = in.stay[l] + dice(3) * MIB;
 		in.kv[l + 1] = in.kv[l] + dice(3) * kv; /* some layers have none */
 	}
 	for (size_t i = 0; i < nodes; i++) {
@@ -63,8 +65,8 @@ static void random_instance(struct search *s) {
 	        .required = in.required,
 	        .excluded = in.excluded,
 	        .disk = in.disk,
-	        .buffers = 60 * MIB};
-	s->stay_layer = MIB;
+	        .buffers = 60 * MIB,
+	        .stay = in.stay};
 }
 
 static void least(const struct search *s, struct search_stage *st, size_t n, uint32_t l, unsigned taken,
@@ -236,6 +238,101 @@ START_TEST(what_does_not_fit_is_read) {
 }
 END_TEST
 
+/* 24 layers of 4096, of which every fourth has attention and the others have gated delta nets, which are never read. */
+static struct manifest *hybrid(void) {
+	static const struct hparams hp = {.layers = 24,
+	        .dim = 4096,
+	        .heads = 16,
+	        .kv_heads = 4,
+	        .head_size = 256,
+	        .ffn = 12288,
+	        .vocab = 32000,
+	        .context = 32768,
+	        .pairs = 64,
+	        .attention_every = 4,
+	        .state_heads = 32,
+	        .state_groups = 16,
+	        .state_size = 128,
+	        .eps = 1e-6f};
+	layer_roles roles[24];
+	struct manifest *m;
+	for (uint32_t l = 0; l < hp.layers; l++) {
+		roles[l] = LAYER_PLAIN_BITS;
+		for (int r = LAYER_DELTA_QKV; r <= LAYER_DELTA_OUT && (l + 1) % 4; r++)
+			roles[l] |= (layer_roles)1 << r;
+		if ((l + 1) % 4)
+			roles[l] &= ~((layer_roles)1 << LAYER_Q | (layer_roles)1 << LAYER_K |
+			              (layer_roles)1 << LAYER_V | (layer_roles)1 << LAYER_OUT);
+	}
+	ck_assert_int_eq(manifest_create(&m, &hp, roles), 0);
+	for (size_t i = 0; i < manifest_tensors(m); i++) {
+		struct manifest_tensor *t =
+		        i < manifest_layer_tensors(m) ? &m->tensor[i] : &m->io[i - manifest_layer_tensors(m)];
+		t->type = t->n % 32 || t->rows == 1 ? KERN_F32 : KERN_Q8_0;
+		t->id.b[0] = (uint8_t)i;
+		t->id.b[1] = (uint8_t)(i >> 8);
+	}
+	return m;
+}
+
+/* However much memory there is: what is planned can be done, and what can be done is planned. */
+static void any_memory(const struct manifest *m, uint64_t from, uint64_t step) {
+	unsigned read = 0, refused = 0;
+	for (uint64_t memory = from; read < 5; memory += step) {
+		struct planner_plan plan;
+		char err[300];
+		struct planner_input p = input(m, memory);
+		p.nodes = 1;
+		int rc = planner_plan(&plan, &p, err, sizeof err);
+		ck_assert_msg(
+		        rc == 0 || (rc == -ENOSPC && strstr(err, "need")), "%ju: %s", (uintmax_t)memory, err);
+		if (rc) {
+			uint64_t fixed = planner_io_bytes(m, 1, 256) + forward_bytes(m, 256, 2) +
+			                 kv_bytes(&m->hp, planner_kv(&p), 0, m->hp.layers);
+			struct weight_stream_plan f;
+			ck_assert_int_eq(memory < fixed
+			                         ? -ENOSPC
+			                         : weight_stream_plan(&f, m, 0, m->hp.layers, memory - fixed),
+			        -ENOSPC);
+			refused++;
+			continue;
+		}
+		ck_assert_uint_gt(plan.stage[0].streamed, 0);
+		read++;
+		planner_clear(&plan);
+	}
+	ck_assert_uint_gt(refused, 4);
+}
+
+START_TEST(what_is_never_read_has_room) {
+	struct manifest *m = hybrid();
+	any_memory(m, (uint64_t)1 << 30, 16 * MIB);
+	manifest_destroy(m);
+	m = shape(
+	        "glm-4.5-air:Q2_K"); /* its first layer is no mixture, and larger than what the others keep */
+	any_memory(m, (uint64_t)2 << 30, 16 * MIB);
+	manifest_destroy(m);
+}
+END_TEST
+
+/* What a model says of feed-forwards that it has not takes no memory. */
+START_TEST(buffers_are_as_wide_as_the_widest) {
+	struct manifest *dense = shape("llama2-7b:Q4_0"), *all = shape("qwen3-30b-a3b:Q4_0"),
+	                *first = shape("glm-4.5-air:Q4_0"); /* only its first layer is no mixture */
+	ck_assert_uint_eq(all->hp.ffn, 6144);
+	uint64_t bytes = forward_bytes(all, 256, 2);
+	all->hp.ffn *= 8;
+	ck_assert_uint_eq(forward_bytes(all, 256, 2), bytes);
+	uint64_t wide = forward_bytes(first, 256, 2);
+	manifest_find(first, 0, LAYER_DOWN)->n /= 2;
+	ck_assert_uint_ge(wide - forward_bytes(first, 256, 2), 256 * 5472 * sizeof(float));
+	ck_assert_uint_gt(forward_bytes(dense, 256, 2), 256 * 11008 * sizeof(float));
+	manifest_destroy(dense);
+	manifest_destroy(all);
+	manifest_destroy(first);
+}
+END_TEST
+
 START_TEST(a_named_node_reads_when_it_must) {
 	struct manifest *m = shape("llama2-13b:Q4_0");
 	struct planner_plan plan;
@@ -302,6 +399,8 @@ static Suite *suite(void) {
 	tcase_add_test(t, a_stage_takes_what_takes_longer);
 	tcase_add_test(t, memory_comes_first);
 	tcase_add_test(t, what_does_not_fit_is_read);
+	tcase_add_test(t, what_is_never_read_has_room);
+	tcase_add_test(t, buffers_are_as_wide_as_the_widest);
 	tcase_add_test(t, a_named_node_reads_when_it_must);
 	tcase_add_test(t, advice_says_what_reading_costs);
 	tcase_add_test(t, a_description_may_have_a_disk);
