@@ -1,7 +1,7 @@
 /* toolcall: see toolcall.h.
  *
  * The formats are those of Meta's Llama 3.1 prompt format, Nous Research's Hermes-Function-Calling (which
- * Qwen 2.5 also uses) and mistral-common.  There are two states.  In TEXT, everything is passed on at once
+ * Qwen 2.5 also uses), mistral-common and Phi 4 mini's model card.  There are two states.  In TEXT, everything is passed on at once
  * except what may be the beginning of a mark and the white space before it.  In CALL, after a mark,
  * everything is held until the call ends or turns out not to be a call. */
 #include "daemon/text/toolcall.h"
@@ -16,6 +16,7 @@ static const struct toolcall_syntax formats[] = {
         [TOOLCALL_MISTRAL] = {"mistral", "[TOOL_CALLS]", NULL, false},
         [TOOLCALL_MISTRAL_ARGS] = {"mistral-args", "[TOOL_CALLS]", NULL, false},
         [TOOLCALL_HARMONY] = {"harmony", "<|channel|>commentary to=functions.", NULL, false},
+        [TOOLCALL_PHI4] = {"phi4", "<|tool_call|>", "<|/tool_call|>", false},
 };
 
 struct toolcall_stream {
@@ -36,12 +37,18 @@ enum toolcall_format toolcall_format_of(const char *t) {
 		return TOOLCALL_HERMES;
 	if (strstr(t, "<|channel|>") && strstr(t, "<|message|>"))
 		return TOOLCALL_HARMONY;
+	if (strstr(t, "<|/tool|>"))
+		return TOOLCALL_PHI4;
 	if (strstr(t, "[TOOL_CALLS]"))
 		return strstr(t, "[ARGS]") ? TOOLCALL_MISTRAL_ARGS : TOOLCALL_MISTRAL;
 	/* the role of tool results is called ipython in Llama 3.1 and 3.2 */
 	return strstr(t, "<|python_tag|>") || (strstr(t, "<|start_header_id|>") && strstr(t, "ipython"))
 	               ? TOOLCALL_LLAMA3
 	               : TOOLCALL_NONE;
+}
+
+bool toolcall_has_tools_in_message(enum toolcall_format format) {
+	return format == TOOLCALL_PHI4;
 }
 
 const struct toolcall_syntax *toolcall_syntax(enum toolcall_format format) {
@@ -236,13 +243,26 @@ static bool calls_read_named(struct calls *c, const char *s, size_t len, const c
 	return c->n > 0;
 }
 
-static bool calls_read_mistral(struct calls *c, const char *s, size_t len, const char *mark) {
+/* Where the array of calls begins that is all of the text, and its length; 0: it is none. */
+static size_t calls_find_array(const char *s, size_t len, size_t *at) {
 	json_t *array;
-	size_t at = held_space(s, len), n = json_length(s + at, len - at, &array);
+	*at = held_space(s, len);
+	size_t n = json_length(s + *at, len - *at, &array);
 	bool is_array = n > 0 && json_is_array(array) && json_array_size(array) > 0 &&
-	                at + n + held_space(s + at + n, len - at - n) == len;
+	                *at + n + held_space(s + *at + n, len - *at - n) == len;
 	json_decref(array);
-	return is_array ? calls_read_objects(c, s + at + 1, n - 2, ',') : calls_read_named(c, s, len, mark);
+	return is_array ? n : 0;
+}
+
+static bool calls_read_mistral(struct calls *c, const char *s, size_t len, const char *mark) {
+	size_t at, n = calls_find_array(s, len, &at);
+	return n ? calls_read_objects(c, s + at + 1, n - 2, ',') : calls_read_named(c, s, len, mark);
+}
+
+/* An array of objects, or one without brackets. */
+static bool calls_read_array(struct calls *c, const char *s, size_t len) {
+	size_t at, n = calls_find_array(s, len, &at);
+	return n ? calls_read_objects(c, s + at + 1, n - 2, ',') : calls_read_objects(c, s, len, ',');
 }
 
 /* Reads the body of a call, without its marks. */
@@ -255,6 +275,8 @@ static bool calls_read(struct calls *c, enum toolcall_format kind, const char *s
 	case TOOLCALL_MISTRAL:
 	case TOOLCALL_MISTRAL_ARGS:
 		return calls_read_mistral(c, s, len, formats[kind].mark);
+	case TOOLCALL_PHI4:
+		return calls_read_array(c, s, len);
 	case TOOLCALL_HARMONY:
 	case TOOLCALL_NONE:
 		break;

@@ -16,7 +16,8 @@ enum toolcall_format {
 	TOOLCALL_HERMES, /* <tool_call>{"name":...,"arguments":{...}}</tool_call>, anywhere; Qwen's as well */
 	TOOLCALL_MISTRAL,      /* [TOOL_CALLS][{"name":...,"arguments":{...}}, ...], or what follows */
 	TOOLCALL_MISTRAL_ARGS, /* [TOOL_CALLS]NAME[ARGS]{...}, one or more times, or what is above */
-	TOOLCALL_HARMONY       /* gpt-oss: daemon/text/harmony.h, not a toolcall_stream */
+	TOOLCALL_HARMONY,      /* gpt-oss: daemon/text/harmony.h, not a toolcall_stream */
+	TOOLCALL_PHI4          /* <|tool_call|>[{"name":...,"arguments":{...}}, ...]<|/tool_call|>, anywhere: Phi 4 mini's */
 };
 
 /* How calls are written. */
@@ -40,6 +41,8 @@ struct toolcall_sink {
 
 struct toolcall_stream;
 
+/* Whether the format's templates have tools as the text of a system message's `tools`. */
+bool toolcall_has_tools_in_message(enum toolcall_format format);
 /* The format in which a chat template has its model write calls. */
 enum toolcall_format toolcall_format_of(const char *chat_template);
 /* Of a format; not of TOOLCALL_NONE. */

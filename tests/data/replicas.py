@@ -334,7 +334,9 @@ TEMPLATES = {
     "mistral-small": ("mistral-small-3", "[INST]Hello[/INST]"),
     "phi3": ("phi-3", "<|user|>\nHello<|end|>\n<|assistant|>\n"),
     "phi4": ("phi-4", "<|im_start|>user<|im_sep|>Hello<|im_end|>"),
-    "phi4-mini": ("{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] + '<|end|>' }}{% endfor %}"
+    "phi4-mini": ("{% for m in messages %}{% if m['role'] == 'system' and 'tools' in m and m['tools'] is not none %}"
+                  "{{ '<|' + m['role'] + '|>' + m['content'] + '<|tool|>' + m['tools'] + '<|/tool|>' + '<|end|>' }}{% else %}"
+                  "{{ '<|' + m['role'] + '|>' + m['content'] + '<|end|>' }}{% endif %}{% endfor %}"
                   "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% else %}{{ eos_token }}{% endif %}",
                   "<|user|>Hello<|end|><|assistant|>"),
     "qwen2.5": ("qwen-2.5", "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n"),

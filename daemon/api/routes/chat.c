@@ -367,6 +367,32 @@ static json_t *message_with_parts(const json_t *m) {
 	return NULL;
 }
 
+/* Tools for templates that have them as text of the first system message: what each function is, as JSON.  Without such a message
+ * there is one with the words of the model's card. */
+static bool messages_put_tools(json_t *messages, const json_t *tools) {
+	json_t *functions = json_array(), *first = json_array_get(messages, 0);
+	const char *role = json_string_value(json_object_get(first, "role"));
+	for (size_t i = 0; i < json_array_size(tools); i++)
+		json_array_append(functions, json_object_get(json_array_get(tools, i), "function"));
+	char *text = functions && json_array_size(functions) == json_array_size(tools)
+	                     ? json_dumps(functions, 0)
+	                     : NULL;
+	json_decref(functions);
+	bool system = role && strcmp(role, "system") == 0;
+	json_t *message =
+	        system ? json_copy(first)
+	               : json_pack("{s:s, s:s}", "role", "system", "content",
+	                         "You are a helpful assistant with some tools.");
+	bool ok = text && message && json_object_set_new(message, "tools", json_string(text)) == 0;
+	free(text);
+	if (!ok) {
+		json_decref(message);
+		return false;
+	}
+	return (system ? json_array_set_new(messages, 0, message)
+	               : json_array_insert_new(messages, 0, message)) == 0;
+}
+
 /* The template's variables, without the last `left_out` messages. */
 static json_t *chat_given(const struct chat *c, const char *source, size_t left_out) {
 	json_t *given = c->extra ? json_copy(c->extra) : json_object(), *messages = json_array();
@@ -380,6 +406,8 @@ static json_t *chat_given(const struct chat *c, const char *source, size_t left_
 		bool parts = as_parts && json_object_get(m, "reasoning_content");
 		ok = json_array_append_new(messages, parts ? message_with_parts(m) : json_incref(m)) == 0;
 	}
+	if (ok && c->tools && toolcall_has_tools_in_message(toolcall_format_of(source)))
+		ok = messages_put_tools(messages, c->tools);
 	ok = ok && json_object_set(given, "messages", messages) == 0 &&
 	     (!c->tools || json_object_set(given, "tools", c->tools) == 0);
 	json_decref(messages);

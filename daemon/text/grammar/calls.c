@@ -19,6 +19,7 @@ static const struct layout layouts[] = {
         [TOOLCALL_MISTRAL] = {"%m [ ", "%c", " , ", " ]", "{ \"name\": %q, \"arguments\": %v }"},
         [TOOLCALL_MISTRAL_ARGS] = {"", "%m%c", "", "", "%n%a%v"},
         [TOOLCALL_HARMONY] = {"", "%m%c", "", "", "%n%b%v"},
+        [TOOLCALL_PHI4] = {"%m [ ", "%c", " , ", " ] %e", "{ \"name\": %q, \"arguments\": %v }"},
 };
 
 struct calls {

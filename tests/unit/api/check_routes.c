@@ -236,6 +236,35 @@ START_TEST(cannot_call_in_unknown_format) {
 }
 END_TEST
 
+/* Phi 4 mini's template has tools as text of the system message, which there is if the client sends none. */
+START_TEST(tools_in_a_message) {
+	static const char source[] =
+	        "{% for m in messages %}{% if m['role'] == 'system' and 'tools' in m and m['tools'] is not none %}"
+	        "{{ '<|system|>' + m['content'] + '<|tool|>' + m['tools'] + '<|/tool|><|end|>' }}{% else %}"
+	        "{{ '<|' + m['role'] + '|>' + m['content'] + '<|end|>' }}{% endif %}{% endfor %}";
+	static const struct {
+		const char *messages, *want;
+	} rows[] = {
+	        {HI, "<|system|>You are a helpful assistant with some tools.<|tool|>"
+	             "[{\"name\": \"f\", \"parameters\": {}}]<|/tool|><|end|><|user|>hi<|end|>"},
+	        {"\"messages\":[{\"role\":\"system\",\"content\":\"Be brief.\"},{\"role\":\"user\",\"content\":\"hi\"}]",
+	                "<|system|>Be brief.<|tool|>[{\"name\": \"f\", \"parameters\": {}}]<|/tool|><|end|>"
+	                "<|user|>hi<|end|>"},
+	};
+	char body[400];
+	fake_end();
+	fake_begin(source);
+	snprintf(body, sizeof body, "{%s," TOOLS "}", rows[_i].messages);
+	ask("/v1/chat/completions", body);
+	ck_assert_str_eq(fake.text, rows[_i].want);
+	ck_assert(fake.p.names && fake.p.apart);
+	fake_text("<|tool_call|>[{\"name\":\"f\",\"arguments\":{\"a\": 1}}]<|/tool_call|>");
+	fake_finish(CARAVAN__REASON__END);
+	ck_assert_msg(strstr(x.out, "\"finish_reason\":\"tool_calls\""), "%s", x.out);
+	ck_assert_msg(strstr(x.out, "\"arguments\":\"{\\\"a\\\": 1}\""), "%s", x.out);
+}
+END_TEST
+
 /* Tools of types that are not known are left out. */
 START_TEST(unknown_tools) {
 	ask("/v1/chat/completions",
@@ -1228,6 +1257,7 @@ static Suite *suite(void) {
 	tcase_add_loop_test(t, messages_without_content, 0, 7);
 	tcase_add_loop_test(t, no_tools_no_calls, 0, 3);
 	tcase_add_test(t, unknown_tools);
+	tcase_add_loop_test(t, tools_in_a_message, 0, 2);
 	tcase_add_loop_test(t, must_call_tools, 0, (int)(sizeof must_call / sizeof *must_call));
 	tcase_add_loop_test(t, cannot_call_tools, 0, (int)(sizeof cannot_call / sizeof *cannot_call));
 	tcase_add_test(t, cannot_call_in_unknown_format);

@@ -52,6 +52,15 @@ static const struct {
 	enum toolcall_format format;
 	const char *text, *want;
 } cases[] = {
+        /* Phi 4 mini */
+        {TOOLCALL_PHI4, "Just <|tool_", "Just <|tool_"},
+        {TOOLCALL_PHI4, "<|tool_call|>[{\"name\": \"f\", \"arguments\": {\"a\": [1]}}]<|/tool_call|>",
+                "{f {\"a\": [1]}}"},
+        {TOOLCALL_PHI4, "So: <|tool_call|>[" F ", " F "]<|/tool_call|> done", "So:{f {}}{f {}} done"},
+        {TOOLCALL_PHI4, "<|tool_call|>" F "<|/tool_call|>", "{f {}}"},
+        {TOOLCALL_PHI4, "<|tool_call|>[" F, "<|tool_call|>[" F},
+        {TOOLCALL_PHI4, "<|tool_call|>[]<|/tool_call|>", "<|tool_call|>[]<|/tool_call|>"},
+        {TOOLCALL_PHI4, "<|tool_call|>[" F "] x<|/tool_call|>", "<|tool_call|>[" F "] x<|/tool_call|>"},
         /* Hermes and Qwen */
         {TOOLCALL_HERMES, "Just text.", "Just text."},
         {TOOLCALL_HERMES, "  two  \n\n", "  two  \n\n"},

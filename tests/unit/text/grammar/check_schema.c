@@ -184,6 +184,8 @@ static const struct call_text call_texts[] = {
                 false, true},
         {"mistral", "[TOOL_CALLS][]", false, false},
         {"mistral", "[{\"name\": \"stop\", \"arguments\": {}}]", false, false},
+        {"phi4", "<|tool_call|>[{\"name\": \"n\", \"arguments\": {\"n\": 1}}]<|/tool_call|>", true, true},
+        {"phi4", "<|tool_call|>[{\"name\": \"n\", \"arguments\": {\"n\": 1}}]", false, false},
         {"mistral-args", "[TOOL_CALLS]go[ARGS]{\"to\": \"sea\"}", true, true},
         {"mistral-args", "[TOOL_CALLS]stop[ARGS]{}[TOOL_CALLS]n[ARGS]{\"n\": 1}", false, true},
         {"mistral-args", "[TOOL_CALLS]go[ARGS]{\"n\": 1}", false, false},
