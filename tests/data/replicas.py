@@ -8,11 +8,12 @@ pieces, and weights are random.
 
 The keys are those that llama.cpp prints of the real files, as people's reports show them, and what its converter writes; the
 mixtures are those of its quantize (src/llama-quant.cpp), but for Unsloth's, which are its types in other places.  llama.cpp (June 2026)
-loads every replica but the Mixtral of 2023, whose experts are apart, and the DeepSeek Coder of 2024, a kind that it knows by its 27 layers;
+loads every replica but the Mixtral of 2023, whose experts are apart, and DeepSeek's Lite, a kind that it knows by its 27 layers;
 of those that Caravan serves its logits differ by the rounding of activations: by less than 0.035 of their norm, or 0.11 where that makes a
-router choose another expert.  (Phi's with two RoPE tables, if both take the same one.)
+router choose another expert.  (Phi's with two RoPE tables, if both take the same one; DeepSeek V2.5's, if groups of experts are chosen as V3
+chooses them, which llama.cpp does for V2 as well, against its publication.)
 
-DOWNLOADS is the table.  A row that says REFUSED is a download that Caravan does not serve yet, and says so.
+DOWNLOADS is the table.  A row without a repository is what the converter makes today of a model whose downloads are older.  A row that says REFUSED is a download that Caravan does not serve yet, and says so.
 
 Usage: replicas.py FOLDER     writes all files
        replicas.py --readme   prints the rows of README's table of downloads
@@ -446,6 +447,7 @@ def qwen35(layers, dim, heads, kv, ffn, values, **other):
 
 QWEN35_9B = qwen35(32, 4096, 16, 4, 12288, 16)
 QWEN36_27B = qwen35(64, 5120, 24, 4, 17408, 24)
+QWEN36_27B_NEXT = dict(qwen35(65, 5120, 24, 4, 17408, 24), next_layer=True, keys=[("nextn_predict_layers", U32, 1)])
 QWEN36_35B_A3B = qwen35(40, 2048, 16, 2, 512, 16, experts=256, expert_ffn=512, shared_gate=True,
                         first_keys=[("expert_count", U32, 16), ("expert_used_count", U32, 4)])
 
@@ -521,6 +523,22 @@ CODER_LITE = model("deepseek2", 27, 2048, 16, 16, 10944, 163840, 1e4, 1e-6, late
                          ("expert_feed_forward_length", U32, None), ("expert_count", U32, EXPERTS), ("expert_shared_count", U32, 2),
                          ("expert_weights_scale", FLOAT, 1.0), ("rope.dimension_count", U32, ROTATED), *DEEPSEEK_YARN,
                          ("rope.scaling.yarn_log_multiplier", FLOAT, 0.0707)])
+
+
+# the same model, and its large kin, converted since
+V2_LITE = model("deepseek2", 27, 2048, 16, 1, 10944, 163840, 1e4, 1e-6, latent=(LATENT, 64, 64), full_rank=True, dense=1, experts=64,
+                expert_ffn=1408, shared_expert=True, shared=2, choice_bias=False,
+                first_keys=[("expert_used_count", U32, 4), ("expert_group_count", U32, 1), ("expert_group_used_count", U32, 1),
+                            ("expert_gating_func", U32, 1), *DEEPSEEK_YARN],
+                keys=[("leading_dense_block_count", U32, 1), ("vocab_size", U32, TOKENS), ("attention.kv_lora_rank", U32, LATENT),
+                      ("attention.key_length", U32, LATENT + ROTATED), ("attention.value_length", U32, LATENT),
+                      ("attention.key_length_mla", U32, 64 + ROTATED), ("attention.value_length_mla", U32, 64),
+                      ("expert_feed_forward_length", U32, None), ("expert_count", U32, EXPERTS), ("expert_shared_count", U32, 2),
+                      ("expert_weights_scale", FLOAT, 1.0), ("rope.dimension_count", U32, ROTATED),
+                      ("rope.scaling.yarn_log_multiplier", FLOAT, 0.0707)])
+V25 = deepseek2(60, 5120, 128, 1, 12288, 163840, 1e4, 1e-6, plain=128, value=128, dense=1, expert_ffn=1536, choice_bias=False, said_first=[
+    ("expert_group_count", U32, 8), ("expert_group_used_count", U32, 3), ("expert_gating_func", U32, 1), *DEEPSEEK_YARN], said_last=[
+    ("expert_weights_scale", FLOAT, 16.0), ("rope.dimension_count", U32, ROTATED), ("rope.scaling.yarn_log_multiplier", FLOAT, 0.0707)])
 
 
 def granite(*numbers, scales, **other):
@@ -671,7 +689,7 @@ class Replica:
     def latent_attention(self, b, real):
         latent, plain, value = self.m["latent"]
         head = plain + ROTATED
-        if self.m.get("together"):
+        if self.m.get("together") or self.m.get("full_rank"):
             self.matrix(b + "attn_q.weight", real, self.heads * head, self.dim)
         else:
             self.floats(b + "attn_q_a_norm.weight", WIDTH)
@@ -753,7 +771,7 @@ class Replica:
         for norm in m.get("norms", ("attn_norm", "ffn_norm")):
             if not (without and norm == "attn_norm"):
                 self.floats(b + norm + ".weight", self.dim)
-        if self.values and (i + 1) % 4:
+        if self.values and (i + 1) % 4 and not (m.get("next_layer") and i == self.layers - 1):
             self.delta_net(b, real)
         elif m.get("latent"):
             self.latent_attention(b, real)
@@ -871,6 +889,8 @@ DOWNLOADS = [Download(*row) for row in (
      UNSLOTH, "UD-Q2_K_XL", WORKS),
     ("DeepSeek Coder V2 Lite of 2024", "bartowski/DeepSeek-Coder-V2-Lite-Instruct-GGUF", "DeepSeek-Coder-V2-Lite-Instruct-Q4_K_M.gguf",
      CODER_LITE, DEEPSEEK2, "deepseek-v2", BARTOWSKI, "Q4_K_M", REFUSED),
+    ("DeepSeek V2 Lite, converted anew", None, "DeepSeek-V2-Lite-Chat-Q4_K_M.gguf", V2_LITE, DEEPSEEK2, "deepseek-v2", OWN, "Q4_K_M", WORKS),
+    ("DeepSeek V2.5, converted anew", None, "DeepSeek-V2.5-Q4_K_M.gguf", V25, DEEPSEEK2, "deepseek-v2", OWN, "Q4_K_M", WORKS),
     ("Hermes 3 8B", "NousResearch/Hermes-3-Llama-3.1-8B-GGUF", "Hermes-3-Llama-3.1-8B.Q4_K_M.gguf", L31_8B, LLAMA3_HERMES, "hermes", OWN,
      "Q4_K_M", WORKS),
     ("Hermes 4 70B", "bartowski/NousResearch_Hermes-4-70B-GGUF", "NousResearch_Hermes-4-70B-Q4_K_M.gguf", L33_70B, LLAMA3, "llama3.1", BARTOWSKI,
@@ -900,6 +920,8 @@ DOWNLOADS = [Download(*row) for row in (
      QWEN3_235B_2507, QWEN_UNSLOTH, "qwen3", UNSLOTH, "UD-Q2_K_XL", WORKS),
     ("Qwen 3.5 9B", "unsloth/Qwen3.5-9B-GGUF", "Qwen3.5-9B-Q4_K_M.gguf", QWEN35_9B, QWEN35, "qwen3", UNSLOTH, "Q4_K_M", WORKS),
     ("Qwen 3.6 27B", "unsloth/Qwen3.6-27B-GGUF", "Qwen3.6-27B-UD-Q4_K_XL.gguf", QWEN36_27B, QWEN35, "qwen3", UNSLOTH, "UD-Q4_K_XL", WORKS),
+    ("Qwen 3.6 27B with MTP", "unsloth/Qwen3.6-27B-MTP-GGUF", "Qwen3.6-27B-Q4_K_M.gguf", QWEN36_27B_NEXT, QWEN35, "qwen3", UNSLOTH, "Q4_K_M",
+     WORKS),
     ("Qwen 3.6 35B A3B", "unsloth/Qwen3.6-35B-A3B-GGUF", "Qwen3.6-35B-A3B-UD-Q4_K_XL.gguf", QWEN36_35B_A3B, QWEN35, "qwen3", UNSLOTH,
      "UD-Q4_K_XL", WORKS),
     ("Qwen 3 Next 80B A3B", "lmstudio-community/Qwen3-Next-80B-A3B-Instruct-GGUF", "Qwen3-Next-80B-A3B-Instruct-Q4_K_M.gguf",
@@ -963,7 +985,7 @@ def reported(d):
 
 def readme():
     """Rows of README's table."""
-    return ["| %s | `%s` | %s |" % (d.title, d.file, d.repo) for d in DOWNLOADS if d.expected == WORKS]
+    return ["| %s | `%s` | %s |" % (d.title, d.file, d.repo) for d in DOWNLOADS if d.expected == WORKS and d.repo]
 
 
 def main(argument):
