@@ -59,6 +59,10 @@ static bool schema_check_step_seq(const void *message, char *err, size_t errlen)
 		snprintf(err, errlen, "StepSeq: %u outputs of %u rows", s->outputs, s->rows);
 		return false;
 	}
+	if (s->keep.len % (2 * sizeof(uint32_t))) {
+		snprintf(err, errlen, "StepSeq: a position without a place for its state");
+		return false;
+	}
 	return true;
 }
 
@@ -327,7 +331,8 @@ const struct message_schema schema_messages[] = {
 	/* steps */
 	{MESSAGE(step_seq), {
 		{1, FIELD_ANY}, {2, FIELD_NUM, 1, WIRE_ROWS_MAX}, {3, FIELD_NUM, 0, WIRE_CONTEXT_MAX},
-		{4, FIELD_PACKED, 1, WIRE_ENVELOPE_MAX / 4}, {5, FIELD_ANY}, {240, FIELD_PACKED, 0, WIRE_ENVELOPE_MAX / 4}},
+		{4, FIELD_PACKED, 1, WIRE_ENVELOPE_MAX / 4}, {5, FIELD_ANY}, {240, FIELD_PACKED, 0, WIRE_ENVELOPE_MAX / 4},
+		{250, FIELD_ANY}, {251, FIELD_ANY}, {252, FIELD_ANY}, {253, FIELD_PACKED, 0, 2 * WIRE_KEEPS_MAX}, {254, FIELD_ANY}},
 		schema_check_step_seq},
 	{MESSAGE(step_time), {
 		{1, FIELD_NUM, 0, BIG}, {2, FIELD_NUM, 0, BIG}, {3, FIELD_NUM, 0, BIG}, {4, FIELD_NUM, 0, BIG}}, NULL},
@@ -337,7 +342,8 @@ const struct message_schema schema_messages[] = {
 		schema_check_step},
 	{MESSAGE(step_ack), {{1, FIELD_NUM, 1, BIG}, {2, FIELD_NUM, 0, BIG}}, NULL},
 	{MESSAGE(step_done), {
-		{1, FIELD_MESSAGE, 1, 1}, {2, FIELD_NAME}, {3, FIELD_NUM, 1, BIG}, {4, FIELD_MESSAGE, 0, WIRE_TIMES_MAX}}, NULL},
+		{1, FIELD_MESSAGE, 1, 1}, {2, FIELD_NAME}, {3, FIELD_NUM, 1, BIG}, {4, FIELD_MESSAGE, 0, WIRE_TIMES_MAX},
+		{250, FIELD_PACKED, 0, WIRE_SEQS_MAX}}, NULL},
 	{MESSAGE(cancel_step), {{1, FIELD_MESSAGE, 1, 1}, {2, FIELD_NAME}, {3, FIELD_NUM, 1, BIG}}, NULL},
 	{MESSAGE(step_failed), {
 		{1, FIELD_MESSAGE, 1, 1}, {2, FIELD_NAME}, {3, FIELD_NUM, 1, BIG}, {4, FIELD_LINE, 0, TEXT}, {40, FIELD_ANY}}, NULL},

@@ -51,6 +51,7 @@
 #define WIRE_EXPERTS_TOP_MAX 16     /* of these that are named */
 #define WIRE_BOUNDS 14              /* buckets of a Histogram */
 #define WIRE_SEQS_MAX 256           /* sequences in a step */
+#define WIRE_KEEPS_MAX 8            /* states of a sequence that a step keeps */
 #define WIRE_KV_MAX 1               /* types of KV cache are 0 to this */
 #define WIRE_ROWS_MAX 4096          /* rows in a step */
 #define WIRE_CONTEXT_MAX (1u << 24) /* positions of a sequence */

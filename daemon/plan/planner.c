@@ -52,11 +52,11 @@ static uint64_t planner_io_file_bytes(const struct manifest *m, uint32_t held) {
 
 struct kv_size planner_kv(const struct planner_input *in) {
 	uint32_t blocks = in->parallel * ((in->context + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK);
-	return (struct kv_size){in->kv, blocks, in->manifest->hp.window ? blocks : 0};
+	return (struct kv_size){in->kv, blocks, in->manifest->hp.window ? blocks : 0, in->parallel};
 }
 
 struct kv_size planner_plan_kv(const Caravan__Plan *p) {
-	return (struct kv_size){p->kv, p->blocks, p->window_blocks};
+	return (struct kv_size){p->kv, p->blocks, p->window_blocks, p->parallel};
 }
 
 uint64_t planner_slice_bytes(const struct manifest *m, uint32_t first, uint32_t last, struct kv_size kv,

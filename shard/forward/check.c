@@ -98,6 +98,60 @@ static int forward_check_overlap(
 	return rc;
 }
 
+/* Marks slots and places that a sequence writes (set) or unmarks them; false when one is marked already. */
+static bool forward_mark_states(const struct forward *f, const struct forward_seq *q, bool set) {
+	uint8_t *slot = f->states_written, *place = f->states_written + f->kv->state->slots;
+	bool once = !(set && slot[q->slot]);
+	slot[q->slot] = set;
+	for (uint32_t k = 0; k < q->nkeeps; k++) {
+		once &= !(set && place[q->keep[k].place]);
+		place[q->keep[k].place] = set;
+	}
+	return once;
+}
+
+/* Checks the slot of one sequence, and what it keeps. */
+static int forward_check_state(
+        const struct forward *f, const struct forward_seq *q, uint32_t i, char *err, size_t errlen) {
+	const struct state *s = f->kv->state;
+	uint32_t end = q->position + q->rows;
+	if (q->slot >= s->slots)
+		return fail_with(-EINVAL, err, errlen, "sequence %u: slot %u of %u", i, q->slot, s->slots);
+	if (q->open > STATE_OPEN)
+		return fail_with(-EINVAL, err, errlen, "sequence %u: %u positions may be taken back, %u can",
+		        i, q->open, (unsigned)STATE_OPEN);
+	if (q->begin > s->places || (q->begin && !q->position))
+		return fail_with(-EINVAL, err, errlen, "sequence %u begins at %u with kept state %u of %u", i,
+		        q->position, q->begin, s->places);
+	for (uint32_t k = 0; k < q->nkeeps; k++)
+		if (q->keep[k].place >= s->places || q->keep[k].position <= q->position ||
+		        q->keep[k].position > end)
+			return fail_with(-EINVAL, err, errlen,
+			        "sequence %u: its state at %u is to be kept in place %u of %u", i,
+			        q->keep[k].position, q->keep[k].place, s->places);
+	return 0;
+}
+
+/* What one sequence writes and another one uses would make results depend on timing. */
+static int forward_check_states(
+        const struct forward *f, const struct forward_step *st, char *err, size_t errlen) {
+	uint32_t marked = 0;
+	int rc = 0;
+	for (uint32_t i = 0; i < st->nseqs && !rc; i++)
+		rc = forward_check_state(f, &st->seqs[i], i, err, errlen);
+	for (; marked < st->nseqs && !rc; marked++)
+		if (!forward_mark_states(f, &st->seqs[marked], true))
+			rc = fail_with(-EINVAL, err, errlen,
+			        "sequence %u writes a state that the step writes already", marked);
+	for (uint32_t i = 0; i < st->nseqs && !rc; i++)
+		if (st->seqs[i].begin && f->states_written[f->kv->state->slots + st->seqs[i].begin - 1])
+			rc = fail_with(-EINVAL, err, errlen,
+			        "sequence %u begins with a state that the step writes", i);
+	for (uint32_t i = 0; i < marked; i++)
+		forward_mark_states(f, &st->seqs[i], false);
+	return rc;
+}
+
 int forward_check(const struct forward *f, const struct forward_step *st, char *err, size_t errlen) {
 	if (!st->rows || st->rows > f->max_rows || !st->nseqs || st->nseqs > st->rows)
 		return fail_with(-EINVAL, err, errlen, "%u rows of %u sequences in a step of at most %u rows",
@@ -115,5 +169,5 @@ int forward_check(const struct forward *f, const struct forward_step *st, char *
 	int rc = 0;
 	for (int w = 0; w < forward_tables(f) && !rc; w++)
 		rc = forward_check_overlap(f, st, w, err, errlen);
-	return rc;
+	return rc || !f->kv->state ? rc : forward_check_states(f, st, err, errlen);
 }

@@ -222,13 +222,14 @@ int forward_create(
 	f->vectors = malloc(forward_vector_floats(s->manifest, s->first, s->last) * sizeof(float));
 	f->written[0] = calloc(kv->size.blocks, 1);
 	f->written[1] = calloc(kv->size.window_blocks + (size_t)1, 1);
+	f->states_written = calloc(kv->state ? kv->state->slots + kv->state->places : 1, 1);
 	size_t nets = kv->state ? kv->state->layers : 0, taps = KERN_CONV * (size_t)hparams_channels(hp);
 	f->conv = calloc(layers, sizeof *f->conv);
 	f->taps = malloc((nets * taps + 1) * sizeof(float));
 	size_t bytes = forward_lay(f, NULL, s->manifest, max_rows, team_size(t));
 	f->arena = aligned_alloc(KERN_ALIGN, bytes);
 	if (!f->shape || !f->forms || !f->vector || !f->vectors || !f->written[0] || !f->written[1] ||
-	        !f->conv || !f->taps || !f->arena) {
+	        !f->states_written || !f->conv || !f->taps || !f->arena) {
 		forward_destroy(f);
 		return -ENOMEM;
 	}
@@ -273,6 +274,7 @@ void forward_destroy(struct forward *f) {
 	free(f->vectors);
 	free(f->written[0]);
 	free(f->written[1]);
+	free(f->states_written);
 	free(f->conv);
 	free(f->taps);
 	free(f->arena);
@@ -550,8 +552,8 @@ int forward_run(struct forward *f, const struct forward_step *st, char *err, siz
 			f->row_position[row] = st->seqs[s].position + i;
 		}
 	attention_plan(f);
-	if (f->kv->state && (rc = delta_begin(f, err, errlen)))
-		return rc;
+	if (f->kv->state)
+		delta_begin(f);
 	f->fault = 0;
 	f->left = false;
 	f->first_group = f->slice->stream ? weight_stream_begin(f->slice->stream) : 0;

@@ -11,6 +11,11 @@
 #include "shard/forward/kv.h"
 #include "shard/forward/slice.h"
 
+/* A recurrent state that is kept: the one before a position, and where. */
+struct forward_keep {
+	uint32_t position, place;
+};
+
 /* The rows of one sequence in a step: consecutive positions, consecutive rows of x. */
 struct forward_seq {
 	uint32_t rows;
@@ -20,12 +25,19 @@ struct forward_seq {
 	/* of models with windows: numbers of the window blocks beside the last so many blocks, as far back as the first row sees */
 	uint32_t nwindows;
 	const uint32_t *windows;
+	/* of models with recurrent layers (state.h): */
+	uint32_t slot;
+	uint32_t begin;  /* 1 + the place of the kept state that it begins with; 0: none */
+	uint32_t open;   /* this many of its positions, up to its last row, may be computed again */
+	uint32_t nkeeps; /* of its states, at positions after its first row */
+	const struct forward_keep *keep; /* borrowed */
+	bool lost; /* in and out: a state that it goes on from is not here; its rows mean nothing */
 };
 
 struct forward_step {
 	uint32_t rows;
 	uint32_t nseqs;
-	const struct forward_seq *seqs;
+	struct forward_seq *seqs;
 	float *x; /* [rows][dim], in and out, aligned to KERN_ALIGN */
 };
 

@@ -60,10 +60,21 @@ struct member {
 	size_t parts;
 };
 
-/* Of a sequence of a step: its first row, and the position from which states are computed: earlier than its own where they have to
- * be made again. */
+/* A state is carried over positions [from, to), none if they are equal, beginning with: +0, a kept state, the slot's anchor, or its
+ * other state. */
+enum run_before { RUN_ZERO, RUN_KEPT, RUN_ANCHOR, RUN_LATEST };
+struct state_run {
+	uint32_t from, to;
+	enum run_before before;
+};
+
+/* A sequence of a step and its states. */
 struct state_span {
-	uint32_t row, from;
+	uint32_t row;            /* its first row of the step */
+	uint32_t anchor;         /* position of the anchor after the step */
+	uint8_t which;           /* of the slot's states is the anchor then */
+	bool fresh;              /* it begins at position 0 or with a kept state */
+	struct state_run run[2]; /* first of the anchor, then of the other state */
 };
 
 /* Rows that are carried through a state together. */
@@ -97,6 +108,7 @@ struct forward {
 	float *taps;                   /* holds what conv has */
 	float **conv;                  /* [layers]: [KERN_CONV][channels]; NULL: no gated delta net */
 	uint8_t *written[2];           /* [blocks], [window_blocks]; all 0 between calls of forward_check */
+	uint8_t *states_written;       /* [slots, then places of kept states]: the same */
 
 	uint8_t *arena; /* holds what follows */
 	struct act act;
@@ -172,9 +184,9 @@ size_t attention_queries(const struct hparams *hp);
 
 /* Floats of a member's scratch of gated delta nets. */
 size_t delta_scratch(const struct hparams *hp);
-/* Before the team runs a step, and after it ran without a fault: what is known of states.  0, or -EINVAL with a sentence: the
- * step begins where no state is. */
-int delta_begin(struct forward *f, char *err, size_t errlen);
+/* Before the team runs a step, and after it ran without a fault: what is known of states.  Sequences that go on from a state that
+ * is not here are lost: their rows are 0. */
+void delta_begin(struct forward *f);
 void delta_end(struct forward *f);
 /* A member's part of what is between the products of a gated delta net; false when a value was not finite.  No gate. */
 bool delta_share(struct forward *f, struct phase_member *j, uint32_t layer);

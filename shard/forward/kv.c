@@ -20,10 +20,6 @@ int kv_check(const struct hparams *hp, enum kern_kv type, char *err, size_t errl
 	        hp->head_size);
 }
 
-static uint32_t kv_recurrent(const struct hparams *hp, uint32_t first, uint32_t last) {
-	return hparams_recurrent_before(hp, last) - hparams_recurrent_before(hp, first);
-}
-
 /* a + n * bytes, or PTRDIFF_MAX. */
 static size_t kv_add(size_t a, size_t n, size_t bytes) {
 	return bytes && n > (PTRDIFF_MAX - a) / bytes ? PTRDIFF_MAX : a + n * bytes;
@@ -46,7 +42,7 @@ size_t kv_bytes(const struct hparams *hp, struct kv_size size, uint32_t first, u
 		struct kv_layer l = kv_layer_of(hp, size, i, bytes);
 		bytes = kv_layer_end(hp, size.type, &l);
 	}
-	return kv_add(bytes, size.blocks, state_block_bytes(hp, kv_recurrent(hp, first, last)));
+	return kv_add(bytes, 1, state_bytes(hp, first, last, size.slots));
 }
 
 /* Reserves the blocks of the layers with keys and values. */
@@ -63,9 +59,8 @@ static int kv_reserve(struct kv *kv, size_t bytes) {
 
 int kv_create(struct kv **out, const struct hparams *hp, struct kv_size size, uint32_t first, uint32_t last) {
 	size_t bytes = kv_bytes(hp, size, first, last);
-	uint32_t recurrent = kv_recurrent(hp, first, last);
 	if (first >= last || !size.blocks || !size.window_blocks != !hp->window ||
-	        !kern_kv_fits(size.type, hp->head_size))
+	        (hp->attention_every && !size.slots) || !kern_kv_fits(size.type, hp->head_size))
 		return -EINVAL;
 	if (bytes == PTRDIFF_MAX)
 		return -ENOMEM;
@@ -84,8 +79,8 @@ int kv_create(struct kv **out, const struct hparams *hp, struct kv_size size, ui
 		kv->attention_bytes = kv_layer_end(hp, size.type, &layer[l]);
 	}
 	int rc = kv_reserve(kv, kv->attention_bytes);
-	if (rc == 0 && recurrent)
-		rc = state_create(&kv->state, hp, recurrent, size.blocks);
+	if (rc == 0)
+		rc = state_create(&kv->state, hp, first, last, size.slots);
 	if (rc) {
 		kv_destroy(kv);
 		return rc;

@@ -1,4 +1,4 @@
-/* kv: the KV cache blocks of a slice, and beside them the states of its gated delta nets.
+/* kv: the KV cache blocks of a slice, and the states of its gated delta nets.
  *
  * Owns: one reservation of address space for numbered blocks of KERN_KV_BLOCK positions: `blocks` of the layers that see all
  * positions, and of those with a window `window_blocks`, with numbers of their own.  The system adds memory when a block is first
@@ -11,6 +11,7 @@
 struct kv_size {
 	enum kern_kv type;
 	uint32_t blocks, window_blocks; /* window_blocks: 0 for models without windows */
+	uint32_t slots;                 /* of recurrent states; counts in models with recurrent layers */
 };
 
 struct kv_layer {
@@ -33,7 +34,7 @@ int kv_check(const struct hparams *hp, enum kern_kv type, char *err, size_t errl
 /* Bytes of layers [first, last): keys, values and states; 0: there are none; at most PTRDIFF_MAX. */
 size_t kv_bytes(const struct hparams *hp, struct kv_size size, uint32_t first, uint32_t last);
 /* Of these layers.  0, -EINVAL for nothing, a type that the heads do not fit, or window blocks that the model has no use for or
- * lacks, -ENOMEM, or another negative errno. */
+ * lacks, or no slots that it needs, -ENOMEM, or another negative errno. */
 int kv_create(struct kv **out, const struct hparams *hp, struct kv_size size, uint32_t first, uint32_t last);
 void kv_destroy(struct kv *kv); /* NULL allowed */
 /* block: for a layer with a window, the number of a window block. */

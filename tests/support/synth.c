@@ -192,7 +192,7 @@ struct line *line_create(const struct slice *whole, enum kern_kv kv, unsigned th
         const uint32_t *cuts, uint32_t max_rows, uint32_t blocks) {
 	uint32_t windows = whole->manifest->hp.window ? blocks : 0;
 	return line_create_sized(
-	        whole, (struct kv_size){kv, blocks, windows}, threads, stages, cuts, max_rows);
+	        whole, (struct kv_size){kv, blocks, windows, LINE_SLOTS}, threads, stages, cuts, max_rows);
 }
 
 struct line *line_create_sized(const struct slice *whole, struct kv_size size, unsigned threads,
@@ -231,8 +231,8 @@ void line_destroy(struct line *l) {
 	free(l);
 }
 
-int line_step(struct line *l, const struct forward_seq *seqs, uint32_t nseqs, const uint32_t *tokens,
-        float *logits, char *err, size_t errlen) {
+int line_step(struct line *l, struct forward_seq *seqs, uint32_t nseqs, const uint32_t *tokens, float *logits,
+        char *err, size_t errlen) {
 	struct forward_step st = {.nseqs = nseqs, .seqs = seqs, .x = l->x};
 	for (uint32_t i = 0; i < nseqs; i++)
 		st.rows += seqs[i].rows;

@@ -27,6 +27,7 @@ void synth_destroy(struct synth *s);
 
 /* A model cut into stages, each with its own KV blocks, on one team. */
 #define LINE_STAGES 8
+#define LINE_SLOTS 3 /* of recurrent states */
 struct line {
 	struct slice whole; /* a copy; its tables are borrowed */
 	struct team *team;
@@ -48,8 +49,8 @@ struct line *line_create_sized(const struct slice *whole, struct kv_size size, u
 void line_destroy(struct line *l);
 
 /* Runs a step of tokens through all stages: logits[rows][vocab]. 0 or what forward_check, forward_run say. */
-int line_step(struct line *l, const struct forward_seq *seqs, uint32_t nseqs, const uint32_t *tokens,
-        float *logits, char *err, size_t errlen);
+int line_step(struct line *l, struct forward_seq *seqs, uint32_t nseqs, const uint32_t *tokens, float *logits,
+        char *err, size_t errlen);
 
 /* Logits of one sequence, alone, in steps of at most `chunk` rows, with this block table. */
 void line_logits(struct line *l, const uint32_t *tokens, uint32_t n, uint32_t chunk, const uint32_t *blocks,

@@ -4,6 +4,7 @@
 #include "common/fail.h"
 #include "daemon/serve/coordinator/draft.h"
 #include "proto/plan.h"
+#include "shard/forward/state.h"
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -442,13 +443,15 @@ static int coordinator_create_scheduler(struct coordinator *m, const struct hpar
 	memcpy(&root.manifest, plan->manifest.data, sizeof root.manifest);
 	if (getentropy(&root.salt, sizeof root.salt) != 0)
 		return -errno;
-	return scheduler_create(&m->scheduler, &(struct scheduler_config){.blocks = plan->blocks,
-	                                               .parallel = plan->parallel,
-	                                               .max_rows = plan->max_rows,
-	                                               .stages = (uint32_t)plan->n_stages,
-	                                               .twice = coordinator_look_back_parity(hp),
-	                                               .root = &root,
-	                                               .len = sizeof root});
+	return scheduler_create(
+	        &m->scheduler, &(struct scheduler_config){.blocks = plan->blocks,
+	                               .parallel = plan->parallel,
+	                               .places = hp->attention_every ? STATE_PLACES(plan->parallel) : 0,
+	                               .max_rows = plan->max_rows,
+	                               .stages = (uint32_t)plan->n_stages,
+	                               .twice = coordinator_look_back_parity(hp),
+	                               .root = &root,
+	                               .len = sizeof root});
 }
 
 int coordinator_create(struct coordinator **out, struct peers *p, struct compute *c, struct constraints *cs,

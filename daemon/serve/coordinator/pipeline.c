@@ -7,10 +7,14 @@
  * the compute thread uses is freed only when that job is done.
  * Threads: the loop; pipeline_embed and pipeline_sample on the compute thread. */
 #include "daemon/serve/coordinator/draft.h"
+#include "shard/forward/state.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+_Static_assert(SPECULATION_AHEAD + 1 <= STATE_OPEN, "drafts can be taken back from recurrent states");
+_Static_assert((int)SCHEDULER_KEEPS_MAX <= (int)WIRE_KEEPS_MAX, "and a step says what it keeps of them");
 
 /* A step in flight. */
 struct step_in_flight {
@@ -136,6 +140,12 @@ static int pipeline_send(struct step_in_flight *f) {
 			uint32_t seen = hparams_first_seen(e->position, window) / KERN_KV_BLOCK;
 			seq[i].windows = wire_bytes(
 			        e->seq->kv.block + seen, (nblocks - seen) * sizeof *e->seq->kv.block);
+		}
+		if (m->io->manifest->hp.attention_every) {
+			seq[i].slot = e->seq->slot;
+			seq[i].begin = e->begin;
+			seq[i].open = e->open;
+			seq[i].keep = wire_bytes(e->keep, e->nkeeps * sizeof *e->keep);
 		}
 		list[i] = &seq[i];
 	}
@@ -659,6 +669,19 @@ static void pipeline_sampled(void *arg, bool cancelled) {
 	pipeline_kick(m);
 }
 
+/* Ends the sequences of a step for which a stage did not have the state: a step before, of theirs, has failed. */
+static void pipeline_end_lost(struct step_in_flight *f, const Caravan__StepDone *d) {
+	for (size_t i = 0; i < d->lost.len / sizeof(uint32_t); i++) {
+		uint32_t at;
+		memcpy(&at, d->lost.data + i * sizeof at, sizeof at);
+		if (at >= f->st->nseqs)
+			continue;
+		f->st->seq[at].lost = true;
+		sequence_finish(f->m, (struct client_sequence *)f->st->seq[at].seq, CARAVAN__REASON__ERROR,
+		        "a stage does not have its recurrent state: a step before failed");
+	}
+}
+
 void coordinator_step_done(
         struct coordinator *m, const struct peers_from *from, const Caravan__StepDone *d, struct payload *x) {
 	Caravan__StepAck ack = CARAVAN__STEP_ACK__INIT;
@@ -684,6 +707,7 @@ void coordinator_step_done(
 		pipeline_kick(m);
 		return;
 	}
+	pipeline_end_lost(f, d);
 	size_t want = (size_t)f->st->outputs * m->io->manifest->hp.dim * sizeof(float);
 	if ((x ? payload_len(x) : 0) != want) {
 		pipeline_lose(m, f, "the last stage sent a result of the wrong size");

@@ -24,15 +24,19 @@ struct scheduler {
 	uint32_t decoding; /* steps in flight that carry next tokens */
 	uint32_t ahead;    /* steps in flight with only drafted tokens */
 	uint64_t steps;
+	uint32_t *free_slot; /* a stack: of `parallel`, those that no running sequence has */
 };
 
 int scheduler_create(struct scheduler **out, const struct scheduler_config *c) {
 	struct scheduler *s = calloc(1, sizeof *s);
-	if (!s || kv_blocks_create(&s->kv, c->blocks, c->root, c->len) != 0) {
+	if (!s || !(s->free_slot = calloc(c->parallel ? c->parallel : 1, sizeof *s->free_slot)) ||
+	        kv_blocks_create(&s->kv, c->blocks, c->places, c->root, c->len) != 0) {
 		scheduler_destroy(s);
 		return -ENOMEM;
 	}
 	s->parallel = c->parallel;
+	for (uint32_t i = 0; i < c->parallel; i++)
+		s->free_slot[i] = c->parallel - 1 - i;
 	s->max_rows = c->max_rows;
 	s->stages = c->stages;
 	s->twice = c->twice;
@@ -47,6 +51,7 @@ void scheduler_destroy(struct scheduler *s) {
 	if (!s)
 		return;
 	kv_blocks_destroy(s->kv);
+	free(s->free_slot);
 	free(s);
 }
 
@@ -108,7 +113,7 @@ static void scheduler_admit(struct scheduler *s) {
 		TAILQ_REMOVE(&s->queue, q, next);
 		s->nqueued--;
 		TAILQ_INSERT_TAIL(&s->running, q, next);
-		s->nrunning++;
+		q->slot = s->free_slot[s->parallel - ++s->nrunning];
 		s->promised += scheduler_blocks_for(q->capacity);
 		q->running = true;
 		q->queued = false;
@@ -165,6 +170,11 @@ int scheduler_add(struct scheduler *s, struct sequence *q) {
 
 /* ---- the prefix cache ---------------------------------------------------------------------------- */
 
+/* How many full blocks there are before its last token. */
+static uint32_t scheduler_full_before(const struct sequence *q) {
+	return q->tokens ? (q->tokens - 1) / KERN_KV_BLOCK : 0;
+}
+
 /* Adds full blocks of q that are certainly written to the cache. */
 static void scheduler_share_blocks(struct scheduler *s, struct sequence *q) {
 	uint32_t sure = q->tokens - q->provisional;
@@ -179,13 +189,46 @@ static bool scheduler_may_reuse(const struct sequence *q) {
 	       q->scheduled == q->kv.shared * KERN_KV_BLOCK && q->scheduled + KERN_KV_BLOCK < q->tokens;
 }
 
+/* Positions of a prompt, or tokens, that are in no step yet. */
+static uint32_t scheduler_unscheduled_rows(const struct sequence *q) {
+	uint32_t end = q->limit && q->limit < q->tokens ? q->limit : q->tokens;
+	return q->ended || q->held || q->scheduled >= end ? 0 : end - q->scheduled;
+}
+
+/* The kept state that its next rows begin with is another one: 1 + its place, or 0. */
+static void scheduler_begin_elsewhere(struct scheduler *s, struct sequence *q, uint32_t begin) {
+	if (begin)
+		kept_states_pin(kv_blocks_kept(s->kv), begin - 1);
+	if (q->begin)
+		kept_states_unpin(kv_blocks_kept(s->kv), q->begin - 1);
+	q->begin = begin;
+}
+
 /* Advances a prompt by the blocks that the cache has. */
 static void scheduler_reuse_blocks(struct scheduler *s, struct sequence *q) {
-	while (scheduler_may_reuse(q) && kv_blocks_reuse(s->kv, &q->kv, q->log)) {
-		q->scheduled += KERN_KV_BLOCK;
-		q->first = q->done = q->written = q->scheduled;
-		s->found += KERN_KV_BLOCK;
+	const struct kept_states *kept = kv_blocks_kept(s->kv);
+	uint32_t n =
+	        scheduler_may_reuse(q) ? kv_blocks_reuse(s->kv, &q->kv, q->log, scheduler_full_before(q)) : 0;
+	if (n == 0)
+		return;
+	q->scheduled += n * KERN_KV_BLOCK;
+	q->first = q->done = q->written = q->scheduled;
+	s->found += n * KERN_KV_BLOCK;
+	if (kept)
+		scheduler_begin_elsewhere(s, q, 1 + kept_states_find(kept, q->kv.block[q->kv.shared - 1]));
+}
+
+/* The same for a model with recurrent layers: a running prompt that is ahead of q, with the same tokens, will keep its state. */
+static bool scheduler_awaits_state(const struct scheduler *s, const struct sequence *q) {
+	for (const struct sequence *r = TAILQ_FIRST(&s->running); r; r = TAILQ_NEXT(r, next)) {
+		uint32_t full = scheduler_full_before(r), end = full * KERN_KV_BLOCK;
+		if (r != q && !r->ended && !r->all_outputs &&
+		        (r->in_flight || scheduler_unscheduled_rows(r)) && r->scheduled > q->scheduled &&
+		        r->written < end && end > q->scheduled && full <= scheduler_full_before(q) &&
+		        memcmp(r->log, q->log, end * sizeof *q->log) == 0)
+			return true;
 	}
+	return false;
 }
 
 /* Whether another sequence with the same tokens has a step in flight that writes the block that q needs
@@ -194,6 +237,8 @@ static bool scheduler_awaits_block(const struct scheduler *s, const struct seque
 	uint32_t end = q->scheduled + KERN_KV_BLOCK;
 	if (!scheduler_may_reuse(q))
 		return false;
+	if (kv_blocks_kept(s->kv))
+		return scheduler_awaits_state(s, q);
 	for (const struct sequence *r = TAILQ_FIRST(&s->running); r; r = TAILQ_NEXT(r, next))
 		if (r != q && !r->ended && r->in_flight && r->scheduled >= end && r->written < end &&
 		        memcmp(r->log, q->log, end * sizeof *q->log) == 0)
@@ -206,7 +251,8 @@ static bool scheduler_awaits_block(const struct scheduler *s, const struct seque
 static void scheduler_remove(struct scheduler *s, struct sequence *q) {
 	if (q->running) {
 		TAILQ_REMOVE(&s->running, q, next);
-		s->nrunning--;
+		s->free_slot[s->parallel - s->nrunning--] = q->slot;
+		scheduler_begin_elsewhere(s, q, 0);
 		scheduler_client_served(s, q->client);
 		s->promised -= scheduler_blocks_for(q->capacity);
 	} else if (q->queued) {
@@ -234,7 +280,43 @@ struct build {
 	uint32_t table;
 };
 
-static void scheduler_put_rows(struct build *b, struct sequence *q, uint32_t rows) {
+/* Whether the state behind block i is to be kept when rows of e pass its end. */
+static bool scheduler_wants_state(const struct sequence *q, const struct scheduled *e, uint32_t i) {
+	bool met = i + 1 == q->kv.met, ends = i + 1 == scheduler_full_before(q);
+	return met || ends || e->position + 1 >= q->tokens;
+}
+
+/* What e says of recurrent states. */
+static void scheduler_put_states(struct scheduler *s, struct scheduled *e) {
+	struct sequence *q = e->seq;
+	struct kept_states *kept = kv_blocks_kept(s->kv);
+	uint64_t step = s->steps + 1;
+	uint32_t end = e->position + e->rows, sure = q->tokens - q->provisional;
+	e->open = end > sure ? end - sure : 0;
+	if ((e->begin = q->begin))
+		kept_states_use(kept, q->begin - 1, step);
+	scheduler_begin_elsewhere(s, q, 0);
+	for (uint32_t i = e->position / KERN_KV_BLOCK; (i + 1) * KERN_KV_BLOCK <= end && !q->all_outputs;
+	        i++) {
+		bool has = kept_states_find(kept, q->kv.block[i]) != KEPT_NONE;
+		if (!has && !scheduler_wants_state(q, e, i))
+			continue;
+		if (e->nkeeps == SCHEDULER_KEEPS_MAX) {
+			kept_states_drop(kept, q->kv.block[i]);
+			continue;
+		}
+		if (!has && e->position + 1 >= q->tokens) {
+			if (q->rolling)
+				kept_states_drop(kept, q->kv.block[q->rolling - 1]);
+			q->rolling = i + 1;
+		}
+		uint32_t place = kept_states_take(kept, q->kv.block[i], step);
+		if (place != KEPT_NONE)
+			e->keep[e->nkeeps++] = (struct scheduled_keep){(i + 1) * KERN_KV_BLOCK, place};
+	}
+}
+
+static void scheduler_put_rows(struct scheduler *s, struct build *b, struct sequence *q, uint32_t rows) {
 	uint32_t end = q->scheduled + rows, first = q->scheduled < q->tokens ? q->tokens - 1 : q->scheduled;
 	struct scheduled *e = &b->st->seq[b->st->nseqs++];
 	*e = (struct scheduled){.seq = q,
@@ -248,6 +330,8 @@ static void scheduler_put_rows(struct build *b, struct sequence *q, uint32_t row
 	b->st->rows += rows;
 	b->st->outputs += e->outputs;
 	b->table += q->kv.nblocks * (uint32_t)sizeof *q->kv.block;
+	if (kv_blocks_kept(s->kv))
+		scheduler_put_states(s, e);
 	q->scheduled += rows;
 	q->in_flight++;
 }
@@ -269,12 +353,6 @@ static bool scheduler_is_generating(const struct sequence *q) {
 /* Whether its answer is being generated: it has a next token, or a step in flight will bring it. */
 static bool scheduler_is_answered(const struct sequence *q) {
 	return !q->ended && !q->all_outputs && q->scheduled > 0 && q->tokens <= q->scheduled + 1;
-}
-
-/* Positions of a prompt, or tokens, that are in no step yet. */
-static uint32_t scheduler_unscheduled_rows(const struct sequence *q) {
-	uint32_t end = q->limit && q->limit < q->tokens ? q->limit : q->tokens;
-	return q->ended || q->held || q->scheduled >= end ? 0 : end - q->scheduled;
 }
 
 /* The number of drafted tokens to send with q's next token; allocates their blocks. */
@@ -300,7 +378,7 @@ static void scheduler_put_ahead(struct scheduler *s, struct build *b) {
 		n = n < s->max_rows ? n : s->max_rows;
 		if (!kv_blocks_allocate(s->kv, &q->kv, q->scheduled + n))
 			continue;
-		scheduler_put_rows(b, q, n);
+		scheduler_put_rows(s, b, q, n);
 		b->st->ahead = true;
 	}
 }
@@ -314,7 +392,7 @@ static void scheduler_put_tokens(struct scheduler *s, struct build *b, uint32_t 
 	        q = TAILQ_NEXT(q, next))
 		if (scheduler_is_generating(q) && scheduler_has_capacity(s, b, q) &&
 		        kv_blocks_allocate(s->kv, &q->kv, q->scheduled + 1))
-			scheduler_put_rows(b, q, 1 + scheduler_drafted_rows(s, b, q));
+			scheduler_put_rows(s, b, q, 1 + scheduler_drafted_rows(s, b, q));
 	b->st->generating = b->st->nseqs;
 }
 
@@ -370,7 +448,7 @@ static void scheduler_put_prompts(struct scheduler *s, struct build *b, struct p
 			continue;
 		p.cost -= scheduler_row_cost(s, q->scheduled, rows);
 		p.least = 1; /* others get what is left of the budget */
-		scheduler_put_rows(b, q, rows);
+		scheduler_put_rows(s, b, q, rows);
 		served = q;
 	}
 	if (served && served->scheduled < served->tokens)
@@ -456,7 +534,7 @@ static void scheduler_finish_step(struct scheduler *s, struct scheduler_step *st
 		q->in_flight--;
 		if (e->version == q->version) {
 			q->done += e->kept;
-			if (whole)
+			if (whole && !e->lost)
 				scheduler_note_written(q, e->position, e->position + e->kept);
 		}
 		scheduler_share_blocks(s, q);

@@ -17,6 +17,10 @@
  * Drafts: a sequence may have drafted tokens after its own.  They are scheduled like tokens, with the next token or, while a
  * stage is idle, in steps that follow it; every row from the last token on is an output.  Steps never overtake each other,
  * so what a rejected draft wrote is overwritten before it is read.
+ * Recurrent layers: a running sequence has one of `parallel` slots for its states at every stage.  So that later sequences can
+ * begin there, the state is kept behind the last full block of a prompt; behind what a prompt had in common with another one,
+ * when it turns out that the state is not kept there; and behind the last full block of what was generated.  A prompt waits for one with
+ * the same tokens that will keep its state.
  * Provisional tokens: the last tokens of a sequence that runs beside another (a draft model's) may be rolled back.  Until
  * they are final, their blocks are not shared.
  * Threads: the loop. */
@@ -32,6 +36,7 @@
 	16 /* fewer rows of a prompt make poor use of a step, however far each looks back */
 #define SCHEDULER_DRAFT_MAX 12          /* drafted tokens of a sequence in a step */
 #define SCHEDULER_SEQS_MAX 256          /* sequences in a step */
+#define SCHEDULER_KEEPS_MAX 4           /* recurrent states of a sequence that a step keeps */
 #define SCHEDULER_TABLE_MAX (40u << 10) /* bytes of block tables in a step */
 
 /* A growing list of tokens.  Filled in by the caller, with the scheduler's part zeroed. */
@@ -62,9 +67,19 @@ struct sequence {
 	        ahead_end;  /* a further written range, after one still in flight; ahead_end 0: none */
 	uint32_t in_flight; /* steps */
 	struct kv_table kv;
+	uint32_t slot; /* of its recurrent states, while it runs */
+	uint32_t
+	        begin; /* 1 + the place of the kept state that its next rows begin with, which is pinned; 0: none */
+	uint32_t
+	        rolling; /* 1 + the last of its blocks behind which its state is kept while it generates; 0: none */
 	uint32_t place;  /* in the queue, from 1; 0: running */
 	uint64_t served; /* value of the scheduler's `served` when a sequence of its client last ended */
 	bool running, queued, ended;
+};
+
+/* The recurrent state before a position is kept in a place. */
+struct scheduled_keep {
+	uint32_t position, place;
 };
 
 struct scheduled {
@@ -72,6 +87,11 @@ struct scheduled {
 	uint32_t rows, position, outputs;
 	uint32_t version; /* the sequence's, when this was made */
 	uint32_t kept;    /* rows that count; lowered by scheduler_reject */
+	bool lost;        /* set by the caller: a stage did not have its state; it has ended */
+	uint32_t begin;   /* 1 + the place of the kept state that it begins with; 0: none */
+	uint32_t open;    /* so many of its positions, up to its last row, may be scheduled again */
+	uint32_t nkeeps;
+	struct scheduled_keep keep[SCHEDULER_KEEPS_MAX];
 };
 
 struct scheduler_step {
@@ -86,6 +106,7 @@ struct scheduler;
 
 struct scheduler_config {
 	uint32_t blocks, parallel, max_rows;
+	uint32_t places;  /* for kept states, on every stage; 0: the model has no recurrent layers */
 	uint32_t stages;  /* how many steps should be in flight at once */
 	uint32_t twice;   /* the position where a prompt row costs twice as much as at 0; 0: nowhere */
 	const void *root; /* as prefix_create */

@@ -57,7 +57,8 @@ struct stage_step {
 	struct forward_seq *seqs;
 	uint32_t *outputs; /* for each sequence */
 	uint32_t noutputs;
-	uint32_t *blocks; /* of all sequences, concatenated: each one's blocks and window blocks */
+	uint32_t *blocks;           /* of all sequences, concatenated: each one's blocks and window blocks */
+	struct forward_keep *keeps; /* of all sequences, concatenated */
 	struct payload *x;
 	int rc;
 	uint64_t arrived_ns, began_ns, ended_ns; /* by our clock */
@@ -185,6 +186,7 @@ static void stage_step_destroy(struct stage_step *j) {
 	free(j->seqs);
 	free(j->outputs);
 	free(j->blocks);
+	free(j->keeps);
 	free(j->ids);
 	free(j->times);
 	free(j->list);
@@ -194,9 +196,11 @@ static void stage_step_destroy(struct stage_step *j) {
 /* Copies a Step message; -EINVAL when it is inconsistent. */
 static int stage_step_create(struct stage_step **out, struct stage *s, const struct peers_from *from,
         const Caravan__Step *step, struct payload *x) {
-	size_t dim = s->slice->manifest->hp.dim, nblocks = 0;
-	for (size_t i = 0; i < step->n_seqs; i++)
+	size_t dim = s->slice->manifest->hp.dim, nblocks = 0, nkeeps = 0;
+	for (size_t i = 0; i < step->n_seqs; i++) {
 		nblocks += (step->seqs[i]->blocks.len + step->seqs[i]->windows.len) / sizeof(uint32_t);
+		nkeeps += step->seqs[i]->keep.len / sizeof(struct forward_keep);
+	}
 	if (!x || payload_len(x) != (size_t)step->rows * dim * sizeof(float))
 		return -EINVAL;
 	struct stage_step *j = calloc(1, sizeof *j);
@@ -206,12 +210,13 @@ static int stage_step_create(struct stage_step **out, struct stage *s, const str
 	j->outputs = calloc(step->n_seqs, sizeof *j->outputs);
 	j->ids = calloc(step->n_seqs, sizeof *j->ids);
 	j->blocks = calloc(nblocks ? nblocks : 1, sizeof *j->blocks);
+	j->keeps = calloc(nkeeps ? nkeeps : 1, sizeof *j->keeps);
 	j->times = calloc(s->index + 2, sizeof *j->times);
 	j->list = calloc(s->index + 2, sizeof(Caravan__StepTime *));
 	/* kernels need aligned rows, and those from the network may not be */
 	j->x = (uintptr_t)payload_data(x) % KERN_ALIGN == 0 ? payload_ref(x)
 	                                                    : payload_copy(payload_data(x), payload_len(x));
-	if (!j->seqs || !j->outputs || !j->ids || !j->blocks || !j->x || !j->times || !j->list) {
+	if (!j->seqs || !j->outputs || !j->ids || !j->blocks || !j->keeps || !j->x || !j->times || !j->list) {
 		stage_step_destroy(j);
 		return -ENOMEM;
 	}
@@ -230,6 +235,7 @@ static int stage_step_create(struct stage_step **out, struct stage *s, const str
 		}
 	}
 	uint32_t *b = j->blocks;
+	struct forward_keep *keep = j->keeps;
 	for (size_t i = 0; i < step->n_seqs; i++) {
 		const Caravan__StepSeq *q = step->seqs[i];
 		uint32_t n = (uint32_t)(q->blocks.len / sizeof *b),
@@ -242,7 +248,16 @@ static int stage_step_create(struct stage_step **out, struct stage *s, const str
 		        .nblocks = n,
 		        .blocks = b,
 		        .nwindows = windows,
-		        .windows = b + n};
+		        .windows = b + n,
+		        .slot = q->slot,
+		        .begin = q->begin,
+		        .open = q->open,
+		        .nkeeps = (uint32_t)(q->keep.len / sizeof *keep),
+		        .keep = keep,
+		        .lost = q->lost};
+		if (q->keep.len)
+			memcpy(keep, q->keep.data, q->keep.len); /* pairs of uint32 */
+		keep += j->seqs[i].nkeeps;
 		j->outputs[i] = q->outputs;
 		j->noutputs += q->outputs;
 		j->ids[i] = q->sequence;
@@ -288,9 +303,14 @@ static int stage_pass_on(struct stage *s, struct stage_step *j) {
 	if (s->last) {
 		Caravan__StepDone done = CARAVAN__STEP_DONE__INIT;
 		Caravan__Envelope env = WIRE_ENVELOPE(STEP_DONE, step_done, &done);
+		uint32_t lost[WIRE_SEQS_MAX], nlost = 0;
 		int rc = stage_gather_rows(j, &x);
 		if (rc != 0)
 			return rc;
+		for (uint32_t i = 0; i < j->nseqs; i++)
+			if (j->seqs[i].lost)
+				lost[nlost++] = i;
+		done.lost = wire_bytes(lost, nlost * sizeof *lost);
 		done.epoch = s->plan->epoch;
 		done.model = s->plan->model;
 		done.step = j->number;
@@ -313,6 +333,11 @@ static int stage_pass_on(struct stage *s, struct stage_step *j) {
 		seq[i].blocks = wire_bytes(q->blocks, q->nblocks * sizeof *q->blocks);
 		seq[i].windows = wire_bytes(q->windows, q->nwindows * sizeof *q->windows);
 		seq[i].outputs = j->outputs[i];
+		seq[i].slot = j->seqs[i].slot;
+		seq[i].begin = j->seqs[i].begin;
+		seq[i].open = j->seqs[i].open;
+		seq[i].keep = wire_bytes(j->seqs[i].keep, j->seqs[i].nkeeps * sizeof(struct forward_keep));
+		seq[i].lost = j->seqs[i].lost;
 		list[i] = &seq[i];
 	}
 	if (rc == 0) {

@@ -9,7 +9,7 @@ enum { N = KERN_KV_BLOCK };
 
 static struct kv_blocks *allocator(uint32_t blocks) {
 	struct kv_blocks *kv;
-	ck_assert_int_eq(kv_blocks_create(&kv, blocks, "root", 4), 0);
+	ck_assert_int_eq(kv_blocks_create(&kv, blocks, 0, "root", 4), 0);
 	return kv;
 }
 
@@ -59,16 +59,17 @@ START_TEST(what_is_freed_is_found_again) {
 	fill(other, 2, 1);
 	ck_assert(kv_blocks_allocate(kv, &q, 3 * N));
 	memcpy(first, q.block, sizeof first);
-	ck_assert(!kv_blocks_reuse(kv, &r, log)); /* nothing is certain yet */
+	ck_assert_uint_eq(kv_blocks_reuse(kv, &r, log, 2), 0); /* nothing is certain yet */
 	kv_blocks_share(kv, &q, log, 2, false);
 	ck_assert_uint_eq(q.shared, 2);
 	kv_blocks_free(kv, &q);
 	ck_assert_uint_eq(kv_blocks_available(kv), 4);
 	ck_assert_uint_eq(prefix_idle(kv_blocks_prefix(kv)), 2);
-	ck_assert(kv_blocks_reuse(kv, &r, other));
-	ck_assert(!kv_blocks_reuse(kv, &r, other)); /* its last token is another */
-	ck_assert(kv_blocks_reuse(kv, &r, log));
-	ck_assert(!kv_blocks_reuse(kv, &r, log)); /* the third block was not shared */
+	ck_assert_uint_eq(kv_blocks_reuse(kv, &r, other, 2), 1); /* its last token is another */
+	ck_assert_uint_eq(kv_blocks_reuse(kv, &r, other, 2), 0);
+	ck_assert_uint_eq(kv_blocks_reuse(kv, &r, log, 1), 0);
+	ck_assert_uint_eq(kv_blocks_reuse(kv, &r, log, 3), 1); /* the third block was not shared */
+	ck_assert_uint_eq(r.met, 2);
 	ck_assert_uint_eq(r.nblocks, 2);
 	ck_assert_uint_eq(r.shared, 2);
 	ck_assert_mem_eq(r.block, first, sizeof first);
@@ -122,9 +123,7 @@ START_TEST(idle_blocks_are_evicted_when_none_is_free) {
 	ck_assert(kv_blocks_allocate(kv, &r, 2 * N));
 	ck_assert_uint_eq(r.block[1], last);
 	ck_assert(!prefix_has(kv_blocks_prefix(kv), last));
-	ck_assert(kv_blocks_reuse(kv, &again, log));
-	ck_assert(kv_blocks_reuse(kv, &again, log));
-	ck_assert(!kv_blocks_reuse(kv, &again, log));
+	ck_assert_uint_eq(kv_blocks_reuse(kv, &again, log, 3), 2);
 	ck_assert(!kv_blocks_allocate(kv, &r, 3 * N)); /* those that are in use stay */
 	kv_blocks_free(kv, &again);
 	ck_assert(kv_blocks_allocate(kv, &r, 4 * N));

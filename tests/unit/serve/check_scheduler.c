@@ -536,6 +536,331 @@ START_TEST(time_of_a_step) {
 }
 END_TEST
 
+/* ---- recurrent states ---------------------------------------------------------------------------- */
+
+enum { B = KERN_KV_BLOCK, CONTEXT = 12 * B, ROWS = 3 * B, PARALLEL = 3, KEPT = 5, STAGES = 2 };
+
+/* What a stage's slots and places have taken in; as doc/protocol.md says. */
+struct stage_states {
+	struct {
+		uint32_t anchor, end, log[CONTEXT];
+	} slot[PARALLEL];
+	struct {
+		uint32_t position, log[CONTEXT]; /* position 0: nothing */
+	} place[KEPT];
+};
+
+struct sent {
+	struct scheduler_step *st;
+	uint32_t *token; /* of each row, as when it was sent */
+	bool cancelled;
+};
+
+static struct {
+	struct scheduler *s;
+	struct stage_states
+	        at[STAGES]; /* the first computes every step, the second none that was cancelled */
+	struct sent sent[8];
+	uint32_t nsent, begun, again;
+	uint64_t seed;
+} w;
+
+static uint32_t chance(uint32_t below) {
+	w.seed = w.seed * 6364136223846793005u + 1442695040888963407u;
+	return (uint32_t)(w.seed >> 33) % below;
+}
+
+/* A step computes an entry: its rows follow a state of the same tokens. */
+static void states_compute(struct stage_states *a, const struct scheduled *e, const uint32_t *token) {
+	uint32_t slot = e->seq->slot, p = e->position, end = p + e->rows, sure = end - e->open;
+	bool fresh = p == 0 || e->begin, counts = scheduler_entry_valid(e);
+	uint32_t *log = a->slot[slot].log;
+	ck_assert_uint_lt(slot, PARALLEL);
+	ck_assert_uint_le(e->open, 48 + 1);
+	if (e->begin) {
+		ck_assert(!counts || a->place[e->begin - 1].position == p);
+		memcpy(log, a->place[e->begin - 1].log, p * sizeof *log);
+		w.begun++;
+	} else if (p && counts) {
+		ck_assert_uint_le(a->slot[slot].anchor, p);
+		ck_assert_uint_ge(a->slot[slot].end, p);
+		w.again += a->slot[slot].end > p;
+	}
+	ck_assert(!counts || memcmp(log, e->seq->log, p * sizeof *log) == 0);
+	memcpy(log + p, token, e->rows * sizeof *log);
+	uint32_t from = fresh ? p : a->slot[slot].anchor;
+	a->slot[slot].anchor = sure > from ? sure : from;
+	a->slot[slot].end = end;
+	for (uint32_t k = 0; k < e->nkeeps; k++) {
+		uint32_t at = e->keep[k].position, place = e->keep[k].place;
+		ck_assert_uint_lt(place, KEPT);
+		ck_assert(at > p && at <= end);
+		a->place[place].position = at;
+		memcpy(a->place[place].log, log, at * sizeof *log);
+	}
+}
+
+/* Within a step no slot or place is written twice, and none is read that is written. */
+static void states_ck_apart(const struct scheduler_step *st) {
+	bool slot[PARALLEL] = {false}, place[KEPT] = {false};
+	for (uint32_t i = 0; i < st->nseqs; i++) {
+		ck_assert(!slot[st->seq[i].seq->slot]);
+		slot[st->seq[i].seq->slot] = true;
+		for (uint32_t k = 0; k < st->seq[i].nkeeps; k++) {
+			ck_assert(!place[st->seq[i].keep[k].place]);
+			place[st->seq[i].keep[k].place] = true;
+		}
+	}
+	for (uint32_t i = 0; i < st->nseqs; i++)
+		ck_assert(!st->seq[i].begin || !place[st->seq[i].begin - 1]);
+}
+
+static void states_at(unsigned stage, const struct sent *sent) {
+	const uint32_t *token = sent->token;
+	for (uint32_t i = 0; i < sent->st->nseqs; token += sent->st->seq[i++].rows)
+		states_compute(&w.at[stage], &sent->st->seq[i], token);
+}
+
+/* Makes a step, as pipeline.c does; false: there is none. */
+static bool states_send(void) {
+	struct scheduler_step *st = w.nsent < 8 ? scheduler_next(w.s) : NULL;
+	if (!st)
+		return false;
+	struct sent *sent = &w.sent[w.nsent++];
+	*sent = (struct sent){.st = st, .token = malloc(st->rows * sizeof *sent->token)};
+	uint32_t *to = sent->token;
+	for (uint32_t i = 0; i < st->nseqs; to += st->seq[i++].rows)
+		memcpy(to, st->seq[i].seq->log + st->seq[i].position, st->seq[i].rows * sizeof *to);
+	states_ck_apart(st);
+	states_at(0, sent);
+	return true;
+}
+
+/* Whether a later step goes on from this one's states. */
+static bool states_go_on(uint32_t n) {
+	for (uint32_t later = n + 1; later < w.nsent; later++)
+		for (uint32_t i = 0; !w.sent[later].cancelled && i < w.sent[later].st->nseqs; i++)
+			for (uint32_t k = 0; k < w.sent[n].st->nseqs; k++)
+				if (w.sent[later].st->seq[i].seq == w.sent[n].st->seq[k].seq)
+					return true;
+	return false;
+}
+
+static void states_cancel(void) {
+	for (uint32_t n = w.nsent; n-- > 1;) {
+		bool wanted = states_go_on(n);
+		for (uint32_t i = 0; i < w.sent[n].st->nseqs; i++)
+			wanted = wanted || scheduler_entry_valid(&w.sent[n].st->seq[i]);
+		w.sent[n].cancelled = w.sent[n].cancelled || !wanted;
+	}
+}
+
+static uint32_t states_token(const struct sequence *q) {
+	return (q->log[q->tokens - 1] * 7 + q->log[q->tokens / 2]) % 5;
+}
+
+static void states_take(struct scheduled *e) {
+	struct sequence *q = e->seq;
+	if (q->all_outputs && !q->ended && e->position + e->rows == q->tokens)
+		ck_assert(!scheduler_end(w.s, q));
+	for (uint32_t k = 0;
+	        k < e->outputs && !q->all_outputs && scheduler_entry_valid(e) && q->tokens < q->capacity;
+	        k++) {
+		uint32_t token = states_token(q), draft = q->log[q->tokens];
+		bool drafted = q->drafted;
+		q->log[q->tokens++] = token;
+		if (drafted && token == draft)
+			q->drafted--;
+		else if (drafted)
+			scheduler_reject(e, e->rows - e->outputs + k + 1);
+	}
+	states_cancel();
+}
+
+/* The oldest step comes back, or is lost. */
+static void states_return(void) {
+	struct sent sent = w.sent[0];
+	bool lost = chance(40) == 0 && !sent.cancelled;
+	if (!sent.cancelled && !lost)
+		states_at(1, &sent);
+	for (uint32_t i = 0; i < sent.st->nseqs && !sent.cancelled; i++)
+		if (!lost)
+			states_take(&sent.st->seq[i]);
+		else if (!sent.st->seq[i].seq->ended)
+			ck_assert(!scheduler_end(w.s, sent.st->seq[i].seq));
+	memmove(w.sent, w.sent + 1, --w.nsent * sizeof *w.sent);
+	(lost || sent.cancelled ? scheduler_lost : scheduler_done)(w.s, sent.st, left, NULL);
+	free(sent.token);
+}
+
+/* Guesses for every sequence that has none, right more often than not. */
+static void states_draft(void) {
+	struct sequence *q;
+	for (uint32_t i = 0; i < scheduler_running(w.s) && (q = scheduler_at(w.s, i)); i++) {
+		bool has_none =
+		        q->scheduled < q->tokens ? q->drafted == 0 : q->scheduled == q->tokens + q->drafted;
+		if (q->ended || q->all_outputs || q->done == 0 || q->scheduled + 1 < q->tokens || !has_none)
+			continue;
+		uint32_t tokens = q->tokens;
+		q->tokens += q->drafted;
+		for (uint32_t n = chance(14); n > 0 && q->tokens + 1 < q->capacity && q->tokens - tokens < 48;
+		        n--) {
+			q->log[q->tokens] = chance(20) ? states_token(q) : 9;
+			q->tokens++;
+		}
+		q->drafted = q->tokens - tokens;
+		q->tokens = tokens;
+	}
+}
+
+/* Prompts that begin alike for some blocks, of three texts. */
+static void states_prompt(void) {
+	uint32_t text = chance(3), alike = chance(8 * B), n = 1 + chance(9 * B);
+	struct sequence *q = sequence(n, n + chance(CONTEXT - n) + 1);
+	for (uint32_t i = 0; i < n; i++)
+		q->log[i] = i < alike ? (i * i + text) % 7 : chance(5);
+	if (chance(3) == 0) /* the same as another one, and more */
+		for (uint32_t i = 0; i < scheduler_running(w.s); i++) {
+			struct sequence *r = scheduler_at(w.s, i);
+			uint32_t both = r->tokens < n ? r->tokens : n;
+			memcpy(q->log, r->log, both * sizeof *q->log);
+		}
+	q->all_outputs = chance(6) == 0;
+	ck_assert_int_eq(scheduler_add(w.s, q), 0);
+}
+
+/* Whatever happens, the rows of a sequence follow a state of its own tokens, at every stage. */
+START_TEST(states_are_those_of_the_tokens) {
+	memset(&w, 0, sizeof w);
+	w.seed = (uint64_t)_i + 1;
+	ck_assert_int_eq(scheduler_create(&w.s, &(struct scheduler_config){.blocks = 40,
+	                                                .parallel = PARALLEL,
+	                                                .places = 2 + (uint32_t)_i / 2,
+	                                                .max_rows = ROWS,
+	                                                .stages = 1 + (uint32_t)_i % 3,
+	                                                .root = ""}),
+	        0);
+	for (uint32_t turn = 0; turn < 6000; turn++) {
+		if (scheduler_queued(w.s) < 2 && chance(4) == 0)
+			states_prompt();
+		states_draft();
+		if (!states_send() || chance(2))
+			if (w.nsent)
+				states_return();
+		struct sequence *q = scheduler_at(w.s, chance(PARALLEL));
+		if (q && q->running && !q->ended && (q->tokens == q->capacity || chance(200) == 0)) {
+			if (scheduler_end(w.s, q))
+				left(NULL, q);
+			states_cancel();
+		}
+	}
+	while (w.nsent)
+		states_return();
+	ck_assert_uint_gt(w.begun, 20);
+	ck_assert_uint_gt(w.again, 50);
+	ck_assert_uint_gt(scheduler_found(w.s), 20 * B);
+	end_all(w.s);
+}
+END_TEST
+
+static struct sequence *states_text(uint32_t tokens, uint32_t alike, uint32_t then) {
+	struct sequence *q = sequence(tokens, CONTEXT);
+	for (uint32_t i = 0; i < tokens; i++)
+		q->log[i] = i < alike ? i : then;
+	ck_assert_int_eq(scheduler_add(w.s, q), 0);
+	return q;
+}
+
+/* The rows of the next step, which has one sequence: where they begin, and behind what its states are kept. */
+static struct scheduled states_next(void) {
+	struct scheduler_step *st = scheduler_next(w.s);
+	ck_assert_uint_eq(st->nseqs, 1);
+	struct scheduled e = st->seq[0];
+	back(w.s, st);
+	return e;
+}
+
+static void ck_kept(const struct scheduled *e, uint32_t position, uint32_t rows, bool begins, uint32_t first,
+        uint32_t second) {
+	ck_assert_uint_eq(e->position, position);
+	ck_assert_uint_eq(e->rows, rows);
+	ck_assert_uint_eq(e->begin != 0, begins);
+	ck_assert_uint_eq(e->nkeeps, !!first + !!second);
+	ck_assert(!first || e->keep[0].position == first);
+	ck_assert(!second || e->keep[1].position == second);
+}
+
+static void states_end(struct sequence *q) {
+	ck_assert(scheduler_end(w.s, q));
+	left(NULL, q);
+}
+
+/* Behind a prompt; behind what two prompts have in common, from the third on; behind what was generated, the last block only. */
+START_TEST(states_are_kept_where_others_begin) {
+	ck_assert_int_eq(scheduler_create(&w.s, &(struct scheduler_config){.blocks = 64,
+	                                                .parallel = PARALLEL,
+	                                                .places = KEPT,
+	                                                .max_rows = 8 * B,
+	                                                .stages = 1,
+	                                                .root = ""}),
+	        0);
+	struct sequence *q = states_text(5 * B + 9, 5 * B + 9, 0);
+	struct scheduled e = states_next();
+	ck_kept(&e, 0, 5 * B + 9, false, 5 * B, 0);
+	for (uint32_t i = 0; i < 2 * B; i++) {
+		e = states_next();
+		ck_kept(&e, 5 * B + 9 + i, 1, false, (e.position + 1) % B ? 0 : e.position + 1, 0);
+	}
+	/* the next turn: begins behind the last full block of the answer */
+	struct sequence *turn = sequence(q->tokens + B, CONTEXT);
+	memcpy(turn->log, q->log, q->tokens * sizeof *q->log);
+	states_end(q);
+	ck_assert_int_eq(scheduler_add(w.s, turn), 0);
+	e = states_next();
+	ck_kept(&e, 7 * B, B + 10, true, 8 * B, 0);
+	/* only the last one's is kept */
+	struct sequence *other = sequence(6 * B + 5, CONTEXT);
+	memcpy(other->log, turn->log, other->tokens * sizeof *other->log);
+	states_end(turn);
+	ck_assert_int_eq(scheduler_add(w.s, other), 0);
+	e = states_next();
+	ck_kept(&e, 5 * B, B + 5, true, 6 * B, 0);
+	states_end(other);
+	/* the same prompt, but for its end, in the sixth block */
+	states_end(states_text(5 * B + 10, 5 * B, 1));
+	q = states_text(5 * B + 10, 5 * B, 1);
+	e = states_next();
+	ck_kept(&e, 5 * B, 10, true, 0, 0);
+	states_end(q);
+	/* in common with it are three blocks: no state is there, then there is */
+	for (uint32_t i = 0; i < 3; i++) {
+		q = states_text(5 * B, 3 * B + 1, 2 + i);
+		e = states_next();
+		ck_kept(&e, i ? 3 * B : 0, i ? 2 * B : 5 * B, i, i ? 4 * B : 3 * B, i ? 0 : 4 * B);
+		states_end(q);
+	}
+	/* two alike: the second waits for the state that the first will keep; embeddings use none */
+	q = states_text(10 * B, 0, 7);
+	struct sequence *same = states_text(10 * B, 0, 7);
+	e = states_next();
+	ck_kept(&e, 0, 8 * B, false, 0, 0);
+	e = states_next();
+	ck_kept(&e, 8 * B, 2 * B, false, 9 * B, 0);
+	ck_assert_ptr_eq(e.seq, q);
+	states_end(q);
+	e = states_next();
+	ck_kept(&e, 9 * B, B, true, 0, 0);
+	states_end(same);
+	q = states_text(10 * B, 0, 7);
+	q->all_outputs = true;
+	e = states_next();
+	ck_kept(&e, 0, 8 * B, false, 0, 0);
+	states_end(q);
+	ck_assert_uint_eq(scheduler_free_blocks(w.s), 64);
+	scheduler_destroy(w.s);
+}
+END_TEST
+
 static Suite *suite(void) {
 	Suite *s = suite_create("scheduler");
 	TCase *t = tcase_create("scheduler");
@@ -558,6 +883,10 @@ static Suite *suite(void) {
 	tcase_add_test(t, paces);
 	tcase_add_test(t, time_of_a_step);
 	suite_add_tcase(s, t);
+	TCase *states = tcase_create("states");
+	tcase_add_test(states, states_are_kept_where_others_begin);
+	tcase_add_loop_test(states, states_are_those_of_the_tokens, 0, 6);
+	suite_add_tcase(s, states);
 	return s;
 }
 

@@ -35,7 +35,7 @@ static void start(void) {
 		__VA_ARGS__ \
 	}
 /* Steps of at most 16 rows over 8 blocks, in a context of 200 (4 blocks, the last of 8 positions). */
-static const struct step_case {
+static struct step_case {
 	const char *what;
 	bool good;
 	uint32_t rows, nseqs;
@@ -89,12 +89,12 @@ static const struct step_case {
         {"a window written, and read by itself", false, 2, 1, {{2, 130, 3, BLOCKS(0, 1, 2), 2, BLOCKS(4, 4)}},
                 66},
 };
-static const struct step_case window_fine = {
+static struct step_case window_fine = {
         "windows", true, 2, 1, {{2, 130, 3, BLOCKS(4, 3, 1), 3, BLOCKS(1, 4, 0)}}, 66};
 #undef BLOCKS
 
 START_TEST(validated) {
-	const struct step_case *d = &step_cases[_i];
+	struct step_case *d = &step_cases[_i];
 	struct synth_spec spec = small;
 	spec.traits.window = d->window;
 	ck_assert_int_eq(kern_init(err, sizeof err), 0);
@@ -108,7 +108,7 @@ START_TEST(validated) {
 		ck_assert_msg(rc == (d->good ? 0 : -EINVAL), "%s: %d %s", d->what, rc, err);
 		ck_assert_msg(d->good || strlen(err) > 10, "%s: says nothing", d->what);
 	}
-	const struct step_case *fine = d->window ? &window_fine : &step_cases[3];
+	struct step_case *fine = d->window ? &window_fine : &step_cases[3];
 	st = (struct forward_step){fine->rows, fine->nseqs, fine->seq, l->x};
 	ck_assert_int_eq(forward_check(l->forward[0], &st, err, sizeof err), 0);
 	line_destroy(l);
