@@ -85,4 +85,20 @@ require on alpha load --nodes alpha --parallel 4 "$demo"
 check "after another load nothing is there" wait_for 5 found = 0
 check "and the answer is the same" ask alpha new --temp 0.8 --seed 4 -n 40 "$second"
 check "to the letter" same "$dir/second" "$dir/new"
+
+# recurrent layers: prompts begin where a state was kept
+require on alpha unload stories
+demo=$top_srcdir/tests/data/models/qwen35.gguf
+require on alpha load --nodes all --parallel 3 --name states "$demo"
+first="Once upon a time there was a clever boy named Felix, who lived in a big town with his mom."
+require alone states --temp 0.8 --seed 3 -n 20 "$first"
+check "a first turn of a model with recurrent layers" ask alpha states --temp 0.8 --seed 3 -n 20 "$first"
+check "is what it is alone" same "$dir/alone.states" "$dir/states"
+check "nothing was there" wait_for 5 found = 0
+for i in 1 2 3 4; do
+	require alone "turn$i" --temp 0.9 --seed "$i" -n 12 "$first abc"
+	check "turn $i, which begins with a kept state" ask beta "turn$i" --temp 0.9 --seed "$i" -n 12 "$first abc"
+	check "is what it is alone" same "$dir/alone.turn$i" "$dir/turn$i"
+	check "and its beginning was there" wait_for 5 found = "$i * 64"
+done
 finish

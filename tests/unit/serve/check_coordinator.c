@@ -193,6 +193,36 @@ START_TEST(cancels_before_others) {
 }
 END_TEST
 
+/* A stage that does not have the state of one sequence of a step ends that one, and nothing that it wrote is found later. */
+START_TEST(one_of_a_step_is_lost) {
+	static const uint32_t lost[] = {0, 7}; /* there is no eighth */
+	begin(4);
+	bare_submit(GATEWAY, COORDINATOR, "m", ids, 2 * 64 + 20, 5);
+	const struct received *first = next_step(), *alone = next_step(), *both;
+	bare_submit(GATEWAY, COORDINATOR, "m", ids + 1, 9, 5);
+	do_step(first);
+	both = next_step();
+	ck_assert_uint_eq(alone->whole->n_seqs, 1);
+	ck_assert_uint_eq(both->whole->n_seqs, 2);
+	bare_acknowledge(STAGE, alone);
+	bare_send_lost(STAGE, COORDINATOR, "m", alone->step, result_bytes(alone), lost, 2);
+	serving_settle();
+	ck_assert_uint_eq(bare_count(GATEWAY, FINISHED), 1);
+	ck_assert_int_eq(bare_last(GATEWAY, FINISHED)->reason, CARAVAN__REASON__ERROR);
+	ck_assert_str_eq(bare_last(GATEWAY, FINISHED)->text,
+	        "a stage does not have its recurrent state: a step before failed");
+	bare_acknowledge(STAGE, both);
+	bare_send_lost(STAGE, COORDINATOR, "m", both->step, result_bytes(both), lost, 1);
+	do_steps(100);
+	ck_assert_uint_eq(bare_count(GATEWAY, FINISHED), 2);
+	ck_assert_int_eq(bare_last(GATEWAY, FINISHED)->reason, CARAVAN__REASON__LIMIT);
+	ck_assert_uint_eq(bare_count(GATEWAY, TOKENS), 5);
+	bare_submit(GATEWAY, COORDINATOR, "m", ids, 2 * 64 + 20, 5);
+	ck_assert_uint_eq(next_step()->position, 64); /* what the first step wrote */
+	serving_end();
+}
+END_TEST
+
 /* The same for one that waits for a place. */
 START_TEST(cancels_of_who_waits) {
 	begin(1);
@@ -671,6 +701,7 @@ static Suite *suite(void) {
 	tcase_add_loop_test(t, cancels, 0, 5);
 	tcase_add_test(t, cancels_of_who_waits);
 	tcase_add_loop_test(t, cancels_before_others, 0, 2);
+	tcase_add_test(t, one_of_a_step_is_lost);
 	tcase_add_test(t, results_of_others);
 	suite_add_tcase(s, t);
 	t = tcase_create("stages");

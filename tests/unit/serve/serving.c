@@ -837,6 +837,11 @@ uint64_t bare_send_void(unsigned node, unsigned to, const char *model, uint64_t 
 }
 
 uint64_t bare_send_done(unsigned node, unsigned to, const char *model, uint64_t step, size_t bytes) {
+	return bare_send_lost(node, to, model, step, bytes, NULL, 0);
+}
+
+uint64_t bare_send_lost(unsigned node, unsigned to, const char *model, uint64_t step, size_t bytes,
+        const uint32_t *lost, size_t nlost) {
 	struct model *m = model_named(model);
 	Caravan__StepDone done = CARAVAN__STEP_DONE__INIT;
 	Caravan__Envelope env = WIRE_ENVELOPE(STEP_DONE, step_done, &done);
@@ -846,6 +851,7 @@ uint64_t bare_send_done(unsigned node, unsigned to, const char *model, uint64_t 
 	done.epoch = &m->epoch;
 	done.model = m->name;
 	done.step = step;
+	done.lost = wire_bytes(lost, nlost * sizeof *lost);
 	return send_from(node, to, &env, x);
 }
 

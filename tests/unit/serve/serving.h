@@ -171,6 +171,9 @@ struct bare_step {
 uint64_t bare_send_step(unsigned node, unsigned to, const struct bare_step *s);
 uint64_t bare_send_void(unsigned node, unsigned to, const char *model, uint64_t step);
 uint64_t bare_send_done(unsigned node, unsigned to, const char *model, uint64_t step, size_t bytes);
+/* The same, with sequences that are lost. */
+uint64_t bare_send_lost(unsigned node, unsigned to, const char *model, uint64_t step, size_t bytes,
+        const uint32_t *lost, size_t nlost);
 uint64_t bare_send_failed(
         unsigned node, unsigned to, const char *model, uint64_t step, bool refused, const char *why);
 void bare_send_tokens(unsigned node, const struct peers_from *asked, uint32_t position, uint32_t id);
