@@ -182,9 +182,14 @@ static void advice_print_reading(const Caravan__CtlAdvice *a, bool described) {
 			continue;
 		if (!any)
 			printf("\n");
-		table_say(0, "%s reads %s of its weights from disk %s: %s at the %s/s %s.", n->name,
-		        size_text((double)n->streamed).s,
-		        a->token_bytes ? "for a token, those of experts used less often" : "in every step",
+		if (a->token_bytes)
+			table_say(0,
+			        "%s has too little memory for all experts of its layers: those that a token chooses and that are not in memory are read from disk.",
+			        n->name);
+		table_say(0, "%s reads %s %s: %s at the %s/s %s.", n->name, size_text((double)n->streamed).s,
+		        a->token_bytes
+		                ? "of experts from disk for a token if all are chosen equally often, less if some are chosen more often"
+		                : "of its weights from disk in every step",
 		        size_duration((double)n->streamed / n->disk).s, size_text(n->disk).s,
 		        described ? "described" : "measured");
 		any = true;
@@ -240,7 +245,7 @@ int advice_print(const Caravan__CtlAdvice *a, const Caravan__CtlAdvice *draft, b
 	        a->model, a->layers, size_text((double)a->bytes).s, a->type, a->context, a->parallel,
 	        kern_kv_name(a->kv));
 	if (a->token_bytes)
-		table_say(0, "A mixture of experts: a token reads %s of the weights.",
+		table_say(0, "A mixture of experts: a token uses %s of the weights.",
 		        size_text((double)a->token_bytes).s);
 	printf("\n");
 	if (draft)
@@ -270,8 +275,11 @@ int advice_print(const Caravan__CtlAdvice *a, const Caravan__CtlAdvice *draft, b
 			printf("With weights of type %s it would fit.\n", a->smaller);
 		if (a->fewer)
 			printf("With --parallel %u it would fit.\n", a->fewer);
-		if (!*a->smaller && !a->fewer)
-			table_say(0, "Neither a smaller weight type nor fewer sequences would make it fit.");
+		if (a->both_parallel)
+			table_say(0, "With weights of type %s and --parallel %u together it would fit.",
+			        a->both_type, a->both_parallel);
+		else if (!*a->smaller && !a->fewer)
+			table_say(0, "Not even a smaller weight type and fewer sequences would make it fit.");
 	} else {
 		advice_print_reading(a, described);
 		advice_print_speed(a, described);
@@ -358,6 +366,10 @@ int advice_print_json(const Caravan__CtlAdvice *a, const Caravan__CtlAdvice *dra
 		json_object_set_new(o, "missing_bytes", json_integer((json_int_t)a->missing));
 		json_object_set_new(o, "reason", json_string(a->reason));
 		json_object_set_new(o, "smaller_parallel", a->fewer ? json_integer(a->fewer) : json_null());
+		if (a->both_parallel)
+			json_object_set_new(o, "smaller_both",
+			        json_pack("{s:s, s:i}", "type", a->both_type, "parallel",
+			                (int)a->both_parallel));
 	}
 	if (a->seconds > 0 && worst) {
 		json_object_set_new(o, "seconds_per_token", json_real(a->seconds));

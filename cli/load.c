@@ -74,15 +74,31 @@ static int load_print_plan(void *arg, struct client *c, const Caravan__Envelope 
 	return 0;
 }
 
+/* Whether experts are what is read from disk. */
+static bool load_has_experts(const struct report *r, const Caravan__ReportModel *m) {
+	for (size_t k = 0; k < m->plan->n_stages; k++) {
+		const Caravan__StageState *st = report_stage(r, m, k);
+		if (st && st->experts)
+			return true;
+	}
+	return false;
+}
+
 /* Layers that do not fit, and their cost: the user should know. */
-static void load_print_reading(const struct report *r, const Caravan__Plan *p) {
+static void load_print_reading(const struct report *r, const Caravan__ReportModel *m) {
+	const Caravan__Plan *p = m->plan;
 	for (size_t k = 0; k < p->n_stages; k++) {
 		const Caravan__Stage *s = p->stages[k];
 		if (!s->streamed)
 			continue;
-		fprintf(stderr, "caravan: %s do%s not fit the memory of %s: each step reads %s from disk",
-		        size_layers_named(s->first, s->last).s, s->last - s->first == 1 ? "es" : "",
-		        report_node_name(r, s->node), size_text((double)s->streamed).s);
+		fprintf(stderr,
+		        "caravan: %s do%s not fit the memory of %s: ", size_layers_named(s->first, s->last).s,
+		        s->last - s->first == 1 ? "es" : "", report_node_name(r, s->node));
+		fprintf(stderr,
+		        load_has_experts(r, m)
+		                ? "experts that are not in memory are read from disk, about %s for a token"
+		                : "each step reads %s from disk",
+		        size_text((double)s->streamed).s);
 		if (s->seconds > 0)
 			fprintf(stderr, ", which takes %s", size_duration(s->seconds).s);
 		fprintf(stderr, "\n");
@@ -109,7 +125,7 @@ static int load_print_served(const struct args *a, const char *model, bool alrea
 		table_say(0, "%s is %sserved on %zu node%s%s%s.", model, already ? "already " : "",
 		        p->n_stages, p->n_stages == 1 ? "" : "s", where,
 		        p->n_stages > NAMED_MAX ? ", ..." : "");
-		load_print_reading(&r, p);
+		load_print_reading(&r, m);
 	}
 	report_clear(&r);
 	return EXIT_OK;

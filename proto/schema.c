@@ -478,7 +478,7 @@ const struct message_schema schema_messages[] = {
 		{14, FIELD_NUM, 0, WIRE_KV_MAX}, {30, FIELD_REAL, 0, SECONDS}, {31, FIELD_REAL, 0, SECONDS},
 		{70, FIELD_NUM, 0, BIG}, {71, FIELD_NUM, 0, BIG}, {72, FIELD_REAL, 0, SECONDS}, {73, FIELD_REAL, 0, SECONDS},
 		{80, FIELD_REAL, 0, SECONDS}, {81, FIELD_REAL, 0, SECONDS},
-		{82, FIELD_NUM, 0, BIG}}, NULL},
+		{82, FIELD_NUM, 0, BIG}, {230, FIELD_LINE, 0, 16}, {231, FIELD_NUM, 0, 65536}}, NULL},
 };
 /* clang-format on */
 const size_t schema_nmessages = sizeof schema_messages / sizeof *schema_messages;

@@ -158,6 +158,31 @@ static int advice_find_fewer(struct advice *a, const struct planner_input *in) {
 	return rc == -ENOMEM ? rc : 0;
 }
 
+/* The largest type that fits with fewer sequences, and how many. */
+static int advice_find_both(struct advice *a, const struct planner_input *in) {
+	struct planner_input few = *in;
+	enum kern_type type = 0;
+	bool fits = false;
+	int rc = 0;
+	few.parallel = 1;
+	for (size_t i = 0; in->parallel > 1 && i < sizeof smaller_types / sizeof *smaller_types && !fits;
+	        i++) {
+		type = smaller_types[i];
+		if ((rc = advice_fits_with_type(&few, type, &fits)) < 0)
+			return rc;
+	}
+	if (!fits)
+		return 0;
+	few.parallel = in->parallel;
+	do {
+		few.parallel /= 2; /* to 1 at last, with which it fits */
+		rc = advice_fits_with_type(&few, type, &fits);
+	} while (rc == 0 && !fits);
+	a->message.both_type = wire_string(kern_traits((uint32_t)type)->name);
+	a->message.both_parallel = few.parallel;
+	return rc;
+}
+
 /* ---- nodes ---- */
 
 static uint64_t advice_fixed_bytes(const struct planner_input *in, size_t node) {
@@ -387,6 +412,8 @@ int advice_create(
 		rc = advice_find_smaller(a, in);
 		if (rc == 0)
 			rc = advice_find_fewer(a, in);
+		if (rc == 0 && !*a->message.smaller && !a->message.fewer)
+			rc = advice_find_both(a, in);
 	} else if (rc < 0) {
 		snprintf(err, errlen, "%s", a->reason);
 		goto done;

@@ -46,13 +46,14 @@ for line in "llama2-70b:Q4_0: 80 layers, 36.1 GiB of weights, most of type Q4_0;
 	check "$line" grep -Eq "^$line" "$dir/text"
 done
 check "of a mixture of experts" told --shape qwen3-30b-a3b:Q4_K_M
-check "what a token reads" grep -q "^A mixture of experts: a token reads 1.79 GiB of the weights\.$" "$dir/text"
+check "what a token uses" grep -q "^A mixture of experts: a token uses 1.79 GiB of the weights\.$" "$dir/text"
 check "programs too" json_of --shape qwen3-30b-a3b:Q4_K_M
 check "are told" holds "$dir/j" 'j["weight_bytes"] > 9 * j["token_bytes"] > 0 and sum(s["weight_bytes"] for s in j["stages"]) > 8 * j["token_bytes"]'
 echo 'desk memory=12G bandwidth=23.9GB/s disk=2GB/s' >"$dir/one"
 one() { caravan plan --cluster "$dir/one" --shape "$1" >"$dir/text"; }
 check "experts that do not fit" one qwen3-30b-a3b:Q4_K_M
-check "are read for a token" grep -Eq "^desk reads [0-9.]+ MiB of its weights from disk for a token, those of experts used" "$dir/text"
+check "are read when they are chosen" grep -q "^desk has too little memory for all experts of its layers: those that a" "$dir/text"
+check "how many for a token" grep -Eq "^desk reads [0-9.]+ MiB of experts from disk for a token if all are" "$dir/text"
 check "70B once more" json_of --shape llama2-70b:Q4_0
 check "of which a token reads all" holds "$dir/j" '"token_bytes" not in j'
 cp "$dir/j" "$dir/j4"

@@ -105,7 +105,8 @@ require on small unload m
 freed() { on small status --json >"$dir/s" && holds "$dir/s" 'all(n["memory_used"] < 2**24 for n in j["nodes"])'; }
 require wait_for 10 freed
 # shellcheck disable=SC2086
-require on small $load --nodes all "$dir/x.gguf"
+on small $load --nodes all "$dir/x.gguf" 2>"$dir/err.load" >/dev/null
+check "load says that experts are read" grep -Eq '^caravan: layers [0-9-]+ do not fit the memory of (small|other): experts that are not in memory are read from disk, about [0-9.]+ [KM]iB for a token' "$dir/err.load"
 text other >"$dir/text.experts"
 check "the same text of a mixture that does not fit" same "$dir/text.experts" "$dir/text.mix"
 long other >"$dir/long.experts"

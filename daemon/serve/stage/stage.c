@@ -108,9 +108,10 @@ static void stage_log_reading(const struct stage *s) {
 	struct slice_reading reading;
 	if (!slice_reading(s->slice, &reading))
 		return;
-	log_line(LOG_LINE_INFO, "model %s: %s do%s not fit: each step reads %s%s from disk", s->plan->model,
+	log_line(LOG_LINE_INFO, "model %s: %s do%s not fit: each %s %s from disk", s->plan->model,
 	        size_layers_named(s->slice->first, s->slice->last).s,
-	        s->slice->last - s->slice->first == 1 ? "es" : "", reading.slots ? "experts of about " : "",
+	        s->slice->last - s->slice->first == 1 ? "es" : "",
+	        reading.slots ? "token reads experts of about" : "step reads",
 	        size_text((double)reading.step).s);
 	if (!reading.direct)
 		log_line(LOG_LINE_WARN,

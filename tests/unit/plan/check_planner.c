@@ -723,6 +723,42 @@ START_TEST(advice_without_measurements_says_nothing_of_time) {
 }
 END_TEST
 
+/* Eight sequences are too many for the smallest type, and two too many for the weights as they are. */
+START_TEST(advice_names_a_type_with_fewer_sequences) {
+	struct manifest *m = model(6, KERN_Q8_0, KERN_Q8_0), *small = model(6, KERN_IQ2_XXS, KERN_IQ2_XXS);
+	struct planner_input p = input(m, 1);
+	p.parallel = 8;
+	p.context = 64;
+	for (uint32_t parallel = 4; parallel; parallel /= 2) {
+		node[0].memory = planner_io_bytes(small, parallel, 512) +
+		                 planner_slice_bytes(small, 0, 6, kv_of(parallel), 512, 2);
+		struct advice *a = advise(&p);
+		ck_assert_uint_gt(advice_message(a)->missing, 0);
+		ck_assert_str_eq(advice_message(a)->smaller, "");
+		ck_assert_uint_eq(advice_message(a)->fewer, 0);
+		ck_assert_str_eq(advice_message(a)->both_type, "IQ2_XXS");
+		ck_assert_uint_eq(advice_message(a)->both_parallel, parallel);
+		advice_destroy(a);
+	}
+	node[0].memory--;
+	struct advice *a = advise(&p);
+	ck_assert_uint_eq(advice_message(a)->both_parallel, 0);
+	advice_destroy(a);
+	/* the largest type that is small enough for one sequence */
+	manifest_destroy(small);
+	small = model(6, KERN_Q5_K, KERN_Q5_K);
+	p.context = 32768;
+	node[0].memory =
+	        planner_io_bytes(small, 1, 512) + planner_slice_bytes(small, 0, 6, kv_of(512), 512, 2);
+	a = advise(&p);
+	ck_assert_str_eq(advice_message(a)->both_type, "Q5_K");
+	ck_assert_uint_eq(advice_message(a)->both_parallel, 1);
+	advice_destroy(a);
+	manifest_destroy(small);
+	manifest_destroy(m);
+}
+END_TEST
+
 START_TEST(advice_names_a_smaller_type_that_fits) {
 	static const enum kern_type types[] = {KERN_Q6_K, KERN_Q4_K, KERN_Q3_K, KERN_IQ2_XXS};
 	struct manifest *m = model(6, KERN_Q8_0, KERN_Q8_0);
@@ -768,6 +804,8 @@ START_TEST(advice_names_a_smaller_type_that_fits) {
 	a = advise(&p);
 	ck_assert_str_eq(advice_message(a)->smaller, "");
 	ck_assert_uint_eq(advice_message(a)->fewer, 0);
+	ck_assert_str_eq(advice_message(a)->both_type, "");
+	ck_assert_uint_eq(advice_message(a)->both_parallel, 0);
 	advice_destroy(a);
 	manifest_destroy(m);
 }
@@ -1220,6 +1258,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, a_prediction_has_the_spread_of_what_was_measured);
 	tcase_add_test(t, advice_says_why_a_node_is_left_out);
 	tcase_add_test(t, advice_without_measurements_says_nothing_of_time);
+	tcase_add_test(t, advice_names_a_type_with_fewer_sequences);
 	tcase_add_test(t, advice_names_a_smaller_type_that_fits);
 	tcase_add_test(t, nodes_get_no_layers_that_their_disks_have_no_room_for);
 	tcase_add_test(t, mixtures_are_as_large_as_files_of_their_names);
