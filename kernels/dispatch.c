@@ -34,7 +34,7 @@ static bool have_avx2(void) {
 	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && have_f16c();
 }
 
-bool avx2_fetches_near, avx2_gathers;
+bool avx2_fetches_near, avx2_side_by_side, avx2_gathers;
 
 #define HAS_AVXVNNI (1u << 4) /* in eax of leaf 7, 1 */
 static bool says_avxvnni(void) {
@@ -112,6 +112,7 @@ int kern_init(char *err, size_t errlen) {
 	const char *name = getenv("CARAVAN_CPU");
 #ifdef __x86_64__
 	avx2_fetches_near = is_early_zen();
+	avx2_side_by_side = __builtin_cpu_is("intel");
 	/* Intel's that have AVX-VNNI are the ones that need no patch that makes gathers slow */
 	avx2_gathers = __builtin_cpu_is("intel") && says_avxvnni();
 #endif

@@ -27,6 +27,10 @@ extern const struct kern_ops kern_ops_avx2, kern_ops_avxvnni;
  * second-level cache (doc/performance.md).  Set once, by kern_init. */
 extern bool avx2_fetches_near;
 
+/* Whether four strips side by side are read faster than one: on Intel's, whose detection of streams ends with each page of 4 KiB, so that
+ * one stream of several always starts anew.  Set once, by kern_init. */
+extern bool avx2_side_by_side;
+
 #define AVX2_OP(name) avx2_##name
 KERN_DECLARE_OPS(AVX2_OP);
 KERN_DECLARE_SPANS(AVX2_OP);

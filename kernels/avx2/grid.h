@@ -31,6 +31,8 @@ INLINE __m256i grid_unit(const uint8_t *body, int u) {
 /* Bits from `from` on, moved to `to`, under a mask. */
 INLINE __m256i grid_bits(__m256i v, int from, int to, int mask) {
 	v = from > to ? _mm256_srli_epi32(v, from - to) : _mm256_slli_epi32(v, to - from);
+	if (from > to && (uint32_t)mask == UINT32_MAX >> (from - to))
+		return v; /* nothing else is left */
 	return _mm256_and_si256(v, _mm256_set1_epi32(mask));
 }
 
@@ -89,12 +91,11 @@ INLINE struct grid_signs grid_signs(enum kern_type t, const uint8_t *body, int k
 	s.v[1] = grid_unit(body, grid_signs_at(t, k, 1));
 	if (t == KERN_IQ2_S || t == KERN_IQ3_S)
 		return s;
-	/* the eighth of each group makes their number even */
-	s.v[1] = _mm256_and_si256(s.v[1], _mm256_set1_epi32(0xffffff));
+	/* the eighth of each group makes their number even; what is in its place cancels itself out */
 	__m256i odd = _mm256_xor_si256(s.v[0], s.v[1]);
 	odd = _mm256_xor_si256(odd, _mm256_srli_epi32(odd, 16));
 	odd = _mm256_xor_si256(odd, _mm256_srli_epi32(odd, 8));
-	s.v[1] = _mm256_or_si256(s.v[1], _mm256_slli_epi32(odd, 24));
+	s.v[1] = _mm256_xor_si256(s.v[1], _mm256_slli_epi32(odd, 24));
 	return s;
 }
 

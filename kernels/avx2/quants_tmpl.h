@@ -1,6 +1,7 @@
 /* quants_tmpl: products of the quantised types; instantiated by quants_32.c and quants_256.c for each level that avx2.h names.
  *
- * One column (decode) reads weights strip by strip, from start to end, and prefetches (how far and into which cache: avx2.h).
+ * One column (decode) reads weights strip by strip, from start to end, or four strips side by side, and prefetches (which of
+ * them, how far and into which cache: avx2.h).
  * Few columns use the weights as they are in memory, one or two strips at a time.  More columns unpack two strips of a piece of
  * the width into a panel and run all columns of a tile over it, four at a time; the panel stays in the second-level cache beside
  * them, and the float accumulators wait in `sums` between pieces.  The additions of a row always keep the order of
@@ -13,6 +14,7 @@
 
 enum {
 	STRIPS = 2,   /* strips in a panel */
+	SIDE = 4,     /* strips side by side in decode */
 	COLS = 4,     /* columns per pass over a panel */
 	TILE = 64,    /* columns that share an unpacked panel */
 	FEW = 8,      /* columns for which packed weights are faster, one strip at a time */
@@ -21,6 +23,7 @@ enum {
 	PIECE_256 = PIECE / 256,
 	GROUPS = PIECE / 16, /* of a piece: the most groups with their own start */
 	NEAR = 4096,         /* prefetch distance in bytes, into the first-level cache */
+	BESIDE = 1536,       /* the same in each of four strips side by side */
 	FAR = 6144           /* the same, into the second-level cache */
 };
 
@@ -28,9 +31,10 @@ INLINE const uint8_t *body_of(enum kern_type t, const uint8_t *block) {
 	return block + 8 * kern_head_bytes(t);
 }
 
-/* A block for few columns, and the block_bytes bytes to prefetch meanwhile. */
+/* A block for few columns, and the block_bytes bytes to prefetch meanwhile: into the first-level cache if they are near. */
 struct block {
 	const uint8_t *at, *next;
+	bool near;
 };
 
 /* Accumulators of one strip and one column. */
@@ -181,17 +185,23 @@ INLINE size_t last_of(size_t b, size_t piece, size_t blocks) {
 	return blocks - b < piece ? blocks : b + piece;
 }
 
+/* Data that take longer to look up than to arrive are best where they are used. */
+INLINE bool fetches_near(enum kern_type t) {
+	return avx2_fetches_near || kern_has_grid(t);
+}
+
 /* With `strips` strips side by side, prefetching beyond the end of a strip continues in the one that follows
  * it. */
 INLINE struct block block_at(enum kern_type t, const uint8_t *strip, size_t strips, size_t n, size_t b) {
 	size_t bytes = n / kern_block_size(t) * block_bytes(t), at = b * block_bytes(t);
-	size_t next = at + (avx2_fetches_near ? NEAR : FAR);
-	return (struct block){strip + at, strip + next + (next < bytes ? 0 : (strips - 1) * bytes)};
+	bool near = strips == SIDE || fetches_near(t);
+	size_t next = at + (strips == SIDE ? BESIDE : near ? NEAR : FAR);
+	return (struct block){strip + at, strip + next + (next < bytes ? 0 : (strips - 1) * bytes), near};
 }
 
 /* Prefetches lines `from` to `to` of a block's next. */
 INLINE void fetch(const struct block *block, size_t from, size_t to) {
-	if (avx2_fetches_near)
+	if (block->near)
 		for (size_t i = from / 64 * 64; i < to; i += 64)
 			_mm_prefetch((const char *)block->next + i, _MM_HINT_T0);
 	else
@@ -199,15 +209,10 @@ INLINE void fetch(const struct block *block, size_t from, size_t to) {
 			_mm_prefetch((const char *)block->next + i, _MM_HINT_T1);
 }
 
-/* Prefetches two lines from p on, which is an eighth of a block or more: without the loop, whose length would differ from time to time. */
+/* Prefetches two lines from p on: without a loop, whose length would differ from time to time. */
 INLINE void fetch_two(const uint8_t *p) {
-	if (avx2_fetches_near) {
-		_mm_prefetch((const char *)p, _MM_HINT_T0);
-		_mm_prefetch((const char *)p + 64, _MM_HINT_T0);
-	} else {
-		_mm_prefetch((const char *)p, _MM_HINT_T1);
-		_mm_prefetch((const char *)p + 64, _MM_HINT_T1);
-	}
+	_mm_prefetch((const char *)p, _MM_HINT_T0);
+	_mm_prefetch((const char *)p + 64, _MM_HINT_T0);
 }
 
 /* The scales of eight blocks of 32. */
@@ -411,10 +416,106 @@ INLINE void decode_grid(
 	finish_256(t, s, total, &scales, x, b);
 }
 
-INLINE void decode(
-        enum kern_type t, bool gathers, float *y, const void *w, size_t rows, size_t n, const void *x) {
+/* Decode, IQ4_XS side by side.  Without VNNI the magnitudes of activations, which all strips share, are the unsigned factor, and a
+ * scale is applied where products are widened. */
+INLINE __m256i begin_scaled(__m256i total, __m256i start) {
+#ifdef AVX2_VNNI
+	return start;
+#else
+	return total;
+#endif
+}
+
+INLINE __m256i add_scaled_word(__m256i v, __m256i u, __m256i q, __m256i sc) {
+#ifdef AVX2_VNNI
+	return add_products(v, u, q);
+#else
+	__m256i products = _mm256_maddubs_epi16(_mm256_abs_epi8(q), _mm256_sign_epi8(u, q));
+	return _mm256_add_epi32(v, _mm256_madd_epi16(products, sc));
+#endif
+}
+
+INLINE __m256i end_scaled(__m256i total, __m256i v, __m256i sc) {
+#ifdef AVX2_VNNI
+	return fold_256(KERN_IQ4_XS, total, v, sc);
+#else
+	return v;
+#endif
+}
+
+/* Adds sub-block k of each strip to its total. */
+INLINE void add_beside_iq4_xs(__m256i total[SIDE], const struct block *block, const struct scales *scales,
+        const struct column *x, size_t b, size_t k) {
+	const enum kern_type t = KERN_IQ4_XS;
+	const uint8_t *q = x->q + b * 256 + k * 32, *body[SIDE];
+	__m256i v[SIDE];
+	UNROLL for (int r = 0; r < SIDE; r++) {
+		body[r] = body_of(t, block[r].at) + k * 128;
+		v[r] = begin_scaled(total[r], start(t, x, b * 8 + k));
+	}
+	UNROLL for (int w = 0; w < 4; w++) {
+		__m256i low = spread(q, (size_t)w), high = spread(q, (size_t)w + 4);
+		UNROLL for (int r = 0; r < SIDE; r++) {
+			__m256i sc = scales[r].sc[k];
+			if (w % 2 == 0)
+				_mm_prefetch((const char *)block[r].next + k * 128 + w * 32, _MM_HINT_T0);
+			v[r] = add_scaled_word(v[r], word_256(t, body[r], 0, w), low, sc);
+			v[r] = add_scaled_word(v[r], word_256(t, body[r], 0, w + 4), high, sc);
+			PIN(v[r]);
+		}
+	}
+	UNROLL for (int r = 0; r < SIDE; r++) total[r] = end_scaled(total[r], v[r], scales[r].sc[k]);
+}
+
+INLINE void decode_beside_iq4_xs(
+        struct sum s[SIDE], const struct block *block, const struct column *x, size_t b) {
+	const enum kern_type t = KERN_IQ4_XS;
+	struct scales scales[SIDE];
+	__m256i total[SIDE];
+	UNROLL for (int r = 0; r < SIDE; r++) {
+		_mm_prefetch((const char *)block[r].next + 8 * 128, _MM_HINT_T0); /* the last line */
+		read_scales(t, &scales[r], block[r].at);
+		total[r] = _mm256_setzero_si256();
+	}
+	for (size_t k = 0; k < 8; k++)
+		add_beside_iq4_xs(total, block, scales, x, b, k);
+	UNROLL for (int r = 0; r < SIDE; r++) finish_256(t, &s[r], total[r], &scales[r], x, b);
+}
+
+/* Decode of four strips at a time; returns how many strips that are. */
+INLINE size_t decode_beside(enum kern_type t, float *y, const void *w, size_t rows, size_t n, const void *x) {
 	struct column c = column(t, x, n);
-	for (size_t k = 0; k < (rows + 7) / 8; k++) {
+	size_t strips = (rows + 7) / 8, k = 0;
+	for (; k + SIDE <= strips; k += SIDE) {
+		struct sum s[SIDE];
+		for (size_t r = 0; r < SIDE; r++)
+			s[r].a = s[r].m = _mm256_setzero_ps();
+		for (size_t b = 0; b < n / kern_block_size(t); b++) {
+			struct block block[SIDE];
+			for (size_t r = 0; r < SIDE; r++)
+				block[r] = block_at(t, strip_at(t, w, k + r, n), SIDE, n, b);
+			if (t == KERN_IQ4_XS)
+				decode_beside_iq4_xs(s, block, &c, b);
+			else
+				for (size_t r = 0; r < SIDE; r++)
+					decode_32(t, &s[r], block[r], &c, b);
+		}
+		for (size_t r = 0; r < SIDE; r++)
+			store_rows(y + (k + r) * 8, result(t, s[r]), rows - (k + r) * 8);
+	}
+	return k;
+}
+
+/* Types for which strips side by side are faster where several streams are. */
+INLINE bool goes_beside(enum kern_type t) {
+	return kern_block_size(t) == 32 || t == KERN_IQ4_XS;
+}
+
+/* Decode strip by strip, from strip k on. */
+INLINE void decode(enum kern_type t, bool gathers, float *y, const void *w, size_t k, size_t rows, size_t n,
+        const void *x) {
+	struct column c = column(t, x, n);
+	for (; k < (rows + 7) / 8; k++) {
 		const uint8_t *strip = strip_at(t, w, k, n);
 		struct sum s = {_mm256_setzero_ps(), _mm256_setzero_ps()};
 		for (size_t b = 0; b < n / kern_block_size(t); b++) {
@@ -762,10 +863,13 @@ INLINE void mul(enum kern_type t, one_fn *one, float *y, size_t ldy, const void 
 #define MUL(TYPE, name, ...) \
 	static __attribute__((noinline)) void name##_one( \
 	        float *y, const void *w, size_t rows, size_t n, const void *x) { \
+		size_t done = 0; \
+		if (goes_beside(KERN_##TYPE) && avx2_side_by_side) \
+			done = decode_beside(KERN_##TYPE, y, w, rows, n, x); \
 		if (kern_has_grid(KERN_##TYPE) && avx2_gathers) \
-			decode(KERN_##TYPE, true, y, w, rows, n, x); \
+			decode(KERN_##TYPE, true, y, w, done, rows, n, x); \
 		else \
-			decode(KERN_##TYPE, false, y, w, rows, n, x); \
+			decode(KERN_##TYPE, false, y, w, done, rows, n, x); \
 	} \
 	KERN_DEFINE_MUL(AVX2_LEVEL(mul_##name), mul, KERN_##TYPE, name##_one)
 

@@ -212,22 +212,13 @@ INLINE __m256i signed_scale(enum kern_type t, __m256i v, int i) {
 	return _mm256_shuffle_epi8(v, _mm256_add_epi32(at, _mm256_set1_epi32(i * 0x02020202)));
 }
 
-/* The top byte of each lane, signed, in the form of scale(). */
-INLINE __m256i signed_scale_top(__m256i v) {
-	v = _mm256_srai_epi32(v, 24);
-#ifdef AVX2_VNNI
-	return v;
-#endif
-	return _mm256_blend_epi16(v, _mm256_slli_epi32(v, 16), 0xaa);
-}
-
-/* Unpacks four signed bytes per lane into four scales. */
-INLINE void signed_scales(enum kern_type t, struct scales *out, int k, __m256i v) {
+/* Unpacks four signed bytes per lane into four scales, `apart` from each other. */
+INLINE void signed_scales(enum kern_type t, __m256i *sc, int apart, __m256i v) {
 	__m256i odd = _mm256_srai_epi16(v, 8), even = _mm256_srai_epi16(_mm256_slli_epi16(v, 8), 8);
-	out->sc[4 * k] = signed_scale(t, even, 0);
-	out->sc[4 * k + 1] = signed_scale(t, odd, 0);
-	out->sc[4 * k + 2] = signed_scale(t, even, 1);
-	out->sc[4 * k + 3] = signed_scale(t, odd, 1);
+	sc[0] = signed_scale(t, even, 0);
+	sc[apart] = signed_scale(t, odd, 0);
+	sc[2 * apart] = signed_scale(t, even, 1);
+	sc[3 * apart] = signed_scale(t, odd, 1);
 }
 
 /* The scales of IQ4_XS, plus 32: s has the upper bits and then the lower ones of eight rows.  Bytes 0 and 2 of `upper` have the upper
@@ -287,18 +278,15 @@ INLINE void read_scales(enum kern_type t, struct scales *out, const uint8_t *hea
 			__m256i high = k < 2 ? _mm256_slli_epi32(upper, 4 - 2 * k)
 			                     : _mm256_srli_epi32(upper, 2 * k - 4);
 			v = _mm256_or_si256(low, _mm256_and_si256(high, top));
-			signed_scales(t, out, k, _mm256_sub_epi8(v, _mm256_set1_epi8(32)));
+			signed_scales(t, out->sc + 4 * k, 1, _mm256_sub_epi8(v, _mm256_set1_epi8(32)));
 		}
 	} else if (t == KERN_IQ4_XS) {
 		__m256i v[2];
 		read_scales_iq4_xs(s, &v[0], &v[1]);
-		UNROLL for (int k = 0; k < 8; k++) {
-			__m256i sc = _mm256_sub_epi8(v[k % 2], _mm256_set1_epi8(32));
-			sc = k / 2 < 3 ? _mm256_slli_epi32(sc, 24 - 8 * (k / 2)) : sc;
-			out->sc[k] = signed_scale_top(sc);
-		}
+		UNROLL for (int k = 0; k < 2; k++)
+		        signed_scales(t, out->sc + k, 2, _mm256_sub_epi8(v[k], _mm256_set1_epi8(32)));
 	} else if (t == KERN_Q6_K) {
-		UNROLL for (int k = 0; k < 4; k++) signed_scales(t, out, k, load(s + 32 * k));
+		UNROLL for (int k = 0; k < 4; k++) signed_scales(t, out->sc + 4 * k, 1, load(s + 32 * k));
 	} else { /* Q4_K, Q5_K */
 		__m256i a = load(s), b = load(s + 32), c = load(s + 64);
 		__m256i sc[2] = {_mm256_and_si256(a, six),

@@ -7,6 +7,9 @@
 #include "config.h"
 #include "kernels/formats.h"
 #include "tests/bench/bench.h"
+#ifdef __x86_64__
+#include "kernels/avx2/avx2.h"
+#endif
 #include <errno.h>
 #include <math.h>
 #include <stdarg.h>
@@ -222,6 +225,30 @@ static void keep_product(struct checkkern *ck, uint32_t type, size_t count, floa
 	        (struct known){.random = ck->random, .type = type, .count = count, .want = want};
 }
 
+/* Ways to the same product: kern_init, which is not called here, chooses by the processor. */
+enum { WAYS = 2 };
+
+#ifdef __x86_64__
+extern bool avx2_gathers; /* of kernels/avx2/grid.h, which only these levels can include */
+#endif
+
+static void choose_way(int way) {
+#ifdef __x86_64__
+	avx2_fetches_near = avx2_side_by_side = avx2_gathers = way;
+#endif
+}
+
+/* Whether a product may go ways that differ. */
+static bool has_ways(uint32_t type, size_t cols) {
+	return cols == 1 || kern_has_grid((enum kern_type)type);
+}
+
+/* What results lie in, and must stay where there is none. */
+static void frame(float *y, size_t count) {
+	for (size_t i = 0; i < count; i++)
+		y[i] = -12345;
+}
+
 /* One product by both levels, with a frame around the results that must stay. */
 static bool same_product(struct checkkern *ck, const struct kern_ops *level, uint32_t type,
         const void *packed, size_t rows, size_t n, const float *x, size_t cols) {
@@ -235,22 +262,25 @@ static bool same_product(struct checkkern *ck, const struct kern_ops *level, uin
 	bool ok = true;
 	for (size_t c = 0; c < cols; c++)
 		ok &= !ref->quantize[form](acts + c * stride, x + c * n, n);
-	for (size_t i = 0; i < count; i++)
-		got[i] = -12345;
 	if (!want) {
 		found = checkkern_alloc(count * sizeof *found);
-		memcpy(found, got, count * sizeof *found);
+		frame(found, count);
 		ref->mul[type](found, ldy, packed, rows, n, acts, stride, cols);
 		want = found;
 	}
-	level->mul[type](got, ldy, packed, rows, n, acts, stride, cols);
 	checkkern_hash_floats(ck, want, count);
-	for (size_t i = 0; i < count && ok; i++)
-		if (memcmp(&want[i], &got[i], sizeof *want)) {
-			printf("# %s: %zu rows, %zu columns, n = %zu: row %zu, column %zu is %a, not %a\n",
-			        level->name, rows, cols, n, i % ldy, i / ldy, got[i], want[i]);
-			ok = false;
-		}
+	for (int way = 0; way < (has_ways(type, cols) ? WAYS : 1); way++) {
+		choose_way(way);
+		frame(got, count);
+		level->mul[type](got, ldy, packed, rows, n, acts, stride, cols);
+		for (size_t i = 0; i < count && ok; i++)
+			if (memcmp(&want[i], &got[i], sizeof *want)) {
+				printf("# %s, way %d: %zu rows, %zu columns, n = %zu: row %zu, column %zu is %a, not %a\n",
+				        level->name, way, rows, cols, n, i % ldy, i / ldy, got[i], want[i]);
+				ok = false;
+			}
+	}
+	choose_way(0);
 	free(acts);
 	free(got);
 	if (found)
@@ -259,9 +289,11 @@ static bool same_product(struct checkkern *ck, const struct kern_ops *level, uin
 }
 
 static void check_mul(struct checkkern *ck, const struct kern_ops *level, uint32_t type) {
-	static const size_t shapes[][2] = {{1, 1}, {3, 1}, {8, 1}, {17, 1}, {32, 1}, {39, 1}, {1, 2}, {5, 3},
-	        {7, 4}, {9, 5}, {11, 6}, {13, 7}, {15, 8}, {16, 9}, {17, 17}, {33, 4}, {2, 65}, {10, 134}};
-	static const size_t few[][2] = {{39, 1}, {3, 1}, {9, 2}, {7, 3}, {17, 6}, {11, 9}, {5, 66}, {3, 130}};
+	static const size_t shapes[][2] = {{1, 1}, {3, 1}, {8, 1}, {17, 1}, {29, 1}, {32, 1}, {39, 1}, {1, 2},
+	        {5, 3}, {7, 4}, {9, 5}, {11, 6}, {13, 7}, {15, 8}, {16, 9}, {17, 17}, {33, 4}, {2, 65},
+	        {10, 134}};
+	static const size_t few[][2] = {
+	        {39, 1}, {29, 1}, {9, 2}, {7, 3}, {17, 6}, {11, 9}, {5, 66}, {3, 130}};
 	/* each way through memory once; what types with codebooks and ternary ones do with their words is what others do */
 	bool quick =
 	        ck->quick || kern_has_grid((enum kern_type)type) || kern_is_ternary((enum kern_type)type);
