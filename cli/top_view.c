@@ -683,6 +683,10 @@ static void top_view_model(struct top_lines *l, const struct top *t) {
 		top_fact(l, t, "KV cache", "%s %u of %u blocks in use",
 		        top_bar(t, 1 - (double)s->blocks_free / (double)s->blocks).s,
 		        s->blocks - s->blocks_free, s->blocks);
+	if (s->window_blocks)
+		top_fact(l, t, "of windows", "%s %u of %u blocks in use",
+		        top_bar(t, 1 - (double)s->window_blocks_free / (double)s->window_blocks).s,
+		        s->window_blocks - s->window_blocks_free, s->window_blocks);
 	if (s->drafted)
 		top_fact(l, t, "drafts", "%.0f%% of %llu tokens were right",
 		        100 * (double)s->accepted / (double)s->drafted, (unsigned long long)s->drafted);

@@ -123,6 +123,8 @@ OF(model_drafted, m->numbers.drafted)
 OF(model_accepted, m->numbers.accepted)
 OF(model_blocks, m->numbers.blocks)
 OF(model_free, m->numbers.blocks_free)
+OF(model_windows, m->numbers.window_blocks)
+OF(model_windows_free, m->numbers.window_blocks_free)
 
 static const struct {
 	const char *name, *type, *help;
@@ -144,6 +146,10 @@ static const struct {
         {"caravan_model_kv_blocks", "gauge", "Blocks of KV cache, on every stage.", model_blocks},
         {"caravan_model_kv_blocks_free", "gauge", "Of these, those that are free or can be reclaimed.",
                 model_free},
+        {"caravan_model_kv_window_blocks", "gauge",
+                "The same blocks of layers with a window; 0: the model has none.", model_windows},
+        {"caravan_model_kv_window_blocks_free", "gauge", "Of these, those that are free or can be reclaimed.",
+                model_windows_free},
 };
 
 /* Where the time of a model's steps goes: stage 0 is embedding and output, the others follow in order. */

@@ -137,6 +137,8 @@ static bool numbers_fill(struct model_numbers *n, const Caravan__ModelState *s) 
 	n->accepted = s->accepted;
 	n->blocks = s->blocks;
 	n->blocks_free = s->blocks_free;
+	n->window_blocks = s->window_blocks;
+	n->window_blocks_free = s->window_blocks_free;
 	numbers_fill_times(&n->times[MODEL_FIRST_TOKEN], s->first_token);
 	numbers_fill_times(&n->times[MODEL_INTER_TOKEN], s->inter_token);
 	if (!(n->stage = calloc(s->n_times + 1, sizeof *n->stage)))

@@ -36,7 +36,7 @@ struct model_histogram {
 /* Last reported by its coordinator, since it began to serve; times are seconds over all its steps. */
 struct model_numbers {
 	uint64_t tokens, steps, prefix_tokens, drafted, accepted;
-	uint32_t blocks, blocks_free;
+	uint32_t blocks, blocks_free, window_blocks, window_blocks_free;
 	struct model_histogram times[MODEL_TIMES];
 	struct model_stage_seconds {
 		double waited, computed, held, wire;

@@ -50,9 +50,12 @@ static uint64_t planner_io_file_bytes(const struct manifest *m, uint32_t held) {
 	return sum;
 }
 
+/* Of window blocks as many as the sequences need that run at once, and again as many for the prefix cache. */
 struct kv_size planner_kv(const struct planner_input *in) {
+	const struct hparams *hp = &in->manifest->hp;
 	uint32_t blocks = in->parallel * ((in->context + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK);
-	return (struct kv_size){in->kv, blocks, in->manifest->hp.window ? blocks : 0, in->parallel};
+	uint64_t windows = hp->window ? 2ull * in->parallel * kv_windows_of(hp, in->max_rows) : 0;
+	return (struct kv_size){in->kv, blocks, windows < blocks ? (uint32_t)windows : blocks, in->parallel};
 }
 
 struct kv_size planner_plan_kv(const Caravan__Plan *p) {

@@ -285,6 +285,8 @@ static json_t *report_model_json(const struct report *r, const Caravan__ReportMo
 		json_object_set_new(o, "in_flight_max", json_integer(m->state->in_flight_max));
 		json_object_set_new(o, "blocks", json_integer(m->state->blocks));
 		json_object_set_new(o, "blocks_free", json_integer(m->state->blocks_free));
+		json_object_set_new(o, "window_blocks", json_integer(m->state->window_blocks));
+		json_object_set_new(o, "window_blocks_free", json_integer(m->state->window_blocks_free));
 		if (m->state->n_times)
 			json_object_set_new(o, "ends_times", report_time_json(m->state->times[0]));
 		report_add_serving(o, r, m->state);

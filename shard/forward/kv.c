@@ -45,6 +45,11 @@ size_t kv_bytes(const struct hparams *hp, struct kv_size size, uint32_t first, u
 	return kv_add(bytes, 1, state_bytes(hp, first, last, size.slots));
 }
 
+uint32_t kv_windows_of(const struct hparams *hp, uint32_t max_rows) {
+	uint32_t seen = (hp->window - 1 + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK;
+	return seen + (max_rows + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK + 2;
+}
+
 /* Reserves the blocks of the layers with keys and values. */
 static int kv_reserve(struct kv *kv, size_t bytes) {
 	if (!bytes)

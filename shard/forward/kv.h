@@ -33,6 +33,9 @@ struct kv {
 int kv_check(const struct hparams *hp, enum kern_kv type, char *err, size_t errlen);
 /* Bytes of layers [first, last): keys, values and states; 0: there are none; at most PTRDIFF_MAX. */
 size_t kv_bytes(const struct hparams *hp, struct kv_size size, uint32_t first, uint32_t last);
+/* The window blocks that a sequence needs to go on, while none of its steps is under way: what the first row of one of max_rows rows
+ * sees, the rows, and drafts that were not accepted. */
+uint32_t kv_windows_of(const struct hparams *hp, uint32_t max_rows);
 /* Of these layers.  0, -EINVAL for nothing, a type that the heads do not fit, or window blocks that the model has no use for or
  * lacks, or no slots that it needs, -ENOMEM, or another negative errno. */
 int kv_create(struct kv **out, const struct hparams *hp, struct kv_size size, uint32_t first, uint32_t last);

@@ -58,6 +58,11 @@ static uint64_t taken_in(uint64_t sum, uint64_t cell) {
 	return (sum ^ cell) * 0x9e3779b97f4a7c15u + 1;
 }
 
+/* The first position that a row of a layer sees. */
+static uint32_t first_seen(const struct hparams *hp, uint32_t layer, uint32_t position) {
+	return hparams_has_window(hp, layer) ? hparams_first_seen(position, hp->window) : 0;
+}
+
 static void logits_of(const struct row_state *s, uint32_t vocab, float *logits) {
 	uint64_t h = mixed(s->hash);
 	uint32_t in_round = s->token >= COMPUTE_FIRST && s->token < COMPUTE_FIRST + COMPUTE_ROUND
@@ -100,8 +105,8 @@ static double normed(float x) {
 
 /* ---- manifests and slices ------------------------------------------------------------------------ */
 
-int compute_manifest(
-        struct manifest **out, uint32_t number, uint32_t layers, uint32_t vocab, uint32_t context) {
+int compute_manifest(struct manifest **out, uint32_t number, uint32_t layers, uint32_t vocab,
+        uint32_t context, uint32_t window) {
 	const struct hparams hp = {.layers = layers,
 	        .dim = DIM,
 	        .heads = 1,
@@ -110,6 +115,8 @@ int compute_manifest(
 	        .ffn = DIM,
 	        .vocab = vocab,
 	        .context = context,
+	        .window = window,
+	        .full_every = window ? 2 : 0,
 	        .pairs = HEAD_SIZE / 2,
 	        .eps = 1e-5f};
 	int rc = manifest_create(out, &hp, NULL);
@@ -177,7 +184,7 @@ static struct row_state text_push(struct text *t, uint32_t token) {
 	for (uint32_t l = 0; l < t->m->hp.layers; l++) {
 		uint64_t sum = 0;
 		t->cell[l][t->n] = cell_of(&s, l);
-		for (uint32_t p = 0; p <= t->n; p++)
+		for (uint32_t p = first_seen(&t->m->hp, l, t->n); p <= t->n; p++)
 			sum = taken_in(sum, t->cell[l][p]);
 		s.hash = mixed(sum);
 	}
@@ -268,6 +275,12 @@ int forward_create(
 	return 0;
 }
 
+/* Its models are no mixtures. */
+const struct expert_use *forward_expert_use(const struct forward *f) {
+	(void)f;
+	return NULL;
+}
+
 void forward_destroy(struct forward *f) {
 	if (!f)
 		return;
@@ -277,23 +290,22 @@ void forward_destroy(struct forward *f) {
 	free(f);
 }
 
-const struct expert_use *forward_expert_use(const struct forward *f) {
-	(void)f;
-	return NULL;
+static uint64_t *cell_at(
+        const struct forward *f, const struct forward_seq *q, uint32_t layer, uint32_t position) {
+	uint32_t b = position / KERN_KV_BLOCK;
+	uint32_t block = hparams_has_window(f->hp, f->slice->first + layer)
+	                         ? q->windows[b - (q->nblocks - q->nwindows)]
+	                         : q->blocks[b];
+	return (uint64_t *)kv_keys(f->kv, block, layer, 0) + position % KERN_KV_BLOCK;
 }
 
-/* Writes a row's cell at a position, and takes in all up to it. */
+/* Writes a row's cell at a position, and takes in all that it sees up to it. */
 static uint64_t through_blocks(
         const struct forward *f, const struct forward_seq *q, uint32_t layer, uint32_t at, uint64_t cell) {
 	uint64_t sum = 0;
-	for (uint32_t b = 0; b <= at / KERN_KV_BLOCK; b++) {
-		uint64_t *cells = kv_keys(f->kv, q->blocks[b], layer, 0);
-		uint32_t last = b == at / KERN_KV_BLOCK ? at % KERN_KV_BLOCK : KERN_KV_BLOCK - 1;
-		if (b == at / KERN_KV_BLOCK)
-			cells[last] = cell;
-		for (uint32_t i = 0; i <= last; i++)
-			sum = taken_in(sum, cells[i]);
-	}
+	*cell_at(f, q, layer, at) = cell;
+	for (uint32_t p = first_seen(f->hp, f->slice->first + layer, at); p <= at; p++)
+		sum = taken_in(sum, *cell_at(f, q, layer, p));
 	return mixed(sum);
 }
 

@@ -18,8 +18,8 @@
 #define COMPUTE_DIM 32
 
 /* A manifest of that shape; its number stands for its weights. */
-int compute_manifest(
-        struct manifest **out, uint32_t number, uint32_t layers, uint32_t vocab, uint32_t context);
+int compute_manifest(struct manifest **out, uint32_t number, uint32_t layers, uint32_t vocab,
+        uint32_t context, uint32_t window);
 /* Layers [first, last) of it, or, with first = last, its ends; slice_destroy frees it. */
 struct slice *compute_slice(const struct manifest *m, uint32_t first, uint32_t last);
 

@@ -101,4 +101,20 @@ for i in 1 2 3 4; do
 	check "is what it is alone" same "$dir/alone.turn$i" "$dir/turn$i"
 	check "and its beginning was there" wait_for 5 found = "$i * 64"
 done
+
+# Layers with a window of 128 positions keep what the next step sees and what the prefix cache has space for: 24 blocks of 64 here.
+require on alpha unload states
+require mkmodel "$dir/windows.gguf" -e 4 -u 2 -w 64 -f gpt-oss -x q8_0 -s 32 q8_0 128 4 4 2 128 500 4096
+require on alpha load --nodes all --parallel 1 "$dir/windows.gguf"
+demo=$dir/windows.gguf
+first="$(sed -n 1,9p "$top_srcdir/demo/heldout.txt" | head -c 1700)"
+check "a text longer than the windows that there are" ask beta long --temp 0 -n 30 "$first"
+check "there are 64 blocks, and 24 for windows" asked alpha --in 'models[0]' blocks = 64 window_blocks = 24
+check "which are free again" wait_for 5 asked alpha --in 'models[0]' window_blocks_free = 24 blocks_free = 64
+second="$first and then"
+require alone turn --temp 0 -n 30 "$second"
+check "its next turn" ask alpha turn --temp 0 -n 30 "$second"
+check "is what it is alone" same "$dir/alone.turn" "$dir/turn"
+check "its beginning was there, with its windows" wait_for 5 found ">=" 2304
+
 finish

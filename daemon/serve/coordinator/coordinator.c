@@ -445,6 +445,8 @@ static int coordinator_create_scheduler(struct coordinator *m, const struct hpar
 		return -errno;
 	return scheduler_create(
 	        &m->scheduler, &(struct scheduler_config){.blocks = plan->blocks,
+	                               .window_blocks = plan->window_blocks,
+	                               .window = hp->window,
 	                               .parallel = plan->parallel,
 	                               .places = hp->attention_every ? STATE_PLACES(plan->parallel) : 0,
 	                               .max_rows = plan->max_rows,
@@ -548,6 +550,8 @@ void coordinator_state(struct coordinator *m, uint32_t streams, Caravan__ModelSt
 	out->in_flight_max = m->in_flight_max;
 	out->blocks = m->plan->blocks;
 	out->blocks_free = scheduler_free_blocks(m->scheduler);
+	out->window_blocks = m->plan->window_blocks;
+	out->window_blocks_free = scheduler_free_windows(m->scheduler);
 	step_timing_state(m->timing, out);
 	serving_stats_state(m->stats, loop_now_ns(), out);
 	coordinator_list_streams(m, streams, out);

@@ -139,7 +139,7 @@ static int pipeline_send(struct step_in_flight *f) {
 		if (window) {
 			uint32_t seen = hparams_first_seen(e->position, window) / KERN_KV_BLOCK;
 			seq[i].windows = wire_bytes(
-			        e->seq->kv.block + seen, (nblocks - seen) * sizeof *e->seq->kv.block);
+			        e->seq->kv.window + seen, (nblocks - seen) * sizeof *e->seq->kv.window);
 		}
 		if (m->io->manifest->hp.attention_every) {
 			seq[i].slot = e->seq->slot;

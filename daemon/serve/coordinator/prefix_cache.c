@@ -7,13 +7,28 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What may be idle: a block; its window block, if that was passed; and if not. */
+enum idle { IDLE_BLOCK, IDLE_PASSED, IDLE_WINDOW, IDLES };
+
+struct links {
+	uint32_t older, newer;
+};
+
 struct known {
 	uint64_t key;           /* over the root and all tokens up to the end of this block */
 	uint32_t before, after; /* the block before it; how many come directly after it */
 	uint32_t users;
 	uint32_t next_in_slot;
-	uint32_t older, newer; /* while idle */
+	struct links links; /* while idle */
+	uint32_t window;    /* PREFIX_NONE: none */
+	uint32_t window_users;
+	struct links window_links; /* while it is idle, */
+	enum idle window_idle;     /* in this list */
 	bool held;
+};
+
+struct idle_list {
+	uint32_t oldest, newest, count;
 };
 
 struct prefix {
@@ -21,7 +36,7 @@ struct prefix {
 	uint32_t *table;
 	struct known *known; /* of each block */
 	uint32_t (*tokens)[KERN_KV_BLOCK];
-	uint32_t oldest, newest, idle;
+	struct idle_list idle[IDLES]; /* of numbers of blocks */
 	uint64_t root;
 };
 
@@ -49,7 +64,8 @@ int prefix_create(struct prefix **out, uint32_t blocks, const void *root, size_t
 		places *= 2;
 	p->blocks = blocks;
 	p->mask = (uint32_t)(places - 1);
-	p->oldest = p->newest = PREFIX_NONE;
+	for (int i = 0; i < IDLES; i++)
+		p->idle[i] = (struct idle_list){PREFIX_NONE, PREFIX_NONE, 0};
 	p->table = malloc(places * sizeof *p->table);
 	p->known = calloc(blocks ? blocks : 1, sizeof *p->known);
 	p->tokens = calloc(blocks ? blocks : 1, sizeof *p->tokens);
@@ -86,45 +102,72 @@ void prefix_add(struct prefix *p, uint32_t block, uint32_t before, const uint32_
 	uint64_t key = prefix_key_of(p, before, tokens);
 	uint32_t *place = &p->table[key & p->mask];
 	assert(!k->held && (before == PREFIX_NONE || p->known[before].users > 0));
-	*k = (struct known){.key = key, .before = before, .users = 1, .next_in_slot = *place, .held = true};
+	*k = (struct known){.key = key,
+	        .before = before,
+	        .users = 1,
+	        .next_in_slot = *place,
+	        .window = PREFIX_NONE,
+	        .held = true};
 	memcpy(p->tokens[block], tokens, sizeof *p->tokens);
 	*place = block;
 	if (before != PREFIX_NONE)
 		p->known[before].after++;
 }
 
-static void prefix_leave_idle(struct prefix *p, const struct known *k) {
-	*(k->older == PREFIX_NONE ? &p->oldest : &p->known[k->older].newer) = k->newer;
-	*(k->newer == PREFIX_NONE ? &p->newest : &p->known[k->newer].older) = k->older;
-	p->idle--;
+static struct links *prefix_links(struct prefix *p, enum idle what, uint32_t block) {
+	return what == IDLE_BLOCK ? &p->known[block].links : &p->known[block].window_links;
+}
+
+static void prefix_leave_idle(struct prefix *p, enum idle what, uint32_t block) {
+	struct idle_list *list = &p->idle[what];
+	const struct links *k = prefix_links(p, what, block);
+	*(k->older == PREFIX_NONE ? &list->oldest : &prefix_links(p, what, k->older)->newer) = k->newer;
+	*(k->newer == PREFIX_NONE ? &list->newest : &prefix_links(p, what, k->newer)->older) = k->older;
+	list->count--;
+}
+
+static void prefix_become_idle(struct prefix *p, enum idle what, uint32_t block) {
+	struct idle_list *list = &p->idle[what];
+	*prefix_links(p, what, block) = (struct links){list->newest, PREFIX_NONE};
+	*(list->newest == PREFIX_NONE ? &list->oldest : &prefix_links(p, what, list->newest)->newer) = block;
+	list->newest = block;
+	list->count++;
 }
 
 void prefix_use(struct prefix *p, uint32_t block) {
 	struct known *k = &p->known[block];
 	assert(k->held);
 	if (k->users++ == 0)
-		prefix_leave_idle(p, k);
+		prefix_leave_idle(p, IDLE_BLOCK, block);
 }
 
 void prefix_release(struct prefix *p, uint32_t block) {
 	struct known *k = &p->known[block];
 	assert(k->held && k->users > 0);
-	if (--k->users > 0)
-		return;
-	k->older = p->newest;
-	k->newer = PREFIX_NONE;
-	*(p->newest == PREFIX_NONE ? &p->oldest : &p->known[p->newest].newer) = block;
-	p->newest = block;
-	p->idle++;
+	if (--k->users == 0)
+		prefix_become_idle(p, IDLE_BLOCK, block);
 }
 
-uint32_t prefix_evict(struct prefix *p) {
-	uint32_t block = p->oldest;
+/* Takes the window block from a block that has one, idle. */
+static uint32_t prefix_take_window(struct prefix *p, uint32_t block) {
+	struct known *k = &p->known[block];
+	uint32_t window = k->window;
+	assert(k->window_users == 0);
+	prefix_leave_idle(p, k->window_idle, block);
+	k->window = PREFIX_NONE;
+	return window;
+}
+
+uint32_t prefix_evict(struct prefix *p, uint32_t *window) {
+	uint32_t block = p->idle[IDLE_BLOCK].oldest;
+	*window = PREFIX_NONE;
 	if (block == PREFIX_NONE)
 		return PREFIX_NONE;
 	struct known *k = &p->known[block];
 	assert(k->users == 0 && k->after == 0);
-	prefix_leave_idle(p, k);
+	prefix_leave_idle(p, IDLE_BLOCK, block);
+	if (k->window != PREFIX_NONE)
+		*window = prefix_take_window(p, block);
 	uint32_t *at = &p->table[k->key & p->mask];
 	while (*at != block)
 		at = &p->known[*at].next_in_slot;
@@ -135,8 +178,49 @@ uint32_t prefix_evict(struct prefix *p) {
 	return block;
 }
 
+uint32_t prefix_window(const struct prefix *p, uint32_t block) {
+	return p->known[block].window;
+}
+
+void prefix_add_window(struct prefix *p, uint32_t block, uint32_t window) {
+	struct known *k = &p->known[block];
+	assert(k->held && k->window == PREFIX_NONE && k->users > 0);
+	k->window = window;
+	k->window_users = 1;
+}
+
+void prefix_use_window(struct prefix *p, uint32_t block) {
+	struct known *k = &p->known[block];
+	assert(k->held && k->window != PREFIX_NONE && k->users > 0);
+	if (k->window_users++ == 0)
+		prefix_leave_idle(p, k->window_idle, block);
+}
+
+void prefix_release_window(struct prefix *p, uint32_t block, bool passed) {
+	struct known *k = &p->known[block];
+	assert(k->held && k->window_users > 0);
+	if (--k->window_users > 0)
+		return;
+	k->window_idle = passed ? IDLE_PASSED : IDLE_WINDOW;
+	prefix_become_idle(p, k->window_idle, block);
+}
+
+uint32_t prefix_evict_window(struct prefix *p) {
+	uint32_t passed = p->idle[IDLE_PASSED].oldest,
+	         block = passed != PREFIX_NONE ? passed : p->idle[IDLE_WINDOW].oldest;
+	return block == PREFIX_NONE ? PREFIX_NONE : prefix_take_window(p, block);
+}
+
 uint32_t prefix_idle(const struct prefix *p) {
-	return p->idle;
+	return p->idle[IDLE_BLOCK].count;
+}
+
+uint32_t prefix_idle_windows(const struct prefix *p) {
+	return p->idle[IDLE_PASSED].count + p->idle[IDLE_WINDOW].count;
+}
+
+uint32_t prefix_window_users(const struct prefix *p, uint32_t block) {
+	return p->known[block].window_users;
 }
 
 bool prefix_has(const struct prefix *p, uint32_t block) {

@@ -7,7 +7,9 @@
  * Invariants: a block that is found holds exactly the requested tokens, since they and the block before are
  * compared; the hash only says where to look.  A block stays at least as long as those after it.  A block in
  * use stays.
- * Memory: about 300 bytes per block, allocated at creation; pages for the tokens are touched as they are
+ * Windows: of models with windows, a block may have a window block beside it, with users of its own, who use the block as well.
+ * It goes without the block when window blocks are wanted, and with it when the block goes.
+ * Memory: about 330 bytes per block, allocated at creation; pages for the tokens are touched as they are
  * first written.
  * Threads: the loop. */
 #ifndef DAEMON_SERVE_COORDINATOR_PREFIX_CACHE_H
@@ -38,8 +40,22 @@ void prefix_add(struct prefix *p, uint32_t block, uint32_t before, const uint32_
 void prefix_use(struct prefix *p, uint32_t block);
 void prefix_release(struct prefix *p, uint32_t block);
 
-/* Removes the block that has been idle longest and returns it; PREFIX_NONE when none is idle. */
-uint32_t prefix_evict(struct prefix *p);
+/* Removes the block that has been idle longest and returns it; PREFIX_NONE when none is idle.  *window: the window block that
+ * it had, or PREFIX_NONE. */
+uint32_t prefix_evict(struct prefix *p, uint32_t *window);
+
+/* The window block of a block, or PREFIX_NONE. */
+uint32_t prefix_window(const struct prefix *p, uint32_t block);
+/* Gives it one, which the caller uses; it has none. */
+void prefix_add_window(struct prefix *p, uint32_t block, uint32_t window);
+/* Adds or removes a user of its window block.  passed: the sequence went on far beyond, so that only a text that branches off there
+ * will want it; those that a sequence had when it ended may begin its next turn, and stay longer. */
+void prefix_use_window(struct prefix *p, uint32_t block);
+void prefix_release_window(struct prefix *p, uint32_t block, bool passed);
+/* Removes the passed window block that has been idle longest, or else the one that has; PREFIX_NONE when none is idle. */
+uint32_t prefix_evict_window(struct prefix *p);
+uint32_t prefix_idle_windows(const struct prefix *p);                 /* window blocks without users */
+uint32_t prefix_window_users(const struct prefix *p, uint32_t block); /* of a block that p has */
 
 uint32_t prefix_idle(const struct prefix *p); /* blocks without users */
 bool prefix_has(const struct prefix *p, uint32_t block);

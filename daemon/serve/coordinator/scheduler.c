@@ -29,8 +29,10 @@ struct scheduler {
 
 int scheduler_create(struct scheduler **out, const struct scheduler_config *c) {
 	struct scheduler *s = calloc(1, sizeof *s);
+	const struct kv_blocks_config kv = {
+	        c->blocks, c->window_blocks, c->window, c->places, c->root, c->len};
 	if (!s || !(s->free_slot = calloc(c->parallel ? c->parallel : 1, sizeof *s->free_slot)) ||
-	        kv_blocks_create(&s->kv, c->blocks, c->places, c->root, c->len) != 0) {
+	        kv_blocks_create(&s->kv, &kv) != 0) {
 		scheduler_destroy(s);
 		return -ENOMEM;
 	}
@@ -182,6 +184,13 @@ static void scheduler_share_blocks(struct scheduler *s, struct sequence *q) {
 	        q->in_flight > 0);
 }
 
+/* Gives back the window blocks that neither a step in flight nor a later one sees: those are seen that begin before what a step in
+ * flight writes, before what may be rolled back, or before what comes next. */
+static void scheduler_forget_windows(struct scheduler *s, struct sequence *q) {
+	uint32_t sure = q->tokens - q->provisional, next = q->in_flight ? q->written : q->scheduled;
+	kv_blocks_forget(s->kv, &q->kv, next < sure ? next : sure);
+}
+
 /* Whether the cache may supply q's next block: all blocks before it are shared, and it does not hold q's last
  * position, which is always computed because its output is wanted. */
 static bool scheduler_may_reuse(const struct sequence *q) {
@@ -280,6 +289,12 @@ struct build {
 	uint32_t table;
 };
 
+/* Bytes of q's tables in a step, if they had so many blocks more. */
+static uint32_t scheduler_table_bytes(const struct sequence *q, uint32_t more) {
+	uint32_t blocks = q->kv.nblocks + more, windows = q->kv.window ? blocks - q->kv.first_window : 0;
+	return (blocks + windows) * (uint32_t)sizeof *q->kv.block;
+}
+
 /* Whether the state behind block i is to be kept when rows of e pass its end. */
 static bool scheduler_wants_state(const struct sequence *q, const struct scheduled *e, uint32_t i) {
 	bool met = i + 1 == q->kv.met, ends = i + 1 == scheduler_full_before(q);
@@ -329,7 +344,7 @@ static void scheduler_put_rows(struct scheduler *s, struct build *b, struct sequ
 	        .kept = rows};
 	b->st->rows += rows;
 	b->st->outputs += e->outputs;
-	b->table += q->kv.nblocks * (uint32_t)sizeof *q->kv.block;
+	b->table += scheduler_table_bytes(q, 0);
 	if (kv_blocks_kept(s->kv))
 		scheduler_put_states(s, e);
 	q->scheduled += rows;
@@ -340,8 +355,7 @@ static bool scheduler_has_capacity(
         const struct scheduler *s, const struct build *b, const struct sequence *q) {
 	/* +1: the block that this row may need */
 	return b->st->rows < s->max_rows && b->st->nseqs < SCHEDULER_SEQS_MAX &&
-	       (b->st->nseqs == 0 ||
-	               b->table + (q->kv.nblocks + 1) * sizeof *q->kv.block <= SCHEDULER_TABLE_MAX);
+	       (b->st->nseqs == 0 || b->table + scheduler_table_bytes(q, 1) <= SCHEDULER_TABLE_MAX);
 }
 
 /* Whether its prompt is done and it has one new token. */
@@ -538,6 +552,7 @@ static void scheduler_finish_step(struct scheduler *s, struct scheduler_step *st
 				scheduler_note_written(q, e->position, e->position + e->kept);
 		}
 		scheduler_share_blocks(s, q);
+		scheduler_forget_windows(s, q);
 		if (q->ended && q->in_flight == 0) {
 			scheduler_remove(s, q);
 			left(arg, q);
@@ -574,6 +589,10 @@ uint32_t scheduler_queued(const struct scheduler *s) {
 
 uint32_t scheduler_free_blocks(const struct scheduler *s) {
 	return kv_blocks_available(s->kv);
+}
+
+uint32_t scheduler_free_windows(const struct scheduler *s) {
+	return kv_blocks_windows_available(s->kv);
 }
 
 uint64_t scheduler_found(const struct scheduler *s) {

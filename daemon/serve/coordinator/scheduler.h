@@ -8,7 +8,8 @@
  * written again until it is evicted.  The last position of a prompt is always computed.  The cache ends with the scheduler,
  * that is, with the plan's epoch.
  * Admission: a sequence runs when fewer than `parallel` do and the blocks that it may ever need are not promised to others,
- * so that a running sequence can always go on.  Next is the first sequence of the client with the fewest running; among
+ * so that a running sequence can always go on.  (Window blocks need no promise: a plan has enough of them for `parallel` sequences
+ * without steps in flight.  With steps in flight a sequence may have to wait for some to be given back.)  Next is the first sequence of the client with the fewest running; among
  * several such clients, of the one whose last sequence ended longest ago.  A large sequence is not overtaken.  A client or
  * node may not have more sequences waiting than there are places left in the queue.
  * Steps: with k stages, the sequences that generate are divided into k equal groups, one step each; a group in flight is
@@ -23,6 +24,7 @@
  * the same tokens that will keep its state.
  * Provisional tokens: the last tokens of a sequence that runs beside another (a draft model's) may be rolled back.  Until
  * they are final, their blocks are not shared.
+ * Windows: when a step is back, the window blocks that no step in flight or to come sees are given back.
  * Threads: the loop. */
 #ifndef DAEMON_SERVE_COORDINATOR_SCHEDULER_H
 #define DAEMON_SERVE_COORDINATOR_SCHEDULER_H
@@ -106,6 +108,7 @@ struct scheduler;
 
 struct scheduler_config {
 	uint32_t blocks, parallel, max_rows;
+	uint32_t window_blocks, window; /* 0: the model has no windows */
 	uint32_t places;  /* for kept states, on every stage; 0: the model has no recurrent layers */
 	uint32_t stages;  /* how many steps should be in flight at once */
 	uint32_t twice;   /* the position where a prompt row costs twice as much as at 0; 0: nowhere */
@@ -153,8 +156,9 @@ uint32_t scheduler_running(const struct scheduler *s);
 uint32_t scheduler_answered(const struct scheduler *s); /* running ones being answered */
 uint32_t scheduler_queued(const struct scheduler *s);
 uint32_t scheduler_free_blocks(
-        const struct scheduler *s);                  /* available blocks, including idle ones of the cache */
-uint64_t scheduler_found(const struct scheduler *s); /* prompt tokens found in the cache, ever */
+        const struct scheduler *s); /* available blocks, including idle ones of the cache */
+uint32_t scheduler_free_windows(const struct scheduler *s);       /* the same of window blocks */
+uint64_t scheduler_found(const struct scheduler *s);              /* prompt tokens found in the cache, ever */
 const struct prefix *scheduler_prefix(const struct scheduler *s); /* borrowed */
 
 /* The i-th sequence, running ones first; NULL past the end. */

@@ -377,6 +377,41 @@ START_TEST(charges_what_a_stage_will_charge) {
 }
 END_TEST
 
+/* Layers with a window have as many blocks as the sequences need, twice; but no more than the others. */
+START_TEST(windows_bound_the_cache) {
+	struct manifest *m = model(6, KERN_Q4_0, KERN_Q4_0);
+	struct planner_input p = input(m, 1);
+	struct planner_plan plan;
+	char err[300];
+	m->hp.window = 1024;
+	m->hp.full_every = 6;
+	p.context = 32768;
+	p.parallel = 4;
+	/* of each: 1023 positions before a step, its 512 rows, drafts, and where a block begins */
+	const uint64_t blocks = 4 * 512, windows = 2 * 4 * (16 + 8 + 2),
+	               one = 2ull * m->hp.kv_heads * kern_kv_bytes(KERN_KV_F16, m->hp.head_size);
+	ck_assert_int_eq(planner_plan(&plan, &p, err, sizeof err), 0);
+	ck_assert_uint_eq(plan.kv.blocks, blocks);
+	ck_assert_uint_eq(plan.kv.window_blocks, windows);
+	ck_assert_uint_eq(plan.stage[0].kv, (blocks + 5 * windows) * one);
+	planner_clear(&plan);
+	/* that is what a node needs, to the byte */
+	node[0].memory = planner_layer_bytes(m, 0, 6) + (blocks + 5 * windows) * one +
+	                 forward_bytes(m, 512, 2) + planner_io_bytes(m, 4, 512);
+	ck_assert_msg(planner_plan(&plan, &p, err, sizeof err) == 0, "%s", err);
+	planner_clear(&plan);
+	node[0].memory--;
+	ck_assert_int_eq(planner_plan(&plan, &p, err, sizeof err), -ENOSPC);
+	node[0].memory = 1ull << 34;
+	p.context = 2048;
+	ck_assert_int_eq(planner_plan(&plan, &p, err, sizeof err), 0);
+	ck_assert_uint_eq(plan.kv.window_blocks, plan.kv.blocks);
+	ck_assert_uint_eq(plan.kv.blocks, 4 * 32);
+	planner_clear(&plan);
+	manifest_destroy(m);
+}
+END_TEST
+
 /* The KV cache is that of each layer: here half of them have none, and one has twice as many heads. */
 START_TEST(layers_without_keys_need_no_cache) {
 	struct manifest *m = model(6, KERN_Q4_0, KERN_Q4_0);
@@ -1247,6 +1282,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, search_of_many_nodes_stays_where_the_weights_are);
 	tcase_add_test(t, search_of_eighty_layers_is_quick);
 	tcase_add_test(t, charges_what_a_stage_will_charge);
+	tcase_add_test(t, windows_bound_the_cache);
 	tcase_add_test(t, layers_without_keys_need_no_cache);
 	tcase_add_test(t, goes_where_it_fits_and_no_further);
 	tcase_add_test(t, what_is_held_does_not_move);

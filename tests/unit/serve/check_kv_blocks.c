@@ -7,9 +7,20 @@
 
 enum { N = KERN_KV_BLOCK };
 
+/* With a window of 100 positions: two blocks before a block are seen from it. */
+static struct kv_blocks *with_windows(uint32_t blocks, uint32_t window_blocks) {
+	struct kv_blocks *kv;
+	ck_assert_int_eq(
+	        kv_blocks_create(&kv, &(struct kv_blocks_config){blocks, window_blocks, 100, 0, "root", 4}),
+	        0);
+	return kv;
+}
+
 static struct kv_blocks *allocator(uint32_t blocks) {
 	struct kv_blocks *kv;
-	ck_assert_int_eq(kv_blocks_create(&kv, blocks, 0, "root", 4), 0);
+	ck_assert_int_eq(
+	        kv_blocks_create(&kv, &(struct kv_blocks_config){.blocks = blocks, .root = "root", .len = 4}),
+	        0);
 	return kv;
 }
 
@@ -133,6 +144,111 @@ START_TEST(idle_blocks_are_evicted_when_none_is_free) {
 }
 END_TEST
 
+/* A long text takes few window blocks: those that are not seen are given back, and no others. */
+START_TEST(windows_behind_are_given_back) {
+	struct kv_blocks *kv = with_windows(20, 3);
+	struct kv_table q = {0};
+	uint32_t windows = 0;
+	for (uint32_t p = 1; p <= 20 * N; p++) {
+		/* from the block of p, 99 positions before its first are seen */
+		kv_blocks_forget(kv, &q, p - 1);
+		ck_assert_uint_eq(q.first_window, (p - 1) / N > 2 ? (p - 1) / N - 2 : 0);
+		ck_assert(kv_blocks_allocate(kv, &q, p));
+		windows |= 1u << q.window[(p - 1) / N];
+		ck_assert_uint_eq(kv_blocks_windows_available(kv), 3 - (q.nblocks - q.first_window));
+	}
+	ck_assert_uint_eq(windows, 7); /* all three, again and again */
+	kv_blocks_free(kv, &q);
+	ck_assert(kv_blocks_allocate(kv, &q, 3 * N));
+	ck_assert(!kv_blocks_allocate(kv, &q, 4 * N)); /* there are blocks, but no window block */
+	ck_assert_uint_eq(q.nblocks, 3);
+	kv_blocks_free(kv, &q);
+	ck_assert_uint_eq(kv_blocks_windows_available(kv), 3);
+	ck_assert_uint_eq(kv_blocks_available(kv), 20);
+	kv_blocks_destroy(kv);
+}
+END_TEST
+
+/* A beginning is found as far as the windows before it are there: those at the end of a text outlast those that it passed. */
+START_TEST(next_turn_finds_its_windows) {
+	struct kv_blocks *kv = with_windows(20, 7);
+	struct kv_table q = {0}, r = {0}, other = {0};
+	uint32_t log[8 * N], last[2];
+	fill(log, 8, 0);
+	for (uint32_t b = 1; b <= 6; b++) {
+		ck_assert(kv_blocks_allocate(kv, &q, b * N));
+		kv_blocks_share(kv, &q, log, b, false);
+		kv_blocks_forget(kv, &q, b * N);
+	}
+	ck_assert_uint_eq(q.first_window, 4);
+	memcpy(last, q.window + 4, sizeof last);
+	kv_blocks_free(kv, &q);
+	ck_assert_uint_eq(kv_blocks_windows_available(kv), 7);
+	/* what another takes is the free one, and then the passed ones */
+	ck_assert(kv_blocks_allocate(kv, &other, 3 * N));
+	for (uint32_t i = 0; i < 3; i++)
+		ck_assert(other.window[i] != last[0] && other.window[i] != last[1]);
+	/* in the middle, the windows are not there: not even a part of it can be used */
+	ck_assert_uint_eq(kv_blocks_reuse(kv, &r, log, 3), 0);
+	ck_assert_uint_eq(r.nblocks, 0);
+	kv_blocks_free(kv, &r);
+	ck_assert_uint_eq(kv_blocks_reuse(kv, &r, log, 8), 6);
+	ck_assert_uint_eq(r.shared, 6);
+	ck_assert_uint_eq(r.first_window, 4);
+	ck_assert_mem_eq(r.window + 4, last, sizeof last);
+	ck_assert_uint_eq(kv_blocks_windows_available(kv), 2);
+	/* those that are used are not taken */
+	ck_assert(!kv_blocks_allocate(kv, &other, 6 * N));
+	ck_assert(kv_blocks_allocate(kv, &other, 5 * N));
+	kv_blocks_free(kv, &r);
+	ck_assert(kv_blocks_allocate(kv, &other, 6 * N)); /* the first of the two */
+	ck_assert_uint_eq(other.window[5], last[0]);
+	ck_assert_uint_eq(kv_blocks_reuse(kv, &r, log, 8), 0);
+	kv_blocks_free(kv, &r);
+	kv_blocks_free(kv, &other);
+	ck_assert_uint_eq(kv_blocks_windows_available(kv), 7);
+	kv_blocks_destroy(kv);
+}
+END_TEST
+
+/* Who computes again what the cache had lost gives it its windows; and who was second gives up its own. */
+START_TEST(windows_are_donated) {
+	struct kv_blocks *kv = with_windows(20, 8);
+	struct kv_table q = {0}, r = {0}, other = {0};
+	uint32_t log[4 * N];
+	fill(log, 4, 0);
+	ck_assert(kv_blocks_allocate(kv, &q, 2 * N));
+	kv_blocks_share(kv, &q, log, 2, false);
+	kv_blocks_free(kv, &q);
+	ck_assert(kv_blocks_allocate(kv, &other, 7 * N)); /* takes one of the two */
+	kv_blocks_free(kv, &other);
+	ck_assert_uint_eq(kv_blocks_reuse(kv, &q, log, 2), 0);
+	ck_assert(kv_blocks_allocate(kv, &q, 3 * N));
+	ck_assert(kv_blocks_allocate(kv, &r, 3 * N));
+	uint32_t mine = q.window[0];
+	kv_blocks_share(kv, &q, log, 2, false);
+	ck_assert_uint_eq(q.window[0], mine);
+	ck_assert_uint_eq(prefix_window(kv_blocks_prefix(kv), q.block[0]), mine);
+	ck_assert_uint_eq(kv_blocks_windows_available(kv), 8 - 6);
+	kv_blocks_share(kv, &r, log, 2, false);
+	ck_assert_uint_eq(r.window[0], mine);
+	ck_assert_uint_eq(r.window[1], q.window[1]);
+	ck_assert_uint_ne(r.window[2], q.window[2]);
+	ck_assert_uint_eq(kv_blocks_windows_available(kv), 8 - 4);
+	for (uint32_t i = 0; i < 2; i++)
+		ck_assert_uint_eq(prefix_window_users(kv_blocks_prefix(kv), q.block[i]), 2);
+	kv_blocks_free(kv, &q);
+	ck_assert_uint_eq(kv_blocks_windows_available(kv), 8 - 3);
+	kv_blocks_free(kv, &r);
+	ck_assert_uint_eq(kv_blocks_windows_available(kv), 8);
+	/* a block that goes takes its window with it */
+	ck_assert(kv_blocks_allocate(kv, &other, 8 * N));
+	ck_assert_uint_eq(kv_blocks_windows_available(kv), 0);
+	kv_blocks_free(kv, &other);
+	kv_blocks_destroy(kv);
+}
+END_TEST
+
 static Suite *suite(void) {
 	Suite *s = suite_create("kv_blocks");
 	TCase *t = tcase_create("kv_blocks");
@@ -140,6 +256,9 @@ static Suite *suite(void) {
 	tcase_add_test(t, what_is_freed_is_found_again);
 	tcase_add_test(t, equal_blocks_become_one);
 	tcase_add_test(t, idle_blocks_are_evicted_when_none_is_free);
+	tcase_add_test(t, windows_behind_are_given_back);
+	tcase_add_test(t, next_turn_finds_its_windows);
+	tcase_add_test(t, windows_are_donated);
 	suite_add_tcase(s, t);
 	return s;
 }

@@ -1,6 +1,7 @@
 /* prefix: what is found, what goes first, and a scheduler with the cache beside a model of KV memory: whatever
  * comes, ends, is cancelled or lost, every step reads what its sequence's tokens say and no other's blocks. */
 #include "daemon/serve/coordinator/prefix_cache.h"
+#include "shard/model/hparams.h"
 #include "tests/unit/serve/sequences.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,7 +73,7 @@ END_TEST
 
 START_TEST(oldest_leaf_first) {
 	struct prefix *p = cache(8);
-	uint32_t t[N];
+	uint32_t t[N], none;
 	/* 0 - 1 - 2 and 0 - 3 - 4; and 5 alone */
 	for (uint32_t b = 0; b < 6; b++) {
 		fill(t, b);
@@ -80,7 +81,7 @@ START_TEST(oldest_leaf_first) {
 			prefix_use(p, 0);
 		prefix_add(p, b, b == 0 || b == 5 ? PREFIX_NONE : b == 3 ? 0 : b - 1, t);
 	}
-	ck_assert_uint_eq(prefix_evict(p), PREFIX_NONE); /* all are used */
+	ck_assert_uint_eq(prefix_evict(p, &none), PREFIX_NONE); /* all are used */
 	static const uint32_t first[] = {2, 1, 0}, second[] = {4, 3, 0}, order[] = {2, 1, 4, 3, 0};
 	for (size_t i = 0; i < 3; i++)
 		prefix_release(p, first[i]);
@@ -90,15 +91,60 @@ START_TEST(oldest_leaf_first) {
 	ck_assert_uint_eq(prefix_idle(p), 6);
 	prefix_use(p, 5); /* found again: it is young now, but used */
 	for (size_t i = 0; i < 5; i++) {
-		ck_assert_uint_eq(prefix_evict(p), order[i]);
+		ck_assert_uint_eq(prefix_evict(p, &none), order[i]);
 		ck_assert(!prefix_has(p, order[i]));
 	}
-	ck_assert_uint_eq(prefix_evict(p), PREFIX_NONE);
+	ck_assert_uint_eq(prefix_evict(p, &none), PREFIX_NONE);
+	ck_assert_uint_eq(none, PREFIX_NONE);
 	ck_assert_uint_eq(prefix_users(p, 5), 1);
 	fill(t, 5);
 	ck_assert_uint_eq(prefix_find(p, PREFIX_NONE, t), 5);
 	fill(t, 0);
 	ck_assert_uint_eq(prefix_find(p, PREFIX_NONE, t), PREFIX_NONE);
+	prefix_destroy(p);
+}
+END_TEST
+
+/* Window blocks that were passed go first, the oldest first; then the others; and each with its block. */
+START_TEST(windows_in_order) {
+	struct prefix *p = cache(8);
+	uint32_t t[N], window;
+	for (uint32_t b = 0; b < 5; b++) {
+		fill(t, b);
+		prefix_add(p, b, b ? b - 1 : PREFIX_NONE, t);
+		ck_assert_uint_eq(prefix_window(p, b), PREFIX_NONE);
+		prefix_add_window(p, b, 10 + b);
+	}
+	ck_assert_uint_eq(prefix_evict_window(p), PREFIX_NONE); /* all are used */
+	prefix_release_window(p, 3, false);
+	prefix_release_window(p, 1, true);
+	prefix_release_window(p, 0, true);
+	prefix_use_window(p, 4);
+	prefix_release_window(p, 4, false); /* another still uses it */
+	ck_assert_uint_eq(prefix_idle_windows(p), 3);
+	prefix_use_window(p, 1); /* found again, and passed again: it is young now */
+	ck_assert_uint_eq(prefix_window_users(p, 1), 1);
+	prefix_release_window(p, 1, true);
+	static const uint32_t order[] = {0, 1, 3};
+	for (size_t i = 0; i < 3; i++) {
+		ck_assert_uint_eq(prefix_evict_window(p), 10 + order[i]);
+		ck_assert_uint_eq(prefix_window(p, order[i]), PREFIX_NONE);
+		ck_assert(prefix_has(p, order[i]));
+	}
+	ck_assert_uint_eq(prefix_evict_window(p), PREFIX_NONE);
+	prefix_add_window(p, 3, 9); /* computed again */
+	prefix_release_window(p, 3, true);
+	prefix_release_window(p, 4, false);
+	prefix_release_window(p, 2, false);
+	for (uint32_t b = 5; b-- > 0;)
+		prefix_release(p, b);
+	ck_assert_uint_eq(prefix_evict(p, &window), 4);
+	ck_assert_uint_eq(window, 14);
+	ck_assert_uint_eq(prefix_evict(p, &window), 3);
+	ck_assert_uint_eq(window, 9);
+	ck_assert_uint_eq(prefix_evict(p, &window), 2);
+	ck_assert_uint_eq(window, 12);
+	ck_assert_uint_eq(prefix_idle_windows(p), 0);
 	prefix_destroy(p);
 }
 END_TEST
@@ -112,7 +158,7 @@ START_TEST(order_of_eviction_at_random) {
 		uint32_t before, after, users;
 		uint64_t released;
 	} m[BLOCKS] = {{0}};
-	uint32_t version[CHAINS][8], len[CHAINS] = {0}, t[N], evicted = 0, deep = 0;
+	uint32_t version[CHAINS][8], len[CHAINS] = {0}, t[N], none, evicted = 0, deep = 0;
 	uint64_t clock = 0;
 	srand(3);
 	for (int round = 0; round < 20000; round++) {
@@ -142,7 +188,7 @@ START_TEST(order_of_eviction_at_random) {
 						        (best == PREFIX_NONE ||
 						                m[i].released < m[best].released))
 							best = i;
-					b = prefix_evict(p);
+					b = prefix_evict(p, &none);
 					ck_assert_uint_eq(b, best);
 					if (b == PREFIX_NONE)
 						break;
@@ -306,8 +352,13 @@ END_TEST
 
 enum { BLOCKS = 24, SEQS = 3000, LEN = 330 };
 
-/* What stages would have: for each position a value over it and all before it, as the block table leads to them. */
-static uint32_t memory[BLOCKS][N];
+/* Models without windows, and with: then there are as few window blocks as the sequences that run need to go on. */
+static const struct life {
+	uint32_t window, window_blocks, parallel, max_rows;
+} lives[] = {{0, 0, 6, 96}, {40, 12, 3, 32}, {65, 8, 2, 64}, {100, 18, 3, 96}}, *life;
+
+/* What stages would have: for each position a value over it and all before it, as the block table leads to them, and the other one. */
+static uint32_t memory[BLOCKS][N], window_memory[BLOCKS][N];
 
 static uint32_t after(uint32_t value, uint32_t token) {
 	return (value ^ (token + 1)) * 0x9e3779b1u + (value >> 15);
@@ -315,6 +366,28 @@ static uint32_t after(uint32_t value, uint32_t token) {
 
 static uint32_t *at(const struct sequence *q, uint32_t position) {
 	return &memory[q->kv.block[position / N]][position % N];
+}
+
+static uint32_t *window_at(const struct sequence *q, uint32_t position) {
+	return &window_memory[q->kv.window[position / N]][position % N];
+}
+
+/* The first block with a window block that a sequence has. */
+static uint32_t first_window(const struct sequence *q) {
+	return life->window ? q->kv.first_window : q->kv.nblocks;
+}
+
+/* Whether a window block that a step writes is its sequence's alone. */
+static bool window_is_own(const struct scheduler *s, const struct sequence *q, uint32_t b) {
+	bool own = b >= q->kv.shared && b >= first_window(q);
+	const struct sequence *r;
+	for (uint32_t k = 0; (r = scheduler_at(s, k)); k++)
+		for (uint32_t c = first_window(r); c < r->kv.nblocks; c++)
+			own &= r->kv.window[c] != q->kv.window[b] || (r == q && c == b);
+	for (uint32_t k = 0; k < BLOCKS; k++)
+		own &= !prefix_has(scheduler_prefix(s), k) ||
+		       prefix_window(scheduler_prefix(s), k) != q->kv.window[b];
+	return own;
 }
 
 /* One step: reads what is before each row's position, writes it.  A spoilt one writes something else. */
@@ -330,16 +403,49 @@ static void compute(const struct scheduler *s, const struct scheduler_step *st, 
 			for (uint32_t k = 0; (r = scheduler_at(s, k)); k++)
 				for (uint32_t c = 0; c < r->kv.nblocks; c++)
 					own &= r->kv.block[c] != q->kv.block[b] || (r == q && c == b);
+			own &= !life->window || window_is_own(s, q, b);
 		}
+		uint32_t seen = hparams_first_seen(e->position, life->window);
+		right &= !life->window || q->kv.first_window <= seen / N;
 		for (uint32_t k = 0; k < e->position; k++) {
 			value = after(value, q->log[k]);
 			right &= q->ended || *at(q, k) == value;
+			right &= q->ended || !life->window || k < seen || *window_at(q, k) == value;
 		}
-		for (uint32_t k = e->position; k < end; k++)
+		for (uint32_t k = e->position; k < end; k++) {
 			*at(q, k) = spoilt ? (uint32_t)rand() : after(k ? *at(q, k - 1) : 0, q->log[k]);
+			if (life->window)
+				*window_at(q, k) = *at(q, k);
+		}
 	}
 	ck_assert_msg(own, "a step writes a block that is not its sequence's alone");
 	ck_assert_msg(right, "a step reads what its sequence's tokens do not say");
+}
+
+/* The same of window blocks; those beside a shared block are the cache's. */
+static void account_windows(const struct scheduler *s) {
+	uint32_t own[BLOCKS] = {0}, users[BLOCKS] = {0}, taken = 0;
+	const struct prefix *p = scheduler_prefix(s);
+	const struct sequence *q;
+	bool right = true;
+	for (uint32_t i = 0; (q = scheduler_at(s, i)); i++)
+		for (uint32_t b = first_window(q); b < q->kv.nblocks; b++) {
+			if (b < q->kv.shared) {
+				users[q->kv.block[b]]++;
+				right &= prefix_window(p, q->kv.block[b]) == q->kv.window[b];
+			} else {
+				own[q->kv.window[b]]++;
+				taken++;
+			}
+		}
+	for (uint32_t b = 0; b < BLOCKS; b++) {
+		bool has = prefix_has(p, b) && prefix_window(p, b) != PREFIX_NONE;
+		right &= own[b] <= 1 && (!has || !own[prefix_window(p, b)]);
+		right &= users[b] == (has ? prefix_window_users(p, b) : 0);
+		taken += users[b] > 0;
+	}
+	ck_assert_msg(right, "a window block is two sequences' own, or its users are miscounted");
+	ck_assert_uint_eq(taken + scheduler_free_windows(s), life->window_blocks);
 }
 
 /* Every block is free, or somebody's own, or the cache's; and the cache counts its users right. */
@@ -360,11 +466,12 @@ static void account(const struct scheduler *s) {
 	}
 	ck_assert_msg(right, "a block is two sequences' own, or its users are miscounted");
 	ck_assert_uint_eq(taken + scheduler_free_blocks(s), BLOCKS);
+	account_windows(s);
 }
 
-/* How many blocks of q's beginning the cache has, by what they hold. */
+/* How many blocks of q's beginning the cache has, by what they hold; with the window blocks that are seen after them. */
 static uint32_t kept(const struct scheduler *s, const struct sequence *q) {
-	uint32_t n = 0, value = 0;
+	uint32_t n = 0, value = 0, block[LEN / N];
 	for (; (n + 1) * N < q->tokens; n++) {
 		uint32_t b = 0;
 		for (uint32_t k = n * N; k < (n + 1) * N; k++)
@@ -373,7 +480,14 @@ static uint32_t kept(const struct scheduler *s, const struct sequence *q) {
 			b++;
 		if (b == BLOCKS)
 			break;
+		block[n] = b;
 	}
+	for (uint32_t b = n; life->window && b-- > 0;)
+		if (b >= hparams_first_seen(n * N, life->window) / N &&
+		        prefix_window(scheduler_prefix(s), block[b]) == PREFIX_NONE) {
+			n--;
+			b = n;
+		}
 	return n;
 }
 
@@ -396,7 +510,16 @@ static struct sequence *some_sequence(uint32_t (*old)[LEN], uint32_t *old_len, u
 START_TEST(random_life) {
 	static uint32_t old[20][LEN];
 	uint32_t old_len[20] = {0}, nflight = 0, nlive = 0, made = 0, evicted = 0, lost = 0, first = 0;
-	struct scheduler *s = scheduler(BLOCKS, 6, 96);
+	life = &lives[_i];
+	struct scheduler *s;
+	ck_assert_int_eq(scheduler_create(&s, &(struct scheduler_config){.blocks = BLOCKS,
+	                                              .window_blocks = life->window_blocks,
+	                                              .window = life->window,
+	                                              .parallel = life->parallel,
+	                                              .max_rows = life->max_rows,
+	                                              .stages = 1,
+	                                              .root = ""}),
+	        0);
 	struct scheduler_step *flight[4];
 	struct sequence *live[SEQS];
 	bool had[BLOCKS] = {false};
@@ -411,7 +534,8 @@ START_TEST(random_life) {
 			live[nlive++] = q;
 		} else if (what < 4 && nflight < 4) {
 			struct scheduler_step *st = scheduler_next(s);
-			bool right = !st || (st->number > number && st->rows <= 96);
+			bool right = !st || (st->number > number && st->rows <= life->max_rows);
+			ck_assert_msg(st || nflight || !scheduler_running(s), "a sequence cannot go on");
 			for (uint32_t i = 0; st && i < st->nseqs; i++) {
 				const struct scheduled *e = &st->seq[i];
 				right &= e->seq->kv.nblocks * N >= e->position + e->rows;
@@ -472,11 +596,12 @@ START_TEST(random_life) {
 	account(s);
 	ck_assert_uint_eq(nleft, made);
 	ck_assert_uint_eq(scheduler_free_blocks(s), BLOCKS);
+	ck_assert_uint_eq(scheduler_free_windows(s), life->window_blocks);
 	ck_assert_uint_gt(made, 500);
 	ck_assert_uint_gt(lost, 50);
 	ck_assert_uint_gt(first, 500);
 	ck_assert_uint_gt(evicted, 500);
-	ck_assert_uint_gt(scheduler_found(s), 200 * N);
+	ck_assert_uint_gt(scheduler_found(s), (life->window ? 100 : 200) * N);
 	printf("# %u sequences, %u steps lost, %u blocks evicted, %ju tokens found\n", made, lost, evicted,
 	        (uintmax_t)scheduler_found(s));
 	scheduler_destroy(s);
@@ -489,13 +614,14 @@ static Suite *suite(void) {
 	tcase_add_test(t, found_by_all_tokens_and_what_is_before);
 	tcase_add_test(t, a_common_place_is_no_hit);
 	tcase_add_test(t, oldest_leaf_first);
+	tcase_add_test(t, windows_in_order);
 	tcase_add_test(t, order_of_eviction_at_random);
 	tcase_add_test(t, next_turn_computes_what_is_new);
 	tcase_add_test(t, prompts_that_come_together_are_computed_once);
 	tcase_add_test(t, equal_blocks_become_one);
 	tcase_add_test(t, a_block_that_a_step_names_is_not_given_up);
 	tcase_add_test(t, what_a_lost_step_leaves_is_not_kept);
-	tcase_add_test(t, random_life);
+	tcase_add_loop_test(t, random_life, 0, sizeof lives / sizeof *lives);
 	suite_add_tcase(s, t);
 	return s;
 }

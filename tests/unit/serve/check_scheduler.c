@@ -861,6 +861,48 @@ START_TEST(states_are_kept_where_others_begin) {
 }
 END_TEST
 
+/* What a step in flight sees is not given back, nor what will be seen when provisional tokens are rolled back. */
+START_TEST(windows_that_are_still_seen) {
+	struct scheduler *s;
+	struct scheduler_config c = {.blocks = 20,
+	        .window_blocks = 20,
+	        .window = 100,
+	        .parallel = 1,
+	        .max_rows = 128,
+	        .stages = 1,
+	        .root = ""};
+	ck_assert_int_eq(scheduler_create(&s, &c), 0);
+	struct sequence *q = sequence(640, 1000);
+	scheduler_add(s, q);
+	struct scheduler_step *st[3];
+	for (size_t i = 0; i < 3; i++)
+		st[i] = scheduler_next(s);
+	ck_assert_uint_eq(st[2]->seq[0].position, 256);
+	back(s, st[1]); /* the first is still out */
+	ck_assert_uint_eq(q->kv.first_window, 0);
+	back(s, st[0]);
+	ck_assert_uint_eq(q->kv.first_window, (256 - 99) / 64);
+	q->provisional = 300;
+	for (size_t i = 0; i < 2; i++) {
+		back(s, st[2]);
+		st[2] = scheduler_next(s);
+	}
+	back(s, st[2]);
+	ck_assert_uint_eq(q->scheduled, 640);
+	ck_assert_uint_eq(q->kv.first_window, (320 - 99) / 64); /* from the block of token 341 on */
+	scheduler_roll_back(q, 342);
+	st[0] = scheduler_next(s);
+	ck_assert_uint_eq(st[0]->seq[0].position, 341);
+	ck_assert_uint_le(q->kv.first_window, (341 - 99) / 64);
+	back(s, st[0]);
+	for (uint32_t n = 342; n < 999; n++)
+		back(s, scheduler_next(s));
+	ck_assert_uint_eq(q->kv.first_window, (960 - 99) / 64);
+	ck_assert_uint_eq(scheduler_free_windows(s), 20 - (q->kv.nblocks - q->kv.first_window));
+	end_all(s);
+}
+END_TEST
+
 static Suite *suite(void) {
 	Suite *s = suite_create("scheduler");
 	TCase *t = tcase_create("scheduler");
@@ -882,6 +924,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, rates);
 	tcase_add_test(t, paces);
 	tcase_add_test(t, time_of_a_step);
+	tcase_add_test(t, windows_that_are_still_seen);
 	suite_add_tcase(s, t);
 	TCase *states = tcase_create("states");
 	tcase_add_test(states, states_are_kept_where_others_begin);

@@ -32,6 +32,7 @@ static void teardown(void) {
 static void expect_idle(const char *model) {
 	Caravan__ModelState s = serving_state(model);
 	ck_assert_uint_eq(s.blocks_free, s.blocks);
+	ck_assert_uint_eq(s.window_blocks_free, s.window_blocks);
 	ck_assert_uint_eq(s.sequences, 0);
 	ck_assert_uint_eq(s.queued, 0);
 	ck_assert_uint_eq(s.in_flight, 0);
@@ -284,10 +285,15 @@ START_TEST(embeddings_of_an_older_coordinator) {
 }
 END_TEST
 
+/* _i: without windows, and with */
 START_TEST(a_known_beginning_is_not_computed_again) {
 	char longer[PROMPT + 20];
 	serving_begin(3, 3, 0);
-	serving_load(&(struct serving_spec){.coordinator = 0, .stages = 2, .stage = {1, 2}});
+	serving_load(&(struct serving_spec){.coordinator = 0,
+	        .stages = 2,
+	        .stage = {1, 2},
+	        .window = _i ? 70 : 0,
+	        .window_blocks = _i ? 20 : 0});
 	snprintf(longer, sizeof longer, "%s and more", prompt_of(3, 150));
 	uint64_t before = compute_rows();
 	client_ask(
@@ -624,9 +630,10 @@ static void expect_blocks_of(const char *model, unsigned bare, const char *promp
 }
 
 /* Four stages, jobs of any length, several steps of drafts under way at once, of which some are wrong and some cancelled on their
- * way; _i: one to three texts, and from 6 on with a smaller model. */
+ * way; _i: one to three texts, and from 6 on with a smaller model; odd: with windows. */
 START_TEST(drafts_in_any_order) {
 	unsigned n = 1 + (unsigned)_i % 3;
+	const uint32_t window = _i % 2 ? 90 : 0, window_blocks = _i % 2 ? 20 : 0;
 	struct sampler_params p;
 	Caravan__NodeState state = CARAVAN__NODE_STATE__INIT;
 	uint64_t skipped = 0;
@@ -644,10 +651,14 @@ START_TEST(drafts_in_any_order) {
 		        .stages = 1,
 		        .stage = {0},
 		        .number = 2,
+		        .window = window,
+		        .window_blocks = window_blocks,
 		        .blocks = 64});
 	serving_load(&(struct serving_spec){.coordinator = 0,
 	        .stages = 4,
 	        .stage = {1, 2, 3, 4},
+	        .window = window,
+	        .window_blocks = window_blocks,
 	        .blocks = 64,
 	        .draft = _i >= 6 ? "m-draft" : ""});
 	for (unsigned i = 0; i < n; i++)
@@ -1165,7 +1176,7 @@ START_TEST(messages_lost_doubled_and_late) {
 }
 END_TEST
 
-/* Everything at once, by a seed: clients that come and go, links that are lost, nodes that stop for a while, jobs of any length. */
+/* Everything at once, by a seed: clients that come and go, links that are lost, nodes that stop for a while, jobs of any length.  Odd seeds: with windows. */
 START_TEST(any_order_of_events) {
 	unsigned whole = 0, broken = 0, gone = 0, losses = 0;
 	char prompt[CLIENTS][PROMPT];
@@ -1179,6 +1190,8 @@ START_TEST(any_order_of_events) {
 	        .stage = {1, 2, 0},
 	        .parallel = 3,
 	        .blocks = 14,
+	        .window = _i % 2 ? 40 : 0,
+	        .window_blocks = _i % 2 ? 12 : 0,
 	        .max_rows = 48});
 	compute_ends(200, 2);
 	for (unsigned turn = 0; turn < 300; turn++) {
@@ -1256,7 +1269,7 @@ static Suite *suite(void) {
 	tcase_add_loop_test(t, answers_that_do_not_end, 0, 3);
 	tcase_add_loop_test(t, logprobs_are_the_models, 0, 2);
 	tcase_add_test(t, logprobs_of_an_older_coordinator);
-	tcase_add_test(t, a_known_beginning_is_not_computed_again);
+	tcase_add_loop_test(t, a_known_beginning_is_not_computed_again, 0, 2);
 	tcase_add_test(t, a_beginning_that_came_among_others);
 	tcase_add_test(t, blocks_are_used_again);
 	suite_add_tcase(s, t);

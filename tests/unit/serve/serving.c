@@ -326,6 +326,7 @@ static void make_plan(struct model *m, const struct serving_spec *s) {
 	p->parallel = s->parallel ? s->parallel : 4;
 	p->blocks = s->blocks ? s->blocks : 32;
 	p->max_rows = s->max_rows ? s->max_rows : 64;
+	p->window_blocks = s->window_blocks;
 	p->vocab = p->manifest;
 	p->arithmetic = KERN_ARITHMETIC;
 	p->kv = s->kv;
@@ -373,8 +374,9 @@ void serving_load(const struct serving_spec *s) {
 		m->vocab->token[small_find(m->vocab, "</s>")].text = small_text(m->vocab, "</z>");
 		m->vocab->token[small_find(m->vocab, "<|eot_id|>")].text = small_text(m->vocab, "<|more|>");
 	}
-	ck_assert_int_eq(compute_manifest(&m->manifest, s->number ? s->number : 1, SERVING_LAYERS,
-	                         m->vocab->v.tokens + s->padding, s->context > 256 ? s->context : 256),
+	ck_assert_int_eq(
+	        compute_manifest(&m->manifest, s->number ? s->number : 1, SERVING_LAYERS,
+	                m->vocab->v.tokens + s->padding, s->context > 256 ? s->context : 256, s->window),
 	        0);
 	make_plan(m, s);
 	open_model(m);

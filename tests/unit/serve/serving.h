@@ -65,6 +65,7 @@ struct serving_spec {
 	unsigned coordinator, stages, stage[4];
 	uint32_t cut[3]; /* layers where stages begin, after the first; 0: evenly */
 	uint32_t context, parallel, blocks, max_rows; /* 0: 256, 4, 32, 64 */
+	uint32_t window, window_blocks;               /* 0: none; every other layer has it */
 	enum kern_kv kv;
 	const char *draft; /* the name of the model that makes drafts */
 	uint32_t number;   /* of its weights; 0: 1 */
