@@ -19,7 +19,7 @@ struct reply_stream *reply_create(const struct reply_format *f) {
 	if (ok && !harmony && f->reasoning != REASONING_NONE)
 		ok = (s->reasoning = reasoning_create(f->reasoning, f->open));
 	if (ok && !harmony && f->calls != TOOLCALL_NONE)
-		ok = (s->calls = toolcall_create(f->calls));
+		ok = (s->calls = toolcall_create(f->calls, f->tools));
 	if (ok)
 		return s;
 	reply_destroy(s);

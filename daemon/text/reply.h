@@ -13,6 +13,7 @@ struct reply_format {
 	enum reasoning_format reasoning;
 	bool open;                  /* the prompt begins the reasoning */
 	enum toolcall_format calls; /* TOOLCALL_NONE: none are looked for */
+	json_t *tools;              /* as toolcall_create has them */
 };
 
 /* Each returns false to stop, when out of memory. */

@@ -22,6 +22,7 @@ static const struct toolcall_syntax formats[] = {
 struct toolcall_stream {
 	enum toolcall_format kind;
 	const struct toolcall_syntax *format;
+	json_t *tools; /* NULL: not known */
 	bool in_call;
 	bool begun;            /* text has been passed on */
 	bool called;           /* a call was found */
@@ -62,18 +63,21 @@ enum toolcall_format toolcall_format_find(const char *name) {
 	return TOOLCALL_NONE;
 }
 
-struct toolcall_stream *toolcall_create(enum toolcall_format format) {
+struct toolcall_stream *toolcall_create(enum toolcall_format format, json_t *tools) {
 	struct toolcall_stream *s = calloc(1, sizeof *s);
 	if (!s)
 		return NULL;
 	s->kind = format;
 	s->format = &formats[format];
+	s->tools = json_incref(tools);
 	return s;
 }
 
 void toolcall_destroy(struct toolcall_stream *s) {
-	if (s)
+	if (s) {
+		json_decref(s->tools);
 		held_clear(&s->held);
+	}
 	free(s);
 }
 
@@ -265,13 +269,124 @@ static bool calls_read_array(struct calls *c, const char *s, size_t len) {
 	return n ? calls_read_objects(c, s + at + 1, n - 2, ',') : calls_read_objects(c, s, len, ',');
 }
 
+/* ---- <function=NAME><parameter=P>VALUE</parameter>...</function> ----------------------------------- */
+
+static const char function_mark[] = "<function=", function_end[] = "</function>",
+                  parameter_mark[] = "<parameter=", parameter_end[] = "</parameter>";
+
+/* The text at *s begins with the mark, behind white space: it is taken away. */
+static bool xml_take(const char **s, size_t *len, const char *mark) {
+	size_t at = held_space(*s, *len), n = strlen(mark);
+	if (*len - at < n || memcmp(*s + at, mark, n) != 0)
+		return false;
+	*s += at + n;
+	*len -= at + n;
+	return true;
+}
+
+/* The name in front of '>', which is taken away; NULL: there is none, or no memory. */
+static char *xml_take_name(const char **s, size_t *len) {
+	const char *end = memchr(*s, '>', *len);
+	if (!end || end == *s)
+		return NULL;
+	char *name = strndup(*s, (size_t)(end - *s));
+	*len -= (size_t)(end + 1 - *s);
+	*s = end + 1;
+	return name;
+}
+
+/* The value, up to the end mark behind which another parameter or the end of the call comes, without a line end around it. */
+static bool xml_take_value(const char **s, size_t *len, const char **value, size_t *n) {
+	const size_t mark = sizeof parameter_end - 1;
+	for (const char *at = *s; (at = memmem(at, *len - (size_t)(at - *s), parameter_end, mark));
+	        at += mark) {
+		const char *rest = at + mark;
+		size_t left = *len - (size_t)(rest - *s);
+		const char *next = rest, *last = rest;
+		size_t more = left, all = left;
+		if (!xml_take(&next, &more, parameter_mark) && !xml_take(&last, &all, function_end))
+			continue;
+		*value = *s;
+		*n = (size_t)(at - *s);
+		*s = rest;
+		*len = left;
+		if (*n > 0 && **value == '\n') {
+			++*value;
+			--*n;
+		}
+		*n -= *n > 0 && (*value)[*n - 1] == '\n';
+		return true;
+	}
+	return false;
+}
+
+/* The schema of a tool's parameter; NULL: not known. */
+static const json_t *xml_schema(const json_t *tools, const char *tool, const char *parameter) {
+	for (size_t i = 0; i < json_array_size(tools); i++) {
+		const json_t *f = json_object_get(json_array_get(tools, i), "function");
+		const char *name = json_string_value(json_object_get(f, "name"));
+		if (name && strcmp(name, tool) == 0)
+			return json_object_get(
+			        json_object_get(json_object_get(f, "parameters"), "properties"), parameter);
+	}
+	return NULL;
+}
+
+static bool json_is_text(const json_t *s, const char *text) {
+	return json_is_string(s) && strcmp(json_string_value(s), text) == 0;
+}
+
+static bool schema_allows_strings(const json_t *schema) {
+	const json_t *type = json_object_get(schema, "type");
+	bool allows = json_is_text(type, "string");
+	for (size_t i = 0; i < json_array_size(type); i++)
+		allows = allows || json_is_text(json_array_get(type, i), "string");
+	return allows;
+}
+
+/* What is not a string is JSON, or Python's words for three values; what is neither is a string all the same. */
+static json_t *xml_value(const json_t *schema, const char *s, size_t n) {
+	static const char *const python[] = {"True", "False", "None"};
+	json_t *const same[] = {json_true(), json_false(), json_null()};
+	if (schema_allows_strings(schema))
+		return json_stringn(s, n);
+	for (size_t i = 0; i < sizeof python / sizeof *python; i++)
+		if (n == strlen(python[i]) && memcmp(s, python[i], n) == 0)
+			return same[i];
+	json_t *value = json_loadb(s, n, JSON_DECODE_ANY, NULL);
+	return value ? value : json_stringn(s, n);
+}
+
+static bool calls_read_xml(struct calls *c, const json_t *tools, const char *s, size_t len) {
+	json_t *arguments = json_object();
+	char *name = xml_take(&s, &len, function_mark) ? xml_take_name(&s, &len) : NULL, *text = NULL;
+	bool ok = arguments && name;
+	while (ok && xml_take(&s, &len, parameter_mark)) {
+		const char *value;
+		size_t n;
+		char *parameter = xml_take_name(&s, &len);
+		ok = parameter && xml_take_value(&s, &len, &value, &n) &&
+		     json_object_set_new(arguments, parameter,
+		             xml_value(xml_schema(tools, name, parameter), value, n)) == 0;
+		free(parameter);
+	}
+	ok = ok && xml_take(&s, &len, function_end) && held_space(s, len) == len &&
+	     (text = json_dumps(arguments, 0));
+	json_decref(arguments);
+	if (ok)
+		return calls_add(c, name, text);
+	free(name);
+	return false;
+}
+
 /* Reads the body of a call, without its marks. */
-static bool calls_read(struct calls *c, enum toolcall_format kind, const char *s, size_t len) {
+static bool calls_read(
+        struct calls *c, enum toolcall_format kind, const json_t *tools, const char *s, size_t len) {
 	switch (kind) {
 	case TOOLCALL_LLAMA3:
 		return calls_read_objects(c, s, len, ';');
 	case TOOLCALL_HERMES:
-		return calls_read_objects(c, s, len, '\0');
+		return calls_read_objects(c, s, len, '\0') || calls_read_xml(c, tools, s, len);
 	case TOOLCALL_MISTRAL:
 	case TOOLCALL_MISTRAL_ARGS:
 		return calls_read_mistral(c, s, len, formats[kind].mark);
@@ -310,7 +425,7 @@ static bool stream_close(
 		at += mark;
 	size_t len;
 	char *plain = held_copy_plain(s->held.s + at, end - at - end_mark, &len);
-	bool good = plain && calls_read(&c, s->kind, plain, len), ok = plain && !c.no_memory;
+	bool good = plain && calls_read(&c, s->kind, s->tools, plain, len), ok = plain && !c.no_memory;
 	free(plain);
 	if (ok && good) {
 		stream_drop(s, end);
@@ -353,6 +468,18 @@ static bool stream_text(struct toolcall_stream *s, const struct toolcall_sink *s
 	return ok;
 }
 
+/* Whether the end mark at `at` ends the call: it is not in a string of JSON, or is behind the end of a function. */
+static bool stream_ends(const struct toolcall_stream *s, size_t at) {
+	const char *body = s->held.s + s->call + strlen(s->format->mark);
+	size_t len = at - s->call - strlen(s->format->mark), end = sizeof function_end - 1;
+	const char *rest = body;
+	size_t left = len;
+	if (!xml_take(&rest, &left, function_mark))
+		return !s->json.string;
+	len -= held_space_behind(body, len);
+	return len >= end && memcmp(body + len - end, function_end, end) == 0;
+}
+
 static bool stream_call(struct toolcall_stream *s, const struct toolcall_sink *sink, bool *again) {
 	const char *mark = s->format->end;
 	if (!mark)
@@ -365,7 +492,7 @@ static bool stream_call(struct toolcall_stream *s, const struct toolcall_sink *s
 			s->seen++;
 		} else if (n < len) {
 			return true; /* the mark may be split */
-		} else if (!s->json.string) {
+		} else if (stream_ends(s, s->seen)) {
 			*again = true;
 			return stream_close(s, s->seen + len, len, sink);
 		} else {

@@ -6,6 +6,7 @@
  * One thread at a time for each stream. */
 #ifndef DAEMON_TEXT_TOOLCALL_H
 #define DAEMON_TEXT_TOOLCALL_H
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -13,11 +14,12 @@ enum toolcall_format {
 	TOOLCALL_NONE,
 	TOOLCALL_LLAMA3, /* the whole answer is {"name":...,"parameters":{...}}, several in a row or separated
 	                  * by ';', optionally after <|python_tag|> */
-	TOOLCALL_HERMES, /* <tool_call>{"name":...,"arguments":{...}}</tool_call>, anywhere; Qwen's as well */
+	TOOLCALL_HERMES, /* <tool_call>{"name":...,"arguments":{...}}</tool_call>, anywhere; Qwen's as well; and, as Qwen 3
+	                  * Coder, 3.5 and later write it, <tool_call><function=NAME><parameter=P>VALUE</parameter>...</function></tool_call> */
 	TOOLCALL_MISTRAL,      /* [TOOL_CALLS][{"name":...,"arguments":{...}}, ...], or what follows */
 	TOOLCALL_MISTRAL_ARGS, /* [TOOL_CALLS]NAME[ARGS]{...}, one or more times, or what is above */
 	TOOLCALL_HARMONY,      /* gpt-oss: daemon/text/harmony.h, not a toolcall_stream */
-	TOOLCALL_PHI4          /* <|tool_call|>[{"name":...,"arguments":{...}}, ...]<|/tool_call|>, anywhere: Phi 4 mini's */
+	TOOLCALL_PHI4 /* <|tool_call|>[{"name":...,"arguments":{...}}, ...]<|/tool_call|>, anywhere: Phi 4 mini's */
 };
 
 /* How calls are written. */
@@ -50,8 +52,9 @@ const struct toolcall_syntax *toolcall_syntax(enum toolcall_format format);
 /* The format of this name; TOOLCALL_NONE: there is none. */
 enum toolcall_format toolcall_format_find(const char *name);
 
-/* Not TOOLCALL_NONE or TOOLCALL_HARMONY.  NULL: out of memory. */
-struct toolcall_stream *toolcall_create(enum toolcall_format format);
+/* Not TOOLCALL_NONE or TOOLCALL_HARMONY.  tools: an array as OpenAI has it, of which a reference is kept, or NULL; their schemas say
+ * which values that are written without quotes are strings.  NULL: out of memory. */
+struct toolcall_stream *toolcall_create(enum toolcall_format format, json_t *tools);
 void toolcall_destroy(struct toolcall_stream *s); /* NULL allowed */
 /* false: out of memory, or a function of the sink returned false. */
 bool toolcall_push(struct toolcall_stream *s, const char *text, size_t len, const struct toolcall_sink *sink);

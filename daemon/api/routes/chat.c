@@ -379,10 +379,9 @@ static bool messages_put_tools(json_t *messages, const json_t *tools) {
 	                     : NULL;
 	json_decref(functions);
 	bool system = role && strcmp(role, "system") == 0;
-	json_t *message =
-	        system ? json_copy(first)
-	               : json_pack("{s:s, s:s}", "role", "system", "content",
-	                         "You are a helpful assistant with some tools.");
+	json_t *message = system ? json_copy(first)
+	                         : json_pack("{s:s, s:s}", "role", "system", "content",
+	                                   "You are a helpful assistant with some tools.");
 	bool ok = text && message && json_object_set_new(message, "tools", json_string(text)) == 0;
 	free(text);
 	if (!ok) {
@@ -585,8 +584,10 @@ void chat_render(const struct chat *c, const struct model_entry *m, struct promp
 		if (rc == -ENOTSUP)
 			f->status = 500;
 	}
-	if (c->tools)
+	if (c->tools) {
 		q->reply.calls = toolcall_format_of(source);
+		q->reply.tools = json_incref(c->tools);
+	}
 	/* marks are control tokens in some vocabularies */
 	q->p.names = q->p.apart = reply_needed(&q->reply);
 	json_decref(own);

@@ -32,6 +32,8 @@ void prompt_clear(struct prompt *q) {
 	free(q->ids);
 	free(q->grammar);
 	free(q->bias);
+	json_decref(q->reply.tools);
+	q->reply.tools = NULL;
 	q->bias = NULL;
 	q->grammar = NULL;
 	q->text = NULL;

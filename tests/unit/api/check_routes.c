@@ -265,6 +265,20 @@ START_TEST(tools_in_a_message) {
 }
 END_TEST
 
+/* Qwen 3 Coder writes values without quotes: which are strings is what the request's schema says. */
+START_TEST(values_by_schema) {
+	ask("/v1/chat/completions",
+	        "{" HI
+	        ",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{\"type\":\"object\","
+	        "\"properties\":{\"a\":{\"type\":\"string\"},\"b\":{\"type\":\"integer\"}}}}}]}");
+	fake_text(
+	        "<tool_call>\n<function=f>\n<parameter=a>\n1\n</parameter>\n<parameter=b>\n2\n</parameter>\n</function>\n</tool_call>");
+	fake_finish(CARAVAN__REASON__END);
+	ck_assert_msg(strstr(x.out, "\"arguments\":\"{\\\"a\\\": \\\"1\\\", \\\"b\\\": 2}\""), "%s", x.out);
+	ck_assert_msg(strstr(x.out, "\"finish_reason\":\"tool_calls\""), "%s", x.out);
+}
+END_TEST
+
 /* Tools of types that are not known are left out. */
 START_TEST(unknown_tools) {
 	ask("/v1/chat/completions",
@@ -1258,6 +1272,7 @@ static Suite *suite(void) {
 	tcase_add_loop_test(t, no_tools_no_calls, 0, 3);
 	tcase_add_test(t, unknown_tools);
 	tcase_add_loop_test(t, tools_in_a_message, 0, 2);
+	tcase_add_test(t, values_by_schema);
 	tcase_add_loop_test(t, must_call_tools, 0, (int)(sizeof must_call / sizeof *must_call));
 	tcase_add_loop_test(t, cannot_call_tools, 0, (int)(sizeof cannot_call / sizeof *cannot_call));
 	tcase_add_test(t, cannot_call_in_unknown_format);

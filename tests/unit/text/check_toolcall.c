@@ -28,12 +28,24 @@ static bool on_call(void *arg, const struct tool_call *call) {
 	return true;
 }
 
+/* Whose schema says which values are strings. */
+static json_t *known_tools(void) {
+	json_t *tools = json_loads(
+	        "[{\"function\":{\"name\":\"g\",\"parameters\":{\"properties\":{\"s\":{\"type\":\"string\"},"
+	        "\"o\":{\"type\":[\"null\",\"string\"]},\"n\":{\"type\":\"number\"}}}}}]",
+	        0, NULL);
+	ck_assert_ptr_nonnull(tools);
+	return tools;
+}
+
 /* step: bytes at once, 0: any number. */
 static void expect(enum toolcall_format format, const char *text, const char *want, size_t step) {
 	static uint32_t random = 12345;
 	struct heard h = {.s = ""};
 	const struct toolcall_sink sink = {on_text, on_call, &h};
-	struct toolcall_stream *s = toolcall_create(format);
+	json_t *tools = known_tools();
+	struct toolcall_stream *s = toolcall_create(format, tools);
+	json_decref(tools);
 	ck_assert_ptr_nonnull(s);
 	for (size_t at = 0, n, len = strlen(text); at < len; at += n) {
 		random = random * 1664525u + 1013904223u;
@@ -52,6 +64,33 @@ static const struct {
 	enum toolcall_format format;
 	const char *text, *want;
 } cases[] = {
+        /* Qwen 3 Coder: values as they are, strings by the schema, JSON where it says another type or there is none */
+        {TOOLCALL_HERMES,
+                "Well.\n<tool_call>\n<function=g>\n<parameter=s>\n{\"a\": 1}\n</parameter>\n<parameter=n>\n12\n</parameter>\n"
+                "</function>\n</tool_call>",
+                "Well.{g {\"s\": \"{\\\"a\\\": 1}\", \"n\": 12}}"},
+        {TOOLCALL_HERMES, "<tool_call><function=f></function></tool_call>", "{f {}}"},
+        {TOOLCALL_HERMES,
+                "<tool_call><function=h><parameter=s>True</parameter><parameter=t>[1, {}]</parameter>"
+                "<parameter=u>two words</parameter></function></tool_call>!",
+                "{h {\"s\": true, \"t\": [1, {}], \"u\": \"two words\"}}!"},
+        {TOOLCALL_HERMES,
+                "<tool_call><function=g><parameter=s>\n\nsay \"</tool_call>\n\n</parameter></function> </tool_call>",
+                "{g {\"s\": \"\\nsay \\\"</tool_call>\\n\"}}"},
+        {TOOLCALL_HERMES,
+                "<tool_call><function=g><parameter=s>a</parameter>b</parameter><parameter=o>None</parameter></function></tool_call>",
+                "{g {\"s\": \"a</parameter>b\", \"o\": \"None\"}}"},
+        {TOOLCALL_HERMES, "<tool_call><function=g><parameter=s>\n</parameter></function>",
+                "{g {\"s\": \"\"}}"},
+        {TOOLCALL_HERMES, "<tool_call><function=></function></tool_call>",
+                "<tool_call><function=></function></tool_call>"},
+        {TOOLCALL_HERMES, "<tool_call><function=g><parameter=s>x</function></tool_call>",
+                "<tool_call><function=g><parameter=s>x</function></tool_call>"},
+        {TOOLCALL_HERMES, "<tool_call><function=g></function> x</tool_call>",
+                "<tool_call><function=g></function> x</tool_call>"},
+        {TOOLCALL_HERMES,
+                "<tool_call><function=g></function></tool_call><tool_call><function=f></function></tool_call>",
+                "{g {}}{f {}}"},
         /* Phi 4 mini */
         {TOOLCALL_PHI4, "Just <|tool_", "Just <|tool_"},
         {TOOLCALL_PHI4, "<|tool_call|>[{\"name\": \"f\", \"arguments\": {\"a\": [1]}}]<|/tool_call|>",
@@ -163,7 +202,7 @@ END_TEST
 START_TEST(text_streams) {
 	struct heard h = {.s = ""};
 	const struct toolcall_sink sink = {on_text, on_call, &h};
-	struct toolcall_stream *s = toolcall_create(TOOLCALL_HERMES);
+	struct toolcall_stream *s = toolcall_create(TOOLCALL_HERMES, NULL);
 	ck_assert(toolcall_push(s, "one two", 7, &sink));
 	ck_assert_str_eq(h.s, "one two");
 	ck_assert(toolcall_push(s, " < three\n", 9, &sink));
@@ -189,7 +228,7 @@ static bool refuse_text(void *arg, const char *text, size_t len) {
 START_TEST(a_sink_that_refuses) {
 	unsigned times = 0;
 	const struct toolcall_sink sink = {refuse_text, on_call, &times};
-	struct toolcall_stream *s = toolcall_create(TOOLCALL_HERMES);
+	struct toolcall_stream *s = toolcall_create(TOOLCALL_HERMES, NULL);
 	ck_assert(!toolcall_push(s, "text", 4, &sink));
 	ck_assert_uint_eq(times, 1);
 	toolcall_destroy(s);
