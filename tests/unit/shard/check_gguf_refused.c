@@ -572,6 +572,17 @@ START_TEST(numbers_of_layers_are_refused) {
 		        0);
 		ck_assert_msg(strstr(err, wrong[i].says), "said: %s", err);
 	}
+	/* a layer that only guesses further tokens may be in the arrays or not */
+	for (uint64_t count = 1; count <= 3; count++) {
+		struct ggufgen *gen =
+		        layered("deci", count, (const int32_t[]){4, 4, 4}, (const int32_t[]){96, 96, 96});
+		struct hparams hp;
+		ggufgen_u32(gen, "deci.nextn_predict_layers", 1);
+		ck_assert_int_lt(hparams_gen(gen, &hp), 0);
+		ck_assert_msg(strstr(err, count < 3 ? "tokenizer.ggml.tokens are missing"
+		                                    : "nor one for each layer"),
+		        "said: %s", err);
+	}
 }
 END_TEST
 
