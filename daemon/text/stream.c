@@ -17,7 +17,7 @@
 
 /* The marks that daemon/text/reply.h looks for. */
 static const char *const text_marks[] = {"<think>", "</think>", "[THINK]", "[/THINK]", "<tool_call>",
-        "</tool_call>", "<|python_tag|>", "[TOOL_CALLS]", "[ARGS]", "[CALL_ID]", "<|tool_call|>", "<|/tool_call|>", "<|start|>", "<|channel|>",
+        "</tool_call>", "<|python_tag|>", "[TOOL_CALLS]", "[ARGS]", "[CALL_ID]", "<|tool_call|>", "<|/tool_call|>", "<|tool_calls_section_begin|>", "<|tool_calls_section_end|>", "<|tool_call_begin|>", "<|tool_call_argument_begin|>", "<|tool_call_end|>", "<|start|>", "<|channel|>",
         "<|message|>", "<|constrain|>", "<|end|>", "<|return|>", "<|call|>"};
 
 /* Of a byte of the text. */

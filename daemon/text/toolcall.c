@@ -1,7 +1,7 @@
 /* toolcall: see toolcall.h.
  *
  * The formats are those of Meta's Llama 3.1 prompt format, Nous Research's Hermes-Function-Calling (which
- * Qwen 2.5 also uses), mistral-common and Phi 4 mini's model card.  There are two states.  In TEXT, everything is passed on at once
+ * Qwen 2.5 also uses), mistral-common, and the model cards of Phi 4 mini and Kimi K2.  There are two states.  In TEXT, everything is passed on at once
  * except what may be the beginning of a mark and the white space before it.  In CALL, after a mark,
  * everything is held until the call ends or turns out not to be a call. */
 #include "daemon/text/toolcall.h"
@@ -17,6 +17,7 @@ static const struct toolcall_syntax formats[] = {
         [TOOLCALL_MISTRAL_ARGS] = {"mistral-args", "[TOOL_CALLS]", NULL, false},
         [TOOLCALL_HARMONY] = {"harmony", "<|channel|>commentary to=functions.", NULL, false},
         [TOOLCALL_PHI4] = {"phi4", "<|tool_call|>", "<|/tool_call|>", false},
+        [TOOLCALL_KIMI] = {"kimi", "<|tool_calls_section_begin|>", "<|tool_calls_section_end|>", false},
 };
 
 struct toolcall_stream {
@@ -40,6 +41,8 @@ enum toolcall_format toolcall_format_of(const char *t) {
 		return TOOLCALL_HARMONY;
 	if (strstr(t, "<|/tool|>"))
 		return TOOLCALL_PHI4;
+	if (strstr(t, "<|tool_calls_section_begin|>"))
+		return TOOLCALL_KIMI;
 	if (strstr(t, "[TOOL_CALLS]"))
 		return strstr(t, "[ARGS]") ? TOOLCALL_MISTRAL_ARGS : TOOLCALL_MISTRAL;
 	/* the role of tool results is called ipython in Llama 3.1 and 3.2 */
@@ -357,6 +360,46 @@ static json_t *xml_value(const json_t *schema, const char *s, size_t n) {
 	return value ? value : json_stringn(s, n);
 }
 
+/* The name in Kimi's id of a call: functions.NAME:0. */
+static char *kimi_name(const char *id, size_t len) {
+	static const char prefix[] = "functions.";
+	const size_t n = sizeof prefix - 1;
+	size_t lead = held_space(id, len);
+	id += lead;
+	len -= lead;
+	len -= held_space_behind(id, len);
+	if (len > n && memcmp(id, prefix, n) == 0) {
+		id += n;
+		len -= n;
+	}
+	const char *colon = memrchr(id, ':', len);
+	len = colon ? (size_t)(colon - id) : len;
+	return len ? strndup(id, len) : NULL;
+}
+
+static bool calls_read_kimi(struct calls *c, const char *s, size_t len) {
+	static const char begin[] = "<|tool_call_begin|>", arguments[] = "<|tool_call_argument_begin|>",
+	                  end[] = "<|tool_call_end|>";
+	bool ok = true;
+	while (ok && xml_take(&s, &len, begin)) {
+		const char *mark = memmem(s, len, arguments, strlen(arguments));
+		size_t id = mark ? (size_t)(mark - s) : 0, at = id + strlen(arguments);
+		if (!mark)
+			return false;
+		json_t *o;
+		at += held_space(s + at, len - at);
+		size_t n = json_length(s + at, len - at, &o);
+		bool is_object = json_is_object(o);
+		json_decref(o);
+		char *name = is_object ? kimi_name(s, id) : NULL;
+		ok = name && calls_add(c, name, strndup(s + at, n));
+		s += at + n;
+		len -= at + n;
+		ok = ok && xml_take(&s, &len, end);
+	}
+	return ok && c->n > 0 && held_space(s, len) == len;
+}
+
 static bool calls_read_xml(struct calls *c, const json_t *tools, const char *s, size_t len) {
 	json_t *arguments = json_object();
 	char *name = xml_take(&s, &len, function_mark) ? xml_take_name(&s, &len) : NULL, *text = NULL;
@@ -392,6 +435,8 @@ static bool calls_read(
 		return calls_read_mistral(c, s, len, formats[kind].mark);
 	case TOOLCALL_PHI4:
 		return calls_read_array(c, s, len);
+	case TOOLCALL_KIMI:
+		return calls_read_kimi(c, s, len);
 	case TOOLCALL_HARMONY:
 	case TOOLCALL_NONE:
 		break;

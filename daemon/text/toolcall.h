@@ -19,7 +19,9 @@ enum toolcall_format {
 	TOOLCALL_MISTRAL,      /* [TOOL_CALLS][{"name":...,"arguments":{...}}, ...], or what follows */
 	TOOLCALL_MISTRAL_ARGS, /* [TOOL_CALLS]NAME[ARGS]{...}, one or more times, or what is above */
 	TOOLCALL_HARMONY,      /* gpt-oss: daemon/text/harmony.h, not a toolcall_stream */
-	TOOLCALL_PHI4 /* <|tool_call|>[{"name":...,"arguments":{...}}, ...]<|/tool_call|>, anywhere: Phi 4 mini's */
+	TOOLCALL_PHI4, /* <|tool_call|>[{"name":...,"arguments":{...}}, ...]<|/tool_call|>, anywhere: Phi 4 mini's */
+	TOOLCALL_KIMI /* <|tool_calls_section_begin|>, for each call <|tool_call_begin|>functions.NAME:0<|tool_call_argument_begin|>{...}
+	               * <|tool_call_end|>, then <|tool_calls_section_end|>: Kimi K2's */
 };
 
 /* How calls are written. */

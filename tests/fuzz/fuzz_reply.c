@@ -58,12 +58,12 @@ static void take_apart(
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len) {
 	static const enum toolcall_format calls[] = {TOOLCALL_NONE, TOOLCALL_LLAMA3, TOOLCALL_HERMES,
-	        TOOLCALL_MISTRAL, TOOLCALL_MISTRAL_ARGS, TOOLCALL_HARMONY, TOOLCALL_PHI4};
+	        TOOLCALL_MISTRAL, TOOLCALL_MISTRAL_ARGS, TOOLCALL_HARMONY, TOOLCALL_PHI4, TOOLCALL_KIMI};
 	static struct seen whole, cut;
 	if (len < 2 || len - 2 > TEXT_MAX)
 		return 0;
 	const struct reply_format f = {
-	        (enum reasoning_format)(data[0] % 4), data[0] & 128, calls[data[0] / 4 % 7]};
+	        (enum reasoning_format)(data[0] % 4), data[0] & 128, calls[data[0] / 4 % 8]};
 	const char *text = (const char *)data + 2;
 	len -= 2;
 	take_apart(&whole, &f, text, len, len + 1);

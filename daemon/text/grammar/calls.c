@@ -1,6 +1,6 @@
 /* calls: see calls.h.  An answer is what comes before its calls, the calls, what is between two, and what comes behind the last: short
  * texts, where a space is white space as in JSON, %m the format's mark and %M the same if the model likes, %e its end mark, %a and %b the marks
- * before arguments, %c a call, %q a tool's name in quotes, %n without, %v arguments. */
+ * before arguments, %f, %g and %h Kimi's marks of a call, %c a call, %q a tool's name in quotes, %n without, %v arguments. */
 #include "daemon/text/grammar/calls.h"
 #include "daemon/text/grammar/schema_internal.h"
 #include "daemon/text/toolcall.h"
@@ -19,6 +19,7 @@ static const struct layout layouts[] = {
         [TOOLCALL_MISTRAL] = {"%m [ ", "%c", " , ", " ]", "{ \"name\": %q, \"arguments\": %v }"},
         [TOOLCALL_MISTRAL_ARGS] = {"", "%m%c", "", "", "%n%a%v"},
         [TOOLCALL_HARMONY] = {"", "%m%c", "", "", "%n%b%v"},
+        [TOOLCALL_KIMI] = {"%m", "%f%c%g", "", "%e", "%n:0%h%v"},
         [TOOLCALL_PHI4] = {"%m [ ", "%c", " , ", " ] %e", "{ \"name\": %q, \"arguments\": %v }"},
 };
 
@@ -48,6 +49,13 @@ static uint32_t calls_code(struct calls *s, uint32_t from, char code) {
 		return rules_marked(s->c->r, from, "[ARGS]");
 	case 'b':
 		return rules_marked(s->c->r, from, " <|constrain|>json<|message|>");
+	case 'f':
+		from = rules_marked(s->c->r, from, "<|tool_call_begin|>");
+		return rules_literal(s->c->r, from, "functions.", 10);
+	case 'g':
+		return rules_marked(s->c->r, from, "<|tool_call_end|>");
+	case 'h':
+		return rules_marked(s->c->r, from, "<|tool_call_argument_begin|>");
 	case 'c':
 		return schema_call(s->c, from, s->call);
 	case 'q':
@@ -93,7 +101,8 @@ static const json_t *calls_arguments(struct schema *c, const json_t *parameters)
 
 /* Without quotes around it a name ends where the next mark begins. */
 static bool calls_can_write(const struct calls *s, const char *name) {
-	bool quoted = s->format != TOOLCALL_MISTRAL_ARGS && s->format != TOOLCALL_HARMONY;
+	bool quoted = s->format != TOOLCALL_MISTRAL_ARGS && s->format != TOOLCALL_HARMONY &&
+	              s->format != TOOLCALL_KIMI;
 	return *name && (quoted || !strpbrk(name, "[< \n\r\t"));
 }
 

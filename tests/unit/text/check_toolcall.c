@@ -91,6 +91,28 @@ static const struct {
         {TOOLCALL_HERMES,
                 "<tool_call><function=g></function></tool_call><tool_call><function=f></function></tool_call>",
                 "{g {}}{f {}}"},
+        /* Kimi K2 */
+        {TOOLCALL_KIMI,
+                "I look. <|tool_calls_section_begin|><|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>{\"a\": 1}"
+                "<|tool_call_end|>\n<|tool_call_begin|>g<|tool_call_argument_begin|> {} <|tool_call_end|><|tool_calls_section_end|>",
+                "I look.{f {\"a\": 1}}{g {}}"},
+        {TOOLCALL_KIMI,
+                "<|tool_calls_section_begin|><|tool_call_begin|>functions.f:1<|tool_call_argument_begin|>"
+                "{\"a\":\"<|tool_calls_section_end|>\"}<|tool_call_end|>",
+                "{f {\"a\":\"<|tool_calls_section_end|>\"}}"},
+        {TOOLCALL_KIMI, "<|tool_calls_section_begin|><|tool_calls_section_end|>",
+                "<|tool_calls_section_begin|><|tool_calls_section_end|>"},
+        {TOOLCALL_KIMI,
+                "<|tool_calls_section_begin|><|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>[]<|tool_call_end|>"
+                "<|tool_calls_section_end|>",
+                "<|tool_calls_section_begin|><|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>[]<|tool_call_end|>"
+                "<|tool_calls_section_end|>"},
+        {TOOLCALL_KIMI,
+                "<|tool_calls_section_begin|><|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>{}<|tool_calls_section_end|>",
+                "<|tool_calls_section_begin|><|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>{}<|tool_calls_section_end|>"},
+        {TOOLCALL_KIMI,
+                "<|tool_calls_section_begin|><|tool_call_begin|>:0<|tool_call_argument_begin|>{}<|tool_call_end|><|tool_calls_section_end|>",
+                "<|tool_calls_section_begin|><|tool_call_begin|>:0<|tool_call_argument_begin|>{}<|tool_call_end|><|tool_calls_section_end|>"},
         /* Phi 4 mini */
         {TOOLCALL_PHI4, "Just <|tool_", "Just <|tool_"},
         {TOOLCALL_PHI4, "<|tool_call|>[{\"name\": \"f\", \"arguments\": {\"a\": [1]}}]<|/tool_call|>",

@@ -184,6 +184,11 @@ static const struct call_text call_texts[] = {
                 false, true},
         {"mistral", "[TOOL_CALLS][]", false, false},
         {"mistral", "[{\"name\": \"stop\", \"arguments\": {}}]", false, false},
+        {"kimi",
+                "<|tool_calls_section_begin|><|tool_call_begin|>functions.n:0<|tool_call_argument_begin|>{\"n\": 1}"
+                "<|tool_call_end|><|tool_calls_section_end|>",
+                true, true},
+        {"kimi", "<|tool_calls_section_begin|><|tool_calls_section_end|>", false, false},
         {"phi4", "<|tool_call|>[{\"name\": \"n\", \"arguments\": {\"n\": 1}}]<|/tool_call|>", true, true},
         {"phi4", "<|tool_call|>[{\"name\": \"n\", \"arguments\": {\"n\": 1}}]", false, false},
         {"mistral-args", "[TOOL_CALLS]go[ARGS]{\"to\": \"sea\"}", true, true},
