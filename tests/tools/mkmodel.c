@@ -89,7 +89,7 @@ int main(int argc, char **argv) {
 	        .head_size = head,
 	        .seed = 1};
 	m.head = ggufgen_usual_head(m.type);
-	if (m.dim % m.heads) {
+	if (!head && m.dim % m.heads) {
 		fprintf(stderr, "mkmodel: dim is not a multiple of heads\n");
 		return 1;
 	}
