@@ -169,17 +169,22 @@ START_TEST(windows_behind_are_given_back) {
 }
 END_TEST
 
+/* Computes a text of so many blocks, one after the other. */
+static void run_through(struct kv_blocks *kv, struct kv_table *t, const uint32_t *log, uint32_t blocks) {
+	for (uint32_t b = 1; b <= blocks; b++) {
+		ck_assert(kv_blocks_allocate(kv, t, b * N));
+		kv_blocks_share(kv, t, log, b, false);
+		kv_blocks_forget(kv, t, b * N);
+	}
+}
+
 /* A beginning is found as far as the windows before it are there: those at the end of a text outlast those that it passed. */
 START_TEST(next_turn_finds_its_windows) {
 	struct kv_blocks *kv = with_windows(20, 7);
 	struct kv_table q = {0}, r = {0}, other = {0};
 	uint32_t log[8 * N], last[2];
 	fill(log, 8, 0);
-	for (uint32_t b = 1; b <= 6; b++) {
-		ck_assert(kv_blocks_allocate(kv, &q, b * N));
-		kv_blocks_share(kv, &q, log, b, false);
-		kv_blocks_forget(kv, &q, b * N);
-	}
+	run_through(kv, &q, log, 6);
 	ck_assert_uint_eq(q.first_window, 4);
 	memcpy(last, q.window + 4, sizeof last);
 	kv_blocks_free(kv, &q);
@@ -206,6 +211,25 @@ START_TEST(next_turn_finds_its_windows) {
 	ck_assert_uint_eq(kv_blocks_reuse(kv, &r, log, 8), 0);
 	kv_blocks_free(kv, &r);
 	kv_blocks_free(kv, &other);
+	ck_assert_uint_eq(kv_blocks_windows_available(kv), 7);
+	kv_blocks_destroy(kv);
+}
+END_TEST
+
+/* Windows that a long text passes take no place from the ends of texts, however long those are idle. */
+START_TEST(ends_outlast_a_long_text) {
+	struct kv_blocks *kv = with_windows(30, 7);
+	struct kv_table q = {0}, r = {0};
+	uint32_t log[3 * N], other[20 * N];
+	fill(log, 3, 0);
+	fill(other, 20, 0);
+	other[0] = 99;
+	run_through(kv, &q, log, 3);
+	kv_blocks_free(kv, &q);
+	run_through(kv, &r, other, 20);
+	ck_assert_uint_eq(kv_blocks_reuse(kv, &q, log, 3), 3);
+	kv_blocks_free(kv, &q);
+	kv_blocks_free(kv, &r);
 	ck_assert_uint_eq(kv_blocks_windows_available(kv), 7);
 	kv_blocks_destroy(kv);
 }
@@ -258,6 +282,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, idle_blocks_are_evicted_when_none_is_free);
 	tcase_add_test(t, windows_behind_are_given_back);
 	tcase_add_test(t, next_turn_finds_its_windows);
+	tcase_add_test(t, ends_outlast_a_long_text);
 	tcase_add_test(t, windows_are_donated);
 	suite_add_tcase(s, t);
 	return s;
