@@ -226,17 +226,18 @@ static void keep_product(struct checkkern *ck, uint32_t type, size_t count, floa
 }
 
 /* Ways to the same product: kern_init, which is not called here, chooses by the processor. */
-enum { WAYS = 2 };
-
 #ifdef __x86_64__
 extern bool avx2_gathers; /* of kernels/avx2/grid.h, which only these levels can include */
-#endif
+enum { WAYS = 2 };
 
 static void choose_way(int way) {
-#ifdef __x86_64__
 	avx2_fetches_near = avx2_side_by_side = avx2_gathers = way;
-#endif
 }
+#else
+enum { WAYS = 1 };
+
+static void choose_way(int way) {}
+#endif
 
 /* Whether a product may go ways that differ. */
 static bool has_ways(uint32_t type, size_t cols) {
