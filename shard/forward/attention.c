@@ -5,6 +5,7 @@
  * finishes the last span of a tile combines them.  A larger step (prefill) has one task per (tile, head), and the member keeps
  * its partial results to itself.  Both use the same scratch, whose size depends only on the context.  The queries of a group
  * of heads read their keys and values together. */
+#include "kernels/kvcopy.h"
 #include "shard/forward/forward_internal.h"
 
 /* Partial results per member, unless one token of a long context needs more. */
@@ -150,8 +151,9 @@ bool attention_store(struct forward *f, struct phase_member *j, uint32_t layer) 
 			f->rope(k + hp->latent, 1, hs, angles, hp->pairs);
 		}
 		ops->put_key(kv_keys(f->kv, block, layer, (uint32_t)head), slot, k, hs);
-		ops->put_value(kv_values(f->kv, block, layer, (uint32_t)head), slot,
-		        hp->latent ? k : f->v + (row * shape->kv_heads + head) * hs, hs);
+		if (!hp->latent)
+			ops->put_value(kv_values(f->kv, block, layer, (uint32_t)head), slot,
+			        f->v + (row * shape->kv_heads + head) * hs, hs);
 	}
 	return ok;
 }
@@ -162,6 +164,15 @@ struct walk {
 	uint32_t layer, head, window;
 	size_t first;
 };
+
+/* The values of block b of a span in latent attention. */
+static const void *attention_values_of_keys(
+        const struct forward *f, struct member *m, const void *keys, uint32_t b) {
+	enum kern_kv type = f->kv->size.type;
+	uint8_t *values = m->values + b * kern_kv_bytes(type, f->hp->head_size);
+	kern_kv_values_of_keys(type, values, keys, f->hp->head_size);
+	return values;
+}
 
 /* Computes the tile's queries that see a span against it. */
 static void attention_span(struct forward *f, struct member *m, const struct walk *w, uint32_t span) {
@@ -193,7 +204,8 @@ static void attention_span(struct forward *f, struct member *m, const struct wal
 	const uint32_t *blocks = attention_blocks(f, t->seq, w->layer, start / KERN_KV_BLOCK + seen);
 	for (uint32_t b = seen; b * KERN_KV_BLOCK < most; b++) {
 		keys[b] = kv_keys(f->kv, blocks[b - seen], w->layer, w->head);
-		values[b] = kv_values(f->kv, blocks[b - seen], w->layer, w->head);
+		values[b] = f->hp->latent ? attention_values_of_keys(f, m, keys[b], b)
+		                          : kv_values(f->kv, blocks[b - seen], w->layer, w->head);
 	}
 	f->ops->kv[f->kv->size.type].span(m->query, n, keys, values, hs, f->scale, m->scratch);
 }

@@ -133,6 +133,8 @@ static size_t forward_lay(
 		        .up = forward_carve(arena, &used, rows * PHASE_CHUNK, sizeof(float)),
 		        .query = forward_carve(arena, &used, queries, sizeof(struct kern_query)),
 		        .scratch = forward_carve(arena, &used, 1, kern_span_scratch(queries)),
+		        .values = forward_carve(arena, &used, hp->latent ? KERN_SPAN / KERN_KV_BLOCK : 0,
+		                kern_kv_bytes(KERN_KV_F16, hp->head_size)), /* the larger type */
 		        .delta = forward_carve(
 		                arena, &used, hp->attention_every ? delta_scratch(hp) : 0, sizeof(float)),
 		        .score = forward_carve(arena, &used, hp->experts, sizeof(float)),

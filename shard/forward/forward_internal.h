@@ -52,6 +52,7 @@ struct member {
 	float *up;   /* [max_rows][PHASE_CHUNK] */
 	struct kern_query *query;
 	void *scratch;         /* of the span kernel */
+	uint8_t *values;       /* of latent attention: the values of a span */
 	float *delta;          /* [delta_scratch] */
 	float *score;          /* [experts] */
 	struct choice *choice; /* [experts_used]: of a step of one row */

@@ -32,8 +32,12 @@ static struct kv_layer kv_layer_of(const struct hparams *hp, struct kv_size size
 	        .blocks = hparams_has_window(hp, layer) ? size.window_blocks : size.blocks};
 }
 
+static uint32_t kv_parts(const struct hparams *hp) {
+	return hp->latent ? 1 : 2;
+}
+
 static size_t kv_layer_end(const struct hparams *hp, enum kern_kv type, const struct kv_layer *l) {
-	return kv_add(l->at, 2 * (size_t)l->heads * l->blocks, kern_kv_bytes(type, hp->head_size));
+	return kv_add(l->at, kv_parts(hp) * (size_t)l->heads * l->blocks, kern_kv_bytes(type, hp->head_size));
 }
 
 size_t kv_bytes(const struct hparams *hp, struct kv_size size, uint32_t first, uint32_t last) {
@@ -77,8 +81,12 @@ int kv_create(struct kv **out, const struct hparams *hp, struct kv_size size, ui
 		free(layer);
 		return -ENOMEM;
 	}
-	*kv = (struct kv){
-	        .size = size, .layers = layers, .head_size = hp->head_size, .layer = layer, .bytes = bytes};
+	*kv = (struct kv){.size = size,
+	        .layers = layers,
+	        .head_size = hp->head_size,
+	        .parts = kv_parts(hp),
+	        .layer = layer,
+	        .bytes = bytes};
 	for (uint32_t l = 0; l < layers; l++) {
 		layer[l] = kv_layer_of(hp, size, first + l, kv->attention_bytes);
 		kv->attention_bytes = kv_layer_end(hp, size.type, &layer[l]);
@@ -109,8 +117,8 @@ void kv_destroy(struct kv *kv) {
 static void *kv_part(const struct kv *kv, uint32_t block, uint32_t layer, uint32_t head, size_t which) {
 	assert(layer < kv->layers);
 	const struct kv_layer *l = &kv->layer[layer];
-	assert(block < l->blocks && head < l->heads);
-	size_t place = ((size_t)head * 2 + which) * l->blocks + block;
+	assert(block < l->blocks && head < l->heads && which < kv->parts);
+	size_t place = ((size_t)head * kv->parts + which) * l->blocks + block;
 	return kv->base + l->at + place * kern_kv_bytes(kv->size.type, kv->head_size);
 }
 

@@ -22,6 +22,8 @@ struct kv_layer {
 struct kv {
 	struct kv_size size;
 	uint32_t layers, head_size;
+	uint32_t
+	        parts; /* of a head in a block: keys and values, or in latent attention only keys, which are the values */
 	struct kv_layer *layer; /* owned */
 	uint8_t *base;
 	struct state *state;    /* NULL: all layers have attention */
@@ -42,6 +44,7 @@ int kv_create(struct kv **out, const struct hparams *hp, struct kv_size size, ui
 void kv_destroy(struct kv *kv); /* NULL allowed */
 /* block: for a layer with a window, the number of a window block. */
 void *kv_keys(const struct kv *kv, uint32_t block, uint32_t layer, uint32_t head);
+/* Of models without latent attention. */
 void *kv_values(const struct kv *kv, uint32_t block, uint32_t layer, uint32_t head);
 
 #endif

@@ -1,4 +1,5 @@
 /* Steps as they are validated, faults inside, KV blocks and buffers. */
+#include "kernels/kvcopy.h"
 #include "tests/support/synth.h"
 #include <check.h>
 #include <errno.h>
@@ -230,6 +231,45 @@ START_TEST(tokens_outside) {
 }
 END_TEST
 
+/* In latent attention the keys are the values: they are stored once, and made of the keys they are what was put. */
+START_TEST(kv_of_latents) {
+	const struct hparams hp = {.kv_heads = 1, .head_size = 96, .latent = 64};
+	static const size_t size[] = {96, 40, 33, 576};
+	struct kv *kv;
+	ck_assert_int_eq(kern_init(err, sizeof err), 0);
+	for (int type = 0; type < KERN_KVS; type++) {
+		size_t part = kern_kv_bytes((enum kern_kv)type, 96);
+		ck_assert_int_eq(kv_create(&kv, &hp, (struct kv_size){(enum kern_kv)type, 4, 0}, 0, 5), 0);
+		ck_assert_uint_eq(kv->bytes, 5 * 4 * part);
+		for (uint32_t l = 0; l < 5; l++)
+			for (uint32_t b = 0; b < 4; b++)
+				ck_assert_ptr_eq(kv_keys(kv, b, l, 0), kv->base + (l * 4 + b) * part);
+		kv_destroy(kv);
+		for (size_t i = 0; i < sizeof size / sizeof *size; i++) {
+			const struct kern_kv_ops *ops = &kern_ops()->kv[type];
+			size_t bytes = kern_kv_bytes((enum kern_kv)type, size[i]);
+			if (!kern_kv_fits((enum kern_kv)type, size[i]))
+				continue;
+			uint8_t *keys = calloc(1, bytes), *values = calloc(1, bytes),
+			        *made = calloc(1, bytes);
+			float *x = malloc(size[i] * sizeof *x);
+			for (size_t slot = 0; slot < KERN_KV_BLOCK; slot++) {
+				for (size_t d = 0; d < size[i]; d++)
+					x[d] = (float)((d * 37 + slot * 101) % 211) - 105;
+				ops->put_key(keys, slot, x, size[i]);
+				ops->put_value(values, slot, x, size[i]);
+			}
+			kern_kv_values_of_keys((enum kern_kv)type, made, keys, size[i]);
+			ck_assert(memcmp(values, made, bytes) == 0);
+			free(keys);
+			free(values);
+			free(made);
+			free(x);
+		}
+	}
+}
+END_TEST
+
 /* Parts are apart, aligned, and inside the reservation. */
 START_TEST(kv_parts) {
 	struct hparams hp = {.kv_heads = 3, .head_size = 40};
@@ -386,6 +426,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, tokens_outside);
 	tcase_add_test(t, pooled);
 	tcase_add_test(t, kv_parts);
+	tcase_add_test(t, kv_of_latents);
 	tcase_add_test(t, kv_parts_of_windows);
 	tcase_add_test(t, kv_reserved);
 	tcase_add_test(t, refused);
