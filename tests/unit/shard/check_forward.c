@@ -294,14 +294,15 @@ static void spoil(const struct line *l, uint32_t window) {
 				if (!hparams_has_window(&model->m->hp, l->slice[i].first + n))
 					continue;
 				memset(kv_keys(l->kv[i], window, n, h), 0xff, bytes);
-				memset(kv_values(l->kv[i], window, n, h), 0xff, bytes);
+				if (!model->m->hp.latent)
+					memset(kv_values(l->kv[i], window, n, h), 0xff, bytes);
 			}
 }
 
 /* In as few window blocks as hold what the rows of a step see.  What they no longer see is spoilt, and used again. */
 static void in_few_windows(const float *want, uint32_t n, uint32_t chunk, uint32_t few) {
-	struct line *l = line_create_sized(
-	        &model->whole, (struct kv_size){cache_type, 64, few}, 2, 2, (uint32_t[]){1}, chunk);
+	struct line *l = line_create_sized(&model->whole, (struct kv_size){cache_type, 64, few, LINE_SLOTS},
+	        2, 2, (uint32_t[]){1}, chunk);
 	uint32_t windows[64], spare[64], nspare = 0, first = 0, end = 0;
 	float *have = malloc(logits_bytes(n));
 	for (; nspare < few; nspare++) {
