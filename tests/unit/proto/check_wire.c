@@ -456,6 +456,12 @@ START_TEST(fields_agree) {
 	ck_assert(valid(e, 8, WIRE_ROUTER));
 	s->seqs[0]->position = 63; /* into a second block, which it does not name */
 	ck_assert(!valid(e, 8, WIRE_ROUTER));
+	s->seqs[0]->position = 0;
+	s->seqs[0]->keep = bytes_of(4); /* a position without a place */
+	ck_assert(!valid(e, 8, WIRE_ROUTER));
+	s->seqs[0]->keep = bytes_of(8);
+	ck_assert(valid(e, 8, WIRE_ROUTER));
+	s->seqs[0]->keep.len = 0;
 	/* rows that add up only beyond 32 bits */
 	Caravan__StepSeq *many[3] = {s->seqs[0], s->seqs[0], s->seqs[0]};
 	s->seqs[0]->position = 0;
