@@ -115,15 +115,15 @@ chosen() { # 2 experts in each of 12 layers, for each of at least 24 tokens
 	on small status --json >"$dir/s" && holds "$dir/s" 'sum(s.get("expert_hits", 0) + s.get("expert_misses", 0) for s in j["models"][0]["stages"]) >= 24 * 24 and all(sum(s.get(k, 0) for s in j["models"][0]["stages"]) for k in ("expert_hits", "expert_misses"))'
 }
 check "some experts were in memory, some were read" wait_for 5 chosen
-on small status | tr -s '\n ' '  ' >"$dir/out.status"
-check "status says how many" grep -Eq ' so far [0-9]+% of those chosen were found in memory' "$dir/out.status"
-check "how many there are" grep -Eq ' has too little memory for all experts of its layers: [0-9]+% of them are in memory, the others are read from disk when they are chosen' "$dir/out.status"
-check "and how evenly they are chosen" grep -Eq ' half of all choices of experts go to [0-9]+% of a layer.s experts' "$dir/out.status"
 layers='[l for s in j["models"][0]["stages"] for l in s["expert_layers"]]'
 counted() { # both stages' states are of after the last step
 	on small status --json >"$dir/s" && holds "$dir/s" "[l['layer'] for l in $layers] == list(range(12)) and all(l['chosen'] == 2 * s['rows'] > 100 for s in j['models'][0]['stages'] for l in s['expert_layers'])"
 }
 check "each row has chosen two in each layer" wait_for 5 counted
+on small status | tr -s '\n ' '  ' >"$dir/out.status"
+check "status says how many" grep -Eq ' so far [0-9]+% of those chosen were found in memory' "$dir/out.status"
+check "how many there are" grep -Eq ' has too little memory for all experts of its layers: [0-9]+% of them are in memory, the others are read from disk when they are chosen' "$dir/out.status"
+check "and how evenly they are chosen" grep -Eq ' half of all choices of experts go to [0-9]+% of a layer.s experts' "$dir/out.status"
 check "which, and how many are in memory" holds "$dir/s" "all(1 <= l['half'] <= 8 and len(l['most_chosen']) == 4 and l.get('in_memory', 0) <= 16 for l in $layers) and any('in_memory' in l for l in $layers)"
 
 # ---- damaged bytes are found as they are read, and fetched from a node that has them --------------------------------
