@@ -52,7 +52,7 @@ static void drawing_add(unsigned *list, size_t *n, unsigned v) {
 	++*n;
 }
 
-/* The last one, if a list named it twice; NULL: there is none. */
+/* The last one, if a list named it twice; NULL if none. */
 static const struct bench_cell *drawing_cell(const struct drawing *d, unsigned prompt, unsigned streams) {
 	const struct bench_cell *found = NULL;
 	for (size_t i = 0; i < d->r->cells; i++)

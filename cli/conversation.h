@@ -30,7 +30,7 @@ void conversation_answer(struct conversation *c, const char *text, size_t len);
 
 /* Questions, with and without answers. */
 size_t conversation_questions(const struct conversation *c);
-/* The last question, and its answer; NULL: there is none. */
+/* The last question, and its answer; NULL if none. */
 const char *conversation_question(const struct conversation *c);
 const char *conversation_reply(const struct conversation *c);
 

@@ -30,7 +30,7 @@ struct top_stream {
 };
 /* The streams of a model (NULL: of all), in the order that is wanted; the caller frees them.  Returns their number. */
 size_t top_streams(const struct top *t, const Caravan__ReportModel *of, struct top_stream **out);
-/* The selected one; its state is NULL: there is none. */
+/* The selected one; its state is NULL if none. */
 struct top_stream top_find_stream(const struct top *t);
 void top_move_stream(struct top *t, int rows);
 /* A table of the streams of a model (NULL: of all, with the selection), if there are any. */

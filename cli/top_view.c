@@ -98,7 +98,7 @@ static const struct top_history *top_find_history(const struct top *t, const cha
 	return NULL;
 }
 
-/* An old one, a new one, or the place of one that is over; NULL: there is none. */
+/* An old one, a new one, or the place of one that is over; NULL if none. */
 static struct top_history *top_history_of(struct top *t, const char *model, uint64_t stream) {
 	struct top_history *h = (struct top_history *)top_find_history(t, model, stream);
 	if (h)

@@ -82,7 +82,7 @@ Caravan__Event *journal_event_copy(const Caravan__Event *e) {
 	return journal_unpack(body, len);
 }
 
-/* The body of the part with this mark that begins here; NULL: there is none. */
+/* The body of the part with this mark that begins here; NULL if none. */
 static const uint8_t *journal_part(
         const uint8_t *data, size_t left, const uint8_t mark[MARK_LEN], uint32_t *len) {
 	uint8_t check[CHECK_LEN];

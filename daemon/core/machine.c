@@ -52,7 +52,7 @@ static bool machine_read_number(uint64_t *out, const char *root, const char *pat
 	return end != line && errno == 0 && line[0] != '-';
 }
 
-/* The line "NAME: 123 kB" of a file, in bytes; 0: there is none. */
+/* The line "NAME: 123 kB" of a file, in bytes; 0 if none. */
 static uint64_t machine_read_kib(const char *root, const char *path, const char *name) {
 	char whole[PATH_MAX], line[256];
 	size_t len = strlen(name);

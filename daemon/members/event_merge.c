@@ -51,7 +51,7 @@ static bool merge_has_origin(const struct merge_event *at, size_t i, size_t end,
 	return false;
 }
 
-/* The latest event before i that it is a repetition of; i: there is none. */
+/* The latest event before i that it is a repetition of; i if none. */
 static size_t merge_find(const struct merge_event *at, size_t i) {
 	size_t least = i > EVENT_MERGE_BACK ? i - EVENT_MERGE_BACK : 0;
 	if (!merge_is_shared(&at[i]))

@@ -71,7 +71,7 @@ static void alternatives_measure(struct present *p) {
 	p->slowest = fmax(p->slowest, hop);
 }
 
-/* The best plan with these nodes; seconds 0: there is none. */
+/* The best plan with these nodes; seconds 0 if none. */
 static int alternatives_plan(
         struct planner_plan *out, const struct present *p, const struct planner_node *nodes) {
 	struct planner_input in = p->in;

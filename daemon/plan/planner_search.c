@@ -332,7 +332,7 @@ static int search_expand(struct work *w, const struct graph *g, const struct bou
 	return rc;
 }
 
-/* The complete plan that moves the fewest bytes, or the quickest; NONE: there is none. */
+/* The complete plan that moves the fewest bytes, or the quickest; NONE if none. */
 static uint32_t search_final_label(const struct work *w, const struct graph *g, bool least_moved) {
 	const struct search *s = w->s;
 	uint32_t best = NONE;

@@ -44,7 +44,7 @@ struct report_told {
 /* False: problem i is told with an earlier one. */
 bool report_tell(const struct report *r, size_t i, struct report_told *out);
 
-/* The model of this name; NULL: there is none. */
+/* The model of this name; NULL if none. */
 const Caravan__ReportModel *report_model(const struct report *r, const char *name);
 /* The seconds of all steps of a model, at all of its stages and for embedding and output; 0: not reported. */
 double report_step_seconds(const Caravan__ReportModel *m);

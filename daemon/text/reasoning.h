@@ -37,7 +37,7 @@ struct reasoning_stream;
 enum reasoning_format reasoning_format_of(const char *chat_template);
 /* Of a format; not of REASONING_NONE. */
 const struct reasoning_syntax *reasoning_syntax(enum reasoning_format format);
-/* The format of this name; REASONING_NONE: there is none. */
+/* The format of this name; REASONING_NONE if none. */
 enum reasoning_format reasoning_format_find(const char *name);
 
 /* What the end of a prompt says about the answer's reasoning. */

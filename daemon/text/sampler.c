@@ -247,7 +247,7 @@ static double sampler_uniform(uint64_t seed, uint64_t position) {
 }
 
 /* Sets the logits of tokens that are not allowed to −∞, so that they have no probability, and finds the
- * greatest of the others; false when there is none.  Eight at a time, as above. */
+ * greatest of the others; false if none.  Eight at a time, as above. */
 static bool sampler_forbid(float *logits, uint32_t n, const uint64_t *allowed, uint32_t *best) {
 	float max[8];
 	uint32_t i = 0;

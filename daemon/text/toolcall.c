@@ -30,7 +30,7 @@ struct toolcall_stream {
 	size_t call;           /* in CALL: where the call begins in the held text, after white space */
 	size_t seen;           /* in CALL: how much has been searched for its end, */
 	struct held_json json; /* which does not count within a string of JSON; */
-	size_t inner; /* where the first end mark within one ends, if it is none after all; 0: there is none */
+	size_t inner; /* where the first end mark within one ends, if it is none after all; 0 if none */
 	struct held held;
 };
 
@@ -86,7 +86,7 @@ void toolcall_destroy(struct toolcall_stream *s) {
 
 /* ---- JSON as it was written ---------------------------------------------------------------------- */
 
-/* The length of the JSON value at the beginning of s; 0: there is none. */
+/* The length of the JSON value at the beginning of s; 0 if none. */
 static size_t json_length(const char *s, size_t len, json_t **value) {
 	json_error_t e;
 	*value = json_loadb(s, len, JSON_DISABLE_EOF_CHECK, &e);
@@ -287,7 +287,7 @@ static bool xml_take(const char **s, size_t *len, const char *mark) {
 	return true;
 }
 
-/* The name in front of '>', which is taken away; NULL: there is none, or no memory. */
+/* The name in front of '>', which is taken away; NULL if none, or no memory. */
 static char *xml_take_name(const char **s, size_t *len) {
 	const char *end = memchr(*s, '>', *len);
 	if (!end || end == *s)

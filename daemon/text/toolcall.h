@@ -51,7 +51,7 @@ bool toolcall_has_tools_in_message(enum toolcall_format format);
 enum toolcall_format toolcall_format_of(const char *chat_template);
 /* Of a format; not of TOOLCALL_NONE. */
 const struct toolcall_syntax *toolcall_syntax(enum toolcall_format format);
-/* The format of this name; TOOLCALL_NONE: there is none. */
+/* The format of this name; TOOLCALL_NONE if none. */
 enum toolcall_format toolcall_format_find(const char *name);
 
 /* Not TOOLCALL_NONE or TOOLCALL_HARMONY.  tools: an array as OpenAI has it, of which a reference is kept, or NULL; their schemas say

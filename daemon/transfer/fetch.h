@@ -101,7 +101,7 @@ struct fetch {
 /* fetch_sources.c */
 int fetch_add_sources(struct fetch *f, const struct transfer_request *r); /* 0 or -ENOMEM */
 /* Finds a source for a chunk that has none.  SOURCE_AWAY: those that may have it have no link; SOURCE_BUSY:
- * they have enough requests; SOURCE_NONE: there is none. */
+ * they have enough requests; SOURCE_NONE if none. */
 enum source_found { SOURCE_FOUND, SOURCE_BUSY, SOURCE_AWAY, SOURCE_NONE };
 enum source_found fetch_choose_source(struct fetch *f, struct chunk *p);
 void fetch_drop_source(

@@ -55,7 +55,7 @@ struct transfer {
 	struct executor *reader; /* serves others */
 	LIST_HEAD(, source_file) source_files;
 	uint64_t source_files_ever;
-	struct model_dir *model_dir; /* NULL: there is none */
+	struct model_dir *model_dir; /* NULL if none */
 	/* serving */
 	LIST_HEAD(, serving) serving; /* requests at the reader, and those that wait */
 	struct given *given;          /* NULL: nothing has been given yet */

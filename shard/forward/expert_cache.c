@@ -32,7 +32,7 @@ struct slot {
 	bool in_use;     /* the layer under way wants it, and has not finished with it */
 	uint32_t blocks;
 	uint32_t next;                  /* block that is read next */
-	uint32_t left[EXPERT_MATRICES]; /* of each matrix, blocks that are missing */
+	uint32_t left[EXPERT_MATRICES]; /* blocks of each matrix still to be read */
 	uint32_t matrices;              /* that are incomplete, or not verified */
 	uint64_t sum[EXPERT_MATRICES];  /* of the blocks that are there */
 	int error;

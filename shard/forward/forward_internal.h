@@ -33,7 +33,7 @@ struct tiling {
 /* A feed-forward and the rows that go through it (feed_forward.c). */
 struct feed_part {
 	const struct feed_kind *kind;
-	uint32_t expert; /* 0 for what is none */
+	uint32_t expert; /* of the mixture; 0 for other parts */
 	size_t rows;
 	const struct act *in; /* its rows, from in_at on */
 	size_t in_at;
@@ -189,7 +189,7 @@ size_t delta_scratch(const struct hparams *hp);
  * is not here are lost: their rows are 0. */
 void delta_begin(struct forward *f);
 void delta_end(struct forward *f);
-/* A member's part of what is between the products of a gated delta net; false when a value was not finite.  No gate. */
+/* A member's part of a gated delta net between its products; false when a value was not finite.  No gate. */
 bool delta_share(struct forward *f, struct phase_member *j, uint32_t layer);
 
 /* Cuts the step into tiles, for layers without and with a window. */

@@ -54,7 +54,7 @@ static uint64_t weight_stream_bytes_up_to(
 	return sum;
 }
 
-/* The next larger group size than `size`; 0: there is none. */
+/* The next larger group size than `size`; 0 if none. */
 static uint64_t weight_stream_next_size(
         const struct manifest *m, uint32_t first, uint32_t last, uint64_t size) {
 	uint64_t next = 0;

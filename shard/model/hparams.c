@@ -167,7 +167,7 @@ static int hparams_read_every(const struct reader *r, const char *name, uint32_t
 	return 0;
 }
 
-/* -ENOENT is no error here, and leaves *out unchanged. */
+/* A missing key is fine and leaves *out unchanged. */
 static int hparams_may_read_u32(const struct reader *r, const char *name, uint32_t *out) {
 	int rc = hparams_read_u32(r, name, out);
 	return rc == -ENOENT ? 0 : rc;

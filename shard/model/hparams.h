@@ -56,7 +56,7 @@ struct hparams {
 	uint32_t experts;      /* of a layer that is a mixture; 0: none is */
 	uint32_t experts_used; /* by a row */
 	uint32_t expert_ffn;   /* feed-forward width of an expert */
-	uint32_t shared_ffn;   /* and of the one that every row uses; 0: there is none */
+	uint32_t shared_ffn;   /* and of the one that every row uses; 0 if none */
 	uint32_t router;       /* enum hparams_router */
 	float expert_scale;    /* of the chosen experts' weights; 0: 1 */
 	uint32_t window; /* how many positions one sees, itself included, in layers with a window; 0: all */

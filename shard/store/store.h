@@ -19,7 +19,7 @@ void store_close(struct store *s); /* NULL allowed */
  * files in use are locked there as well.  Call it before other threads use the store.  0; -EEXIST: both are the same store; or
  * another negative errno. */
 int store_borrow(struct store *s, const char *dir);
-const char *store_lent_names(const struct store *s); /* names/ of the other store; NULL: there is none */
+const char *store_lent_names(const struct store *s); /* names/ of the other store; NULL if none */
 const char *store_dir(const struct store *s);
 const char *store_names_dir(const struct store *s);
 int store_models_dir(const struct store *s); /* a descriptor, the store's */
@@ -165,7 +165,7 @@ int store_space(struct store *s, const struct content_id *keep, size_t count, st
  * 0, -ENOENT, or -EBUSY: it is in use or pinned. */
 int store_remove_tensor(struct store *s, const struct content_id *id, uint64_t *bytes);
 int store_remove_blob(struct store *s, const struct content_id *id, uint64_t *bytes);
-uint64_t store_tensor_bytes(struct store *s, const struct content_id *id); /* of its file; 0: there is none */
+uint64_t store_tensor_bytes(struct store *s, const struct content_id *id); /* of its file; 0 if none */
 /* Whether a blob begins with these bytes, without reading all of it. */
 bool store_blob_begins(struct store *s, const struct content_id *id, const void *magic, size_t len);
 

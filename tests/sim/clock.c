@@ -147,7 +147,7 @@ void sim_cancel(struct sim_event *e) {
 		e->fn = NULL;
 }
 
-/* The next event that can run, off the heap; NULL: there is none, or none that is due by `latest`. */
+/* The next event that can run, off the heap; NULL if none, or none that is due by `latest`. */
 static struct sim_event *next_event(uint64_t latest) {
 	struct sim_event **waits = NULL, *found = NULL;
 	size_t nwaits = 0;

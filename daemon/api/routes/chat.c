@@ -102,7 +102,7 @@ static json_t *calls_with_objects(const json_t *calls) {
 	return copy;
 }
 
-/* The reasoning in a content's parts, of Anthropic's form or OpenAI's.  NULL: there is none. */
+/* The reasoning in a content's parts, of Anthropic's form or OpenAI's.  NULL if none. */
 static json_t *parts_reasoning(const json_t *content) {
 	const json_t *only = NULL;
 	for (size_t i = 0; i < json_array_size(content); i++) {

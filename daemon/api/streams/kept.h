@@ -76,7 +76,7 @@ void kept_drop(struct kept_stream *s); /* nothing has begun; NULL allowed */
 
 /* ---- readers ---- */
 
-/* NULL: there is none that this key may take. */
+/* NULL: this key may take none. */
 struct kept_stream *kept_find(struct kept *k, const char *id, uint64_t key);
 const char *kept_type(const struct kept_stream *s);
 /* From that event on, or from the next one if that is nearer.  A reader that it had is ended. */

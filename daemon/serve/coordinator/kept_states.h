@@ -19,7 +19,7 @@ void kept_states_destroy(struct kept_states *k); /* NULL allowed */
 /* The place of the state behind a block; KEPT_NONE: it is not kept. */
 uint32_t kept_states_find(const struct kept_states *k, uint32_t block);
 /* A place for the state behind a block, which this step writes: the one that it has, a free one, or that which no step has used for
- * longest.  KEPT_NONE: there is none. */
+ * longest.  KEPT_NONE if none. */
 uint32_t kept_states_take(struct kept_states *k, uint32_t block, uint64_t step);
 /* A step begins with it. */
 void kept_states_use(struct kept_states *k, uint32_t place, uint64_t step);

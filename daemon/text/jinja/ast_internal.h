@@ -124,7 +124,7 @@ struct node {
 	struct node *list;
 	struct node *body, *otherwise;
 	const struct str *name, *attribute;
-	const struct builtin *builtin; /* filters and tests; NULL: there is none of that name */
+	const struct builtin *builtin; /* filters and tests; NULL if none has that name */
 	struct value value;
 };
 

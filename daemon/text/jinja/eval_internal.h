@@ -118,7 +118,7 @@ struct value jinja_slice(
 /* "a.b.0": by items, as filters with an attribute do; each that is not there becomes otherwise, unless that is V_MISSING. */
 struct value jinja_path(struct jinja *j, struct value of, struct value path, struct value otherwise);
 
-/* the tables; NULL: there is none of that name */
+/* the tables; NULL if none has that name */
 const struct builtin *jinja_filter(const struct str *name);
 const struct builtin *jinja_test(const struct str *name);
 const struct builtin *jinja_global(const struct str *name);
