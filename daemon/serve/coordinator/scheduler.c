@@ -163,6 +163,7 @@ int scheduler_add(struct scheduler *s, struct sequence *q) {
 	if (!scheduler_may_queue(s, its_client) || !scheduler_may_queue(s, its_node))
 		return -EBUSY;
 	q->served = served;
+	TAILQ_INIT(&q->at_work);
 	TAILQ_INSERT_TAIL(&s->queue, q, next);
 	q->queued = true;
 	s->nqueued++;
@@ -349,6 +350,7 @@ static void scheduler_put_rows(struct scheduler *s, struct build *b, struct sequ
 		scheduler_put_states(s, e);
 	q->scheduled += rows;
 	q->in_flight++;
+	TAILQ_INSERT_TAIL(&q->at_work, e, next);
 }
 
 static bool scheduler_has_capacity(
@@ -503,7 +505,6 @@ void scheduler_reject(struct scheduled *e, uint32_t kept) {
 	e->version = ++q->version;
 	q->drafted = 0;
 	q->scheduled = e->position + kept;
-	q->ahead_end = 0;
 }
 
 void scheduler_roll_back(struct sequence *q, uint32_t tokens) {
@@ -515,27 +516,18 @@ void scheduler_roll_back(struct sequence *q, uint32_t tokens) {
 	q->scheduled = tokens - 1;
 	q->done = q->done < q->scheduled ? q->done : q->scheduled;
 	q->written = q->written < q->scheduled ? q->written : q->scheduled;
-	q->ahead_end = 0;
 }
 
-/* Notes the positions that a step has written.  Steps do not end in the order in which they were made: one
- * without outputs ends before an older one with outputs.  What follows a lost step depends on what that step
- * did not write, and never counts. */
-static void scheduler_note_written(struct sequence *q, uint32_t first, uint32_t end) {
-	if (first > q->written) {
-		if (q->ahead_end == 0)
-			q->ahead_begin = first;
-		if (q->ahead_end == 0 || q->ahead_end == first)
-			q->ahead_end = end;
-		return;
-	}
-	if (first < q->written)
-		return;
-	q->written = end;
-	if (q->ahead_end && q->ahead_begin == q->written) {
-		q->written = q->ahead_end;
-		q->ahead_end = 0;
-	}
+/* Steps do not end in the order in which they were made: one without outputs ends before an older one with outputs.  So what is
+ * before the first that is not back is written.  What follows a lost step depends on what that step did not write, and never
+ * counts. */
+static void scheduler_note_written(struct sequence *q) {
+	const struct scheduled *e = TAILQ_FIRST(&q->at_work);
+	while (e && e->version != q->version)
+		e = TAILQ_NEXT(e, next);
+	q->written = e ? e->position : q->scheduled;
+	if (q->gap && q->gap <= q->written)
+		q->written = q->gap - 1;
 }
 
 static void scheduler_finish_step(struct scheduler *s, struct scheduler_step *st, bool whole,
@@ -543,14 +535,16 @@ static void scheduler_finish_step(struct scheduler *s, struct scheduler_step *st
 	s->decoding -= st->generating > 0;
 	s->ahead -= st->ahead;
 	for (uint32_t i = 0; i < st->nseqs; i++) {
-		const struct scheduled *e = &st->seq[i];
+		struct scheduled *e = &st->seq[i];
 		struct sequence *q = e->seq;
 		q->in_flight--;
+		TAILQ_REMOVE(&q->at_work, e, next);
 		if (e->version == q->version) {
 			q->done += e->kept;
-			if (whole && !e->lost)
-				scheduler_note_written(q, e->position, e->position + e->kept);
+			if ((!whole || e->lost) && (!q->gap || e->position < q->gap))
+				q->gap = e->position + 1;
 		}
+		scheduler_note_written(q);
 		scheduler_share_blocks(s, q);
 		scheduler_forget_windows(s, q);
 		if (q->ended && q->in_flight == 0) {

@@ -65,9 +65,9 @@ struct sequence {
 	uint32_t version; /* incremented when drafts are rejected: rows of an older version are discarded */
 	uint32_t
 	        written; /* positions from 0 on that are certainly in the KV blocks; a lost step stops this */
-	uint32_t ahead_begin,
-	        ahead_end;  /* a further written range, after one still in flight; ahead_end 0: none */
-	uint32_t in_flight; /* steps */
+	uint32_t gap;    /* 1 + the first position of a lost step; 0: none was lost */
+	uint32_t in_flight;              /* steps */
+	TAILQ_HEAD(, scheduled) at_work; /* its entries in them, as they were made */
 	struct kv_table kv;
 	uint32_t slot; /* of its recurrent states, while it runs */
 	uint32_t
@@ -85,6 +85,7 @@ struct scheduled_keep {
 };
 
 struct scheduled {
+	TAILQ_ENTRY(scheduled) next; /* of its sequence, until the step is over */
 	struct sequence *seq;
 	uint32_t rows, position, outputs;
 	uint32_t version; /* the sequence's, when this was made */

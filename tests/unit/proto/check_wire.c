@@ -462,6 +462,11 @@ START_TEST(fields_agree) {
 	s->seqs[0]->keep = bytes_of(8);
 	ck_assert(valid(e, 8, WIRE_ROUTER));
 	s->seqs[0]->keep.len = 0;
+	s->seqs[0]->windows = bytes_of(8); /* two beside one block */
+	ck_assert(!valid(e, 8, WIRE_ROUTER));
+	s->seqs[0]->windows.len = 4;
+	ck_assert(valid(e, 8, WIRE_ROUTER));
+	s->seqs[0]->windows.len = 0;
 	/* rows that add up only beyond 32 bits */
 	Caravan__StepSeq *many[3] = {s->seqs[0], s->seqs[0], s->seqs[0]};
 	s->seqs[0]->position = 0;

@@ -348,6 +348,57 @@ START_TEST(what_a_lost_step_leaves_is_not_kept) {
 }
 END_TEST
 
+/* Steps without outputs overtake others at their end.  Whatever their order, what is written is known, and a prompt that waits for its
+ * beginning goes on. */
+START_TEST(steps_end_in_another_order) {
+	static const uint32_t order[] = {1, 3, 0, 2}, written[] = {0, 0, 2, 4};
+	struct scheduler *s;
+	struct scheduler_step *st[5], *more;
+	struct sequence *q = sequence(5 * N, 6 * N), *r = sequence(5 * N, 6 * N);
+	ck_assert_int_eq(scheduler_create(&s, &(struct scheduler_config){.blocks = 16,
+	                                              .parallel = 2,
+	                                              .places = 5,
+	                                              .max_rows = N,
+	                                              .stages = 4,
+	                                              .root = ""}),
+	        0);
+	scheduler_add(s, q);
+	for (uint32_t i = 0; i < 5; i++)
+		st[i] = scheduler_next(s);
+	for (uint32_t i = 0; i < 4; i++) {
+		scheduler_done(s, st[order[i]], left, NULL);
+		ck_assert_uint_eq(q->written, written[i] * N);
+		ck_assert_uint_eq(q->kv.shared, written[i]);
+	}
+	back(s, st[4]);
+	/* a wrong draft, with a step behind it */
+	q->drafted = 4;
+	st[0] = scheduler_next(s);
+	q->drafted = 6;
+	st[1] = scheduler_next(s);
+	ck_assert_uint_eq(st[1]->seq[0].position, 5 * N + 5);
+	q->tokens++;
+	scheduler_reject(&st[0]->seq[0], 1);
+	scheduler_done(s, st[0], left, NULL);
+	ck_assert_uint_eq(q->written, 5 * N + 1);
+	more = scheduler_next(s);
+	scheduler_lost(s, st[1], left, NULL);
+	ck_assert_uint_eq(q->written, 5 * N + 1);
+	back(s, more);
+	ck_assert_uint_eq(q->written, 5 * N + 2);
+	scheduler_add(s, r);
+	more = scheduler_next(s);
+	ck_assert_uint_eq(more->nseqs, 2);
+	ck_assert_uint_eq(more->seq[1].position, 4 * N);
+	ck_assert_uint_ne(more->seq[1].begin, 0);
+	back(s, more);
+	end(s, q);
+	end(s, r);
+	ck_assert_uint_eq(scheduler_free_blocks(s), 16);
+	scheduler_destroy(s);
+}
+END_TEST
+
 /* ---- everything at random ------------------------------------------------------------------------ */
 
 enum { BLOCKS = 24, SEQS = 3000, LEN = 330 };
@@ -621,6 +672,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, equal_blocks_become_one);
 	tcase_add_test(t, a_block_that_a_step_names_is_not_given_up);
 	tcase_add_test(t, what_a_lost_step_leaves_is_not_kept);
+	tcase_add_test(t, steps_end_in_another_order);
 	tcase_add_loop_test(t, random_life, 0, sizeof lives / sizeof *lives);
 	suite_add_tcase(s, t);
 	return s;
