@@ -273,6 +273,37 @@ START_TEST(windows_are_donated) {
 }
 END_TEST
 
+/* Of kept states, the one that no step has used for longest goes first, but none that is pinned or that the same step uses. */
+START_TEST(kept_states_in_order) {
+	struct kept_states *k;
+	ck_assert_int_eq(kept_states_create(&k, 2, 6), 0);
+	uint32_t first = kept_states_take(k, 0, 1), second = kept_states_take(k, 1, 2);
+	ck_assert_uint_ne(first, second);
+	ck_assert_uint_eq(kept_states_take(k, 1, 2), second); /* it has one */
+	kept_states_pin(k, first);
+	kept_states_pin(k, first);
+	ck_assert_uint_eq(kept_states_take(k, 2, 3), second);
+	ck_assert_uint_eq(kept_states_find(k, 0), first);
+	ck_assert_uint_eq(kept_states_find(k, 1), KEPT_NONE);
+	ck_assert_uint_eq(kept_states_take(k, 3, 3), KEPT_NONE);
+	kept_states_unpin(k, first);
+	kept_states_drop(k, 0); /* it stays until nobody begins there */
+	ck_assert_uint_eq(kept_states_take(k, 3, 4), second);
+	kept_states_unpin(k, first);
+	kept_states_use(k, first, 5);
+	ck_assert_uint_eq(kept_states_take(k, 4, 5), second);
+	ck_assert_uint_eq(kept_states_take(k, 5, 6), first);
+	/* a block that gives way to another one with the same contents */
+	kept_states_move(k, 4, 0);
+	ck_assert_uint_eq(kept_states_find(k, 0), second);
+	kept_states_move(k, 5, 0);
+	ck_assert_uint_eq(kept_states_find(k, 0), second);
+	ck_assert_uint_eq(kept_states_find(k, 5), KEPT_NONE);
+	ck_assert_uint_eq(kept_states_take(k, 1, 7), first);
+	kept_states_destroy(k);
+}
+END_TEST
+
 static Suite *suite(void) {
 	Suite *s = suite_create("kv_blocks");
 	TCase *t = tcase_create("kv_blocks");
@@ -284,6 +315,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, next_turn_finds_its_windows);
 	tcase_add_test(t, ends_outlast_a_long_text);
 	tcase_add_test(t, windows_are_donated);
+	tcase_add_test(t, kept_states_in_order);
 	suite_add_tcase(s, t);
 	return s;
 }

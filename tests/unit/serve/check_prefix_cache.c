@@ -405,8 +405,8 @@ enum { BLOCKS = 24, SEQS = 3000, LEN = 330 };
 
 /* Models without windows, and with: then there are as few window blocks as the sequences that run need to go on. */
 static const struct life {
-	uint32_t window, window_blocks, parallel, max_rows;
-} lives[] = {{0, 0, 6, 96}, {40, 12, 3, 32}, {65, 8, 2, 64}, {100, 18, 3, 96}}, *life;
+	uint32_t window, window_blocks, parallel, max_rows, stages;
+} lives[] = {{0, 0, 6, 96, 1}, {40, 12, 3, 32, 3}, {65, 8, 2, 64, 1}, {100, 18, 3, 96, 3}}, *life;
 
 /* What stages would have: for each position a value over it and all before it, as the block table leads to them, and the other one. */
 static uint32_t memory[BLOCKS][N], window_memory[BLOCKS][N];
@@ -568,10 +568,12 @@ START_TEST(random_life) {
 	                                              .window = life->window,
 	                                              .parallel = life->parallel,
 	                                              .max_rows = life->max_rows,
-	                                              .stages = 1,
+	                                              .stages = life->stages,
 	                                              .root = ""}),
 	        0);
 	struct scheduler_step *flight[4];
+	uint32_t nback =
+	        0; /* the first of these are back from the stages, and their outputs are being sampled */
 	struct sequence *live[SEQS];
 	bool had[BLOCKS] = {false};
 	uint64_t number = 0;
@@ -603,10 +605,21 @@ START_TEST(random_life) {
 				flight[nflight++] = st;
 			}
 		} else if (what < 7 && nflight > 0) {
-			struct scheduler_step *st = flight[0];
-			bool lose = rand() % 100 == 0;
-			memmove(flight, flight + 1, --nflight * sizeof *flight);
-			compute(s, st, lose);
+			/* a step without outputs overtakes older ones at its end */
+			uint32_t which = nback < nflight && (nback == 0 || rand() % 3) ? nback : 0;
+			struct scheduler_step *st = flight[which];
+			bool lose = which == nback && rand() % 100 == 0;
+			if (which == nback) {
+				compute(s, st, lose);
+				if (st->outputs && !lose && rand() % 2) {
+					nback++;
+					continue;
+				}
+			} else {
+				nback--;
+			}
+			nflight--;
+			memmove(flight + which, flight + which + 1, (nflight - which) * sizeof *flight);
 			for (uint32_t i = 0; i < st->nseqs; i++) {
 				struct sequence *q = st->seq[i].seq;
 				if (q->ended)
@@ -639,10 +652,10 @@ START_TEST(random_life) {
 	}
 	while (nlive > 0)
 		end(s, live[--nlive]);
-	while (nflight > 0) {
-		compute(s, flight[0], false);
-		scheduler_done(s, flight[0], left, NULL);
-		memmove(flight, flight + 1, --nflight * sizeof *flight);
+	for (uint32_t k = 0; k < nflight; k++) {
+		if (k >= nback)
+			compute(s, flight[k], false);
+		scheduler_done(s, flight[k], left, NULL);
 	}
 	account(s);
 	ck_assert_uint_eq(nleft, made);

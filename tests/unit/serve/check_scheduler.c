@@ -861,6 +861,26 @@ START_TEST(states_are_kept_where_others_begin) {
 }
 END_TEST
 
+/* A block that gets other contents has no state, even if who computes them keeps none. */
+START_TEST(states_go_with_their_blocks) {
+	ck_assert_int_eq(scheduler_create(&w.s, &(struct scheduler_config){.blocks = 3,
+	                                                .parallel = 1,
+	                                                .places = KEPT,
+	                                                .max_rows = 3 * B,
+	                                                .stages = 1,
+	                                                .root = ""}),
+	        0);
+	for (uint32_t i = 0; i < 3; i++) {
+		struct sequence *q = states_text(3 * B, 0, i > 0);
+		q->all_outputs = i == 1;
+		struct scheduled e = states_next();
+		ck_kept(&e, 0, 3 * B, false, i == 1 ? 0 : 2 * B, 0);
+		states_end(q);
+	}
+	scheduler_destroy(w.s);
+}
+END_TEST
+
 /* What a step in flight sees is not given back, nor what will be seen when provisional tokens are rolled back. */
 START_TEST(windows_that_are_still_seen) {
 	struct scheduler *s;
@@ -928,6 +948,7 @@ static Suite *suite(void) {
 	suite_add_tcase(s, t);
 	TCase *states = tcase_create("states");
 	tcase_add_test(states, states_are_kept_where_others_begin);
+	tcase_add_test(states, states_go_with_their_blocks);
 	tcase_add_loop_test(states, states_are_those_of_the_tokens, 0, 6);
 	suite_add_tcase(s, states);
 	return s;
