@@ -611,7 +611,7 @@ START_TEST(random_life) {
 			bool lose = which == nback && rand() % 100 == 0;
 			if (which == nback) {
 				compute(s, st, lose);
-				if (st->outputs && !lose && rand() % 2) {
+				if (st->outputs && !lose && (nback || rand() % 2)) {
 					nback++;
 					continue;
 				}

@@ -562,6 +562,7 @@ static struct {
 	        at[STAGES]; /* the first computes every step, the second none that was cancelled */
 	struct sent sent[8];
 	uint32_t nsent, begun, again;
+	uint32_t nback; /* the first of them are back, and their outputs are being sampled */
 	uint64_t seed;
 } w;
 
@@ -648,7 +649,7 @@ static bool states_go_on(uint32_t n) {
 
 static void states_cancel(void) {
 	for (uint32_t n = w.nsent; n-- > 1;) {
-		bool wanted = states_go_on(n);
+		bool wanted = n < w.nback || states_go_on(n);
 		for (uint32_t i = 0; i < w.sent[n].st->nseqs; i++)
 			wanted = wanted || scheduler_entry_valid(&w.sent[n].st->seq[i]);
 		w.sent[n].cancelled = w.sent[n].cancelled || !wanted;
@@ -677,18 +678,26 @@ static void states_take(struct scheduled *e) {
 	states_cancel();
 }
 
-/* The oldest step comes back, or is lost. */
+/* The oldest step comes back, is sampled, or is lost.  One without outputs overtakes those that are being sampled. */
 static void states_return(void) {
-	struct sent sent = w.sent[0];
-	bool lost = chance(40) == 0 && !sent.cancelled;
-	if (!sent.cancelled && !lost)
+	uint32_t n = w.nback < w.nsent && (w.nback == 0 || chance(3)) ? w.nback : 0;
+	struct sent sent = w.sent[n];
+	bool comes = n == w.nback, lost = comes && chance(40) == 0 && !sent.cancelled;
+	if (comes && !sent.cancelled && !lost) {
 		states_at(1, &sent);
+		if (sent.st->outputs && (w.nback || chance(2))) {
+			w.nback++;
+			return;
+		}
+	}
+	w.nback -= !comes;
 	for (uint32_t i = 0; i < sent.st->nseqs && !sent.cancelled; i++)
 		if (!lost)
 			states_take(&sent.st->seq[i]);
 		else if (!sent.st->seq[i].seq->ended)
 			ck_assert(!scheduler_end(w.s, sent.st->seq[i].seq));
-	memmove(w.sent, w.sent + 1, --w.nsent * sizeof *w.sent);
+	w.nsent--;
+	memmove(w.sent + n, w.sent + n + 1, (w.nsent - n) * sizeof *w.sent);
 	(lost || sent.cancelled ? scheduler_lost : scheduler_done)(w.s, sent.st, left, NULL);
 	free(sent.token);
 }
@@ -740,7 +749,7 @@ START_TEST(states_are_those_of_the_tokens) {
 	                                                .stages = 1 + (uint32_t)_i % 3,
 	                                                .root = ""}),
 	        0);
-	for (uint32_t turn = 0; turn < 6000; turn++) {
+	for (uint32_t turn = 0; turn < 10000; turn++) {
 		if (scheduler_queued(w.s) < 2 && chance(4) == 0)
 			states_prompt();
 		states_draft();
