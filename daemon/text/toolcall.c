@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SCHEMA_DEPTH 8 /* of alternatives within alternatives */
+
 static const struct toolcall_syntax formats[] = {
         [TOOLCALL_LLAMA3] = {"llama3", "<|python_tag|>", NULL, true},
         [TOOLCALL_HERMES] = {"hermes", "<tool_call>", "</tool_call>", false},
@@ -339,25 +341,64 @@ static bool json_is_text(const json_t *s, const char *text) {
 	return json_is_string(s) && strcmp(json_string_value(s), text) == 0;
 }
 
-static bool schema_allows_strings(const json_t *schema) {
+/* As far as it says so itself: it may be behind a reference, too. */
+static bool schema_allows_strings(const json_t *schema, int depth) {
+	static const char *const of_several[] = {"type", "enum", "anyOf", "oneOf"};
 	const json_t *type = json_object_get(schema, "type");
-	bool allows = json_is_text(type, "string");
-	for (size_t i = 0; i < json_array_size(type); i++)
-		allows = allows || json_is_text(json_array_get(type, i), "string");
+	bool allows = json_is_text(type, "string") || json_is_string(json_object_get(schema, "const"));
+	for (size_t k = 0; k < sizeof of_several / sizeof *of_several; k++) {
+		const json_t *list = json_object_get(schema, of_several[k]);
+		for (size_t i = 0; i < json_array_size(list) && !allows; i++) {
+			const json_t *one = json_array_get(list, i);
+			allows = k == 0   ? json_is_text(one, "string")
+			         : k == 1 ? json_is_string(one)
+			                  : depth > 0 && schema_allows_strings(one, depth - 1);
+		}
+	}
 	return allows;
 }
 
-/* What is not a string is JSON, or Python's words for three values; what is neither is a string all the same. */
-static json_t *xml_value(const json_t *schema, const char *s, size_t n) {
-	static const char *const python[] = {"True", "False", "None"};
-	json_t *const same[] = {json_true(), json_false(), json_null()};
-	if (schema_allows_strings(schema))
-		return json_stringn(s, n);
-	for (size_t i = 0; i < sizeof python / sizeof *python; i++)
-		if (n == strlen(python[i]) && memcmp(s, python[i], n) == 0)
-			return same[i];
-	json_t *value = json_loadb(s, n, JSON_DECODE_ANY, NULL);
-	return value ? value : json_stringn(s, n);
+/* A string as JSON; NULL: it is none, or no memory. */
+static char *json_quote(const char *s, size_t n) {
+	json_t *string = json_stringn(s, n);
+	char *text = json_dumps(string, JSON_ENCODE_ANY);
+	json_decref(string);
+	return text;
+}
+
+/* A value as JSON.  What is not a string is JSON as it was written, or one of Python's words for three values; what is neither is a
+ * string all the same. */
+static char *xml_value(const json_t *schema, const char *s, size_t n) {
+	static const char *const word[][2] = {{"True", "true"}, {"False", "false"}, {"None", "null"}};
+	if (schema_allows_strings(schema, SCHEMA_DEPTH))
+		return json_quote(s, n);
+	for (size_t i = 0; i < sizeof word / sizeof *word; i++)
+		if (n == strlen(word[i][0]) && memcmp(s, word[i][0], n) == 0)
+			return strdup(word[i][1]);
+	json_t *value = json_loadb(s, n, JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL, NULL);
+	if (!value)
+		return json_quote(s, n);
+	json_decref(value);
+	size_t lead = held_space(s, n);
+	return strndup(s + lead, n - lead - held_space_behind(s, n));
+}
+
+/* The object of values that are texts of JSON. */
+static char *xml_object(json_t *values) {
+	struct held out = {0};
+	const char *name;
+	const json_t *value;
+	bool ok = held_append(&out, "{", 1);
+	json_object_foreach(values, name, value) {
+		char *quoted = json_quote(name, strlen(name));
+		ok = ok && quoted && (out.len == 1 || held_append(&out, ", ", 2)) &&
+		     held_append(&out, quoted, strlen(quoted)) && held_append(&out, ": ", 2) &&
+		     held_append(&out, json_string_value(value), json_string_length(value));
+		free(quoted);
+	}
+	if (!ok || !held_append(&out, "}", 2)) /* with what ends a string */
+		held_clear(&out);
+	return out.s;
 }
 
 /* The name in Kimi's id of a call: functions.NAME:0. */
@@ -407,14 +448,15 @@ static bool calls_read_xml(struct calls *c, const json_t *tools, const char *s, 
 	while (ok && xml_take(&s, &len, parameter_mark)) {
 		const char *value;
 		size_t n;
-		char *parameter = xml_take_name(&s, &len);
+		char *parameter = xml_take_name(&s, &len), *json = NULL;
 		ok = parameter && xml_take_value(&s, &len, &value, &n) &&
-		     json_object_set_new(arguments, parameter,
-		             xml_value(xml_schema(tools, name, parameter), value, n)) == 0;
+		     (json = xml_value(xml_schema(tools, name, parameter), value, n)) &&
+		     json_object_set_new(arguments, parameter, json_string(json)) == 0;
+		free(json);
 		free(parameter);
 	}
 	ok = ok && xml_take(&s, &len, function_end) && held_space(s, len) == len &&
-	     (text = json_dumps(arguments, 0));
+	     (text = xml_object(arguments));
 	json_decref(arguments);
 	if (ok)
 		return calls_add(c, name, text);

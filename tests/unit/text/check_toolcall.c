@@ -32,7 +32,9 @@ static bool on_call(void *arg, const struct tool_call *call) {
 static json_t *known_tools(void) {
 	json_t *tools = json_loads(
 	        "[{\"function\":{\"name\":\"g\",\"parameters\":{\"properties\":{\"s\":{\"type\":\"string\"},"
-	        "\"o\":{\"type\":[\"null\",\"string\"]},\"n\":{\"type\":\"number\"}}}}}]",
+	        "\"o\":{\"type\":[\"null\",\"string\"]},\"n\":{\"type\":\"number\"},\"e\":{\"enum\":[1,\"2\"]},"
+	        "\"c\":{\"const\":\"1\"},\"any\":{\"anyOf\":[{\"type\":\"null\"},{\"oneOf\":[{\"type\":\"string\"}]}]},"
+	        "\"num\":{\"anyOf\":[{\"type\":\"number\"},{\"type\":\"null\"}]}}}}}]",
 	        0, NULL);
 	ck_assert_ptr_nonnull(tools);
 	return tools;
@@ -80,6 +82,16 @@ static const struct {
         {TOOLCALL_HERMES,
                 "<tool_call><function=g><parameter=s>a</parameter>b</parameter><parameter=o>None</parameter></function></tool_call>",
                 "{g {\"s\": \"a</parameter>b\", \"o\": \"None\"}}"},
+        /* a string is one of what it may be */
+        {TOOLCALL_HERMES,
+                "<tool_call><function=g><parameter=any>01234</parameter><parameter=e>2</parameter><parameter=c>1</parameter>"
+                "<parameter=num>5</parameter></function></tool_call>",
+                "{g {\"any\": \"01234\", \"e\": \"2\", \"c\": \"1\", \"num\": 5}}"},
+        /* numbers stay as they were written; what is said twice counts once */
+        {TOOLCALL_HERMES,
+                "<tool_call><function=g><parameter=n>1.1</parameter><parameter=x>\n\n[0.10, 12345678901234567890, \"\\u00e9\"] "
+                "</parameter><parameter=\"q>1e3</parameter><parameter=n>2.50</parameter></function></tool_call>",
+                "{g {\"n\": 2.50, \"x\": [0.10, 12345678901234567890, \"\\u00e9\"], \"\\\"q\": 1e3}}"},
         {TOOLCALL_HERMES, "<tool_call><function=g><parameter=s>\n</parameter></function>",
                 "{g {\"s\": \"\"}}"},
         {TOOLCALL_HERMES, "<tool_call><function=></function></tool_call>",
