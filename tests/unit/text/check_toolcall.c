@@ -84,9 +84,9 @@ static const struct {
                 "{g {\"s\": \"a</parameter>b\", \"o\": \"None\"}}"},
         /* a string is one of what it may be */
         {TOOLCALL_HERMES,
-                "<tool_call><function=g><parameter=any>01234</parameter><parameter=e>2</parameter><parameter=c>1</parameter>"
+                "<tool_call><function=g><parameter=any>12340</parameter><parameter=e>2</parameter><parameter=c>1</parameter>"
                 "<parameter=num>5</parameter></function></tool_call>",
-                "{g {\"any\": \"01234\", \"e\": \"2\", \"c\": \"1\", \"num\": 5}}"},
+                "{g {\"any\": \"12340\", \"e\": \"2\", \"c\": \"1\", \"num\": 5}}"},
         /* numbers stay as they were written; what is said twice counts once */
         {TOOLCALL_HERMES,
                 "<tool_call><function=g><parameter=n>1.1</parameter><parameter=x>\n\n[0.10, 12345678901234567890, \"\\u00e9\"] "
