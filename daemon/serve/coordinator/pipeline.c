@@ -194,7 +194,7 @@ void pipeline_lost(void *arg, uint64_t number, bool refused, const char *why) {
 		pipeline_lose(m, f, text);
 }
 
-/* Whether a later step that is computed goes on from this one's states: without them, it would fail for its other sequences too. */
+/* Whether a later step that is computed goes on from this one's states: without them, its sequence would be lost there. */
 static bool pipeline_is_continued(const struct step_in_flight *f) {
 	if (!f->m->io->manifest->hp.attention_every)
 		return false;
@@ -210,10 +210,10 @@ static bool pipeline_is_continued(const struct step_in_flight *f) {
 void pipeline_cancel_unwanted(struct coordinator *m) {
 	for (struct step_in_flight *f = TAILQ_LAST(&m->in_flight, steps_in_flight); f;
 	        f = TAILQ_PREV(f, steps_in_flight, next)) {
-		bool wanted = f->cancelled || f->dead || f->is_back || pipeline_is_continued(f);
+		bool wanted = f->cancelled || f->dead || f->is_back;
 		for (uint32_t i = 0; i < f->st->nseqs; i++)
 			wanted = wanted || scheduler_entry_valid(&f->st->seq[i]);
-		if (wanted)
+		if (wanted || pipeline_is_continued(f))
 			continue;
 		Caravan__CancelStep v = CARAVAN__CANCEL_STEP__INIT;
 		Caravan__Envelope env = WIRE_ENVELOPE(CANCEL_STEP, cancel_step, &v);
