@@ -290,11 +290,11 @@ static bool same_product(struct checkkern *ck, const struct kern_ops *level, uin
 }
 
 static void check_mul(struct checkkern *ck, const struct kern_ops *level, uint32_t type) {
-	static const size_t shapes[][2] = {{1, 1}, {3, 1}, {8, 1}, {17, 1}, {29, 1}, {32, 1}, {39, 1}, {1, 2},
+	static const size_t shapes[][2] = {{1, 1}, {3, 1}, {8, 1}, {17, 1}, {29, 1}, {32, 1}, {71, 1}, {1, 2},
 	        {5, 3}, {7, 4}, {9, 5}, {11, 6}, {13, 7}, {15, 8}, {16, 9}, {17, 17}, {33, 4}, {2, 65},
 	        {10, 134}};
 	static const size_t few[][2] = {
-	        {39, 1}, {29, 1}, {9, 2}, {7, 3}, {17, 6}, {11, 9}, {5, 66}, {3, 130}};
+	        {71, 1}, {29, 1}, {9, 2}, {7, 3}, {17, 6}, {11, 9}, {5, 66}, {3, 130}};
 	/* each way through memory once; what types with codebooks and ternary ones do with their words is what others do */
 	bool quick =
 	        ck->quick || kern_has_grid((enum kern_type)type) || kern_is_ternary((enum kern_type)type);
