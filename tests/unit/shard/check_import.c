@@ -179,12 +179,14 @@ START_TEST(an_expert_is_content_by_itself) {
 }
 END_TEST
 
-/* A mixture of one layer, whose experts' gates have this shape, and unless fused they alone; four: in so many dimensions. */
+/* A mixture of one layer, whose experts' gates have this shape, and unless fused they alone; experts: 0: four, and no key says so; four: in so
+ * many dimensions. */
 static int gates_fd(uint32_t ffn, bool fused, uint64_t rows, uint64_t experts, bool four) {
 	struct ggufgen_model one = mixture;
 	struct ggufgen *gen = ggufgen_create();
 	size_t len;
 	one.layers = 1;
+	one.experts = experts ? one.experts : 0;
 	one.expert_ffn = ffn;
 	ggufgen_model_keys(gen, &one);
 	ggufgen_vocab_keys(gen, one.vocab);
@@ -198,7 +200,7 @@ static int gates_fd(uint32_t ffn, bool fused, uint64_t rows, uint64_t experts, b
 	ggufgen_tensor(gen, "blk.0.ffn_norm.weight", KERN_F32, 64, 0, GGUFGEN_NORM);
 	ggufgen_tensor(gen, "blk.0.ffn_gate_inp.weight", KERN_F32, 64, 4, GGUFGEN_WEIGHTS);
 	ggufgen_experts(gen, fused ? "blk.0.ffn_gate_up_exps.weight" : "blk.0.ffn_gate_exps.weight", KERN_F16,
-	        64, rows, (uint32_t)experts, GGUFGEN_WEIGHTS);
+	        64, rows, experts ? (uint32_t)experts : 4, GGUFGEN_WEIGHTS);
 	if (four)
 		ggufgen_break_experts(gen);
 	if (!fused)
@@ -293,6 +295,10 @@ START_TEST(fused_experts_are_imported_apart) {
 	ck_assert_int_eq(refuse(gates_fd(96, true, 96, 4, false)), -EINVAL);
 	ck_assert_ptr_nonnull(
 	        strstr(err, "has 384 rows of 64 elements where the model needs 768 rows of 64"));
+	/* its parts would be none */
+	ck_assert_int_eq(refuse(gates_fd(96, true, 192, 0, false)), -EINVAL);
+	ck_assert_str_eq(err,
+	        "model: tensor blk.0.ffn_gate_inp.weight has 4 rows of 64 elements where the model needs 0 rows of 64");
 }
 END_TEST
 
