@@ -158,9 +158,13 @@ static void status_print_machines(const struct report *r) {
 /* Experts that are read from disk.  time: of reading what a token uses; empty: unknown. */
 static void status_print_experts_read(const Caravan__StageState *st, const char *node, const char *time) {
 	uint64_t chosen = st->expert_hits + st->expert_misses;
+	char memory[64] = "those that are not in memory";
+	if (st->n_expert_layers)
+		snprintf(memory, sizeof memory, "%.0f%% of them are in memory, the others",
+		        100 * report_experts_in_memory(st));
 	table_say(4,
-	        "%s has too little memory for all experts of its layers: %.0f%% of them are in memory, the others are read from disk when they are chosen",
-	        node, 100 * report_experts_in_memory(st));
+	        "%s has too little memory for all experts of its layers: %s are read from disk when they are chosen",
+	        node, memory);
 	table_say(4, "if all were chosen equally often, %s would read %s for a token%s", node,
 	        size_text((double)st->streamed_bytes).s, time);
 	if (chosen)

@@ -69,7 +69,8 @@ static void expert_state_fill_layer(const struct expert_state *e, struct expert_
 }
 
 void expert_state_fill(struct expert_state *e, uint32_t layers, Caravan__StageState *out) {
-	out->experts = e->slice->manifest->hp.experts;
+	if (e->layers)
+		out->experts = e->slice->manifest->hp.experts;
 	if (e->layers > layers)
 		return;
 	if (e->slice->experts)

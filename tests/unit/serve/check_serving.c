@@ -1,5 +1,6 @@
 /* The whole way of a prompt on virtual time: gateway, coordinator, stages and back; and what becomes of it when clients, links
  * and nodes go.  What is right is what compute_answer says, which knows nothing of steps. */
+#include "daemon/serve/stage/expert_state.h"
 #include "tests/unit/serve/serving.h"
 #include "tests/unit/text/text_vocab.h"
 
@@ -1252,6 +1253,33 @@ START_TEST(any_order_of_events) {
 }
 END_TEST
 
+/* A stage of a mixture's dense layers has no experts; one with too many layers to report says how many they have. */
+START_TEST(experts_of_layers_that_have_some) {
+	static struct manifest m = {.hp.experts = 8};
+	static const struct store_tensor router;
+	for (uint32_t mixtures = 0; mixtures < 3; mixtures++) {
+		const struct store_tensor *layer[3][LAYER_ROLES] = {0};
+		struct slice s = {.manifest = &m, .first = 2, .last = 5, .layer = layer};
+		struct expert_use *use;
+		struct expert_state *e;
+		for (uint32_t l = 0; l < mixtures; l++)
+			layer[2 - l][LAYER_ROUTER] = &router;
+		ck_assert_int_eq(expert_use_create(&use, 3, 8), 0);
+		ck_assert_int_eq(expert_state_create(&e, &s, use), 0);
+		for (uint32_t most = 0; most < 3; most++) {
+			Caravan__StageState out = CARAVAN__STAGE_STATE__INIT;
+			expert_state_fill(e, most, &out);
+			ck_assert_uint_eq(out.experts, mixtures ? 8 : 0);
+			ck_assert_uint_eq(out.n_expert_layers, mixtures <= most ? mixtures : 0);
+			if (out.n_expert_layers)
+				ck_assert_uint_eq(out.expert_layers[0]->layer, 5 - mixtures);
+		}
+		expert_state_destroy(e);
+		expert_use_destroy(use);
+	}
+}
+END_TEST
+
 static Suite *suite(void) {
 	Suite *s = suite_create("serving");
 	TCase *t = tcase_create("prompts");
@@ -1272,6 +1300,7 @@ static Suite *suite(void) {
 	tcase_add_loop_test(t, a_known_beginning_is_not_computed_again, 0, 2);
 	tcase_add_test(t, a_beginning_that_came_among_others);
 	tcase_add_test(t, blocks_are_used_again);
+	tcase_add_test(t, experts_of_layers_that_have_some);
 	suite_add_tcase(s, t);
 	t = tcase_create("drafts");
 	tcase_set_timeout(t, 120);
