@@ -32,7 +32,7 @@ struct toolcall_stream {
 	size_t call;           /* in CALL: where the call begins in the held text, after white space */
 	size_t seen;           /* in CALL: how much has been searched for its end, */
 	struct held_json json; /* which does not count within a string of JSON; */
-	size_t inner; /* where the first end mark within one ends, if it is none after all; 0 if none */
+	size_t inner; /* end of the first end mark within a string, in case the string never ends; 0 if none */
 	struct held held;
 };
 
@@ -252,7 +252,7 @@ static bool calls_read_named(struct calls *c, const char *s, size_t len, const c
 	return c->n > 0;
 }
 
-/* Where the array of calls begins that is all of the text, and its length; 0: it is none. */
+/* The length of the array of calls, if it is the whole text, and where it begins; 0 if the text is anything else. */
 static size_t calls_find_array(const char *s, size_t len, size_t *at) {
 	json_t *array;
 	*at = held_space(s, len);
@@ -358,7 +358,7 @@ static bool schema_allows_strings(const json_t *schema, int depth) {
 	return allows;
 }
 
-/* A string as JSON; NULL: it is none, or no memory. */
+/* A string as JSON; NULL: not UTF-8, or no memory. */
 static char *json_quote(const char *s, size_t n) {
 	json_t *string = json_stringn(s, n);
 	char *text = json_dumps(string, JSON_ENCODE_ANY);

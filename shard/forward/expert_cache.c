@@ -262,7 +262,7 @@ static int expert_find_block(
 			return k;
 		*block -= expert_blocks(r->bytes);
 	}
-	return -1; /* there is no such block */
+	return -1; /* no such block */
 }
 
 /* Whether a matrix that has been read is what its tensor says: 0 or a negative errno.  Called under the lock, which it releases

@@ -134,7 +134,7 @@ static int hparams_read_u32(const struct reader *r, const char *name, uint32_t *
 	return 0;
 }
 
-/* Whether an array has an element for each layer; those that only guess further tokens may be left out. */
+/* Whether an array has an element for each layer; the MTP layers (hparams_unused_layers) may be left out. */
 static bool hparams_has_layers(const struct reader *r, const char *name, uint32_t layers) {
 	enum gguf_kind kind;
 	uint64_t count;

@@ -114,7 +114,7 @@ int hparams_set_trait(struct hparams *hp, const struct hparams_trait *t); /* -EN
  * 0, or a negative errno with a sentence in err. */
 int hparams_from_gguf(struct hparams *hp, const struct gguf *g, uint32_t context, char *err, size_t errlen);
 
-/* Layers of a file behind the others that only guess further tokens, which Caravan does not use. */
+/* How many layers at the end of a file predict further tokens (MTP); Caravan does not use them. */
 uint32_t hparams_unused_layers(const struct gguf *g);
 
 /* Whether these numbers describe a model that Caravan runs (each in its limits, products without overflow):

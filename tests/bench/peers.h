@@ -19,7 +19,7 @@ struct peer_speed {
 void peers_begin(const struct synth_spec *shape, unsigned threads);
 /* Measures each peer once with a prompt of so many tokens.  Another length than before begins anew. */
 void peers_round(unsigned prompt);
-/* False: there is no such peer. */
+/* false: no such peer */
 bool peers_speed(enum peer p, struct peer_speed *out);
 void peers_end(void);
 

@@ -23,10 +23,10 @@ uint32_t kept_states_find(const struct kept_states *k, uint32_t block);
 uint32_t kept_states_take(struct kept_states *k, uint32_t block, uint64_t step);
 /* A step begins with it. */
 void kept_states_use(struct kept_states *k, uint32_t place, uint64_t step);
-/* Until it is unpinned as often, it stays. */
+/* A pinned place is not taken; each pin needs an unpin. */
 void kept_states_pin(struct kept_states *k, uint32_t place);
 void kept_states_unpin(struct kept_states *k, uint32_t place);
-/* The block gets other contents, or its state is no longer wanted. */
+/* Frees the place of a block whose contents change, or whose state is no longer needed. */
 void kept_states_drop(struct kept_states *k, uint32_t block);
 /* Both blocks have the same contents, and the first is given up: the other one gets its state unless it has one. */
 void kept_states_move(struct kept_states *k, uint32_t from, uint32_t to);

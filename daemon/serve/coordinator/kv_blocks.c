@@ -73,7 +73,7 @@ static bool kv_table_reserve(const struct kv_blocks *kv, struct kv_table *t, uin
 	return grown != NULL;
 }
 
-/* A block whose contents will be others. */
+/* Takes a free block, or the idle one that is evicted first; what was in it is forgotten. */
 static uint32_t kv_take_block(struct kv_blocks *kv) {
 	uint32_t window = PREFIX_NONE, block = kv->blocks.count ? kv->blocks.number[--kv->blocks.count]
 	                                                        : prefix_evict(kv->prefix, &window);

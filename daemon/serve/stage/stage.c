@@ -31,7 +31,7 @@ struct stage {
 	struct forward *forward;
 	struct downstream *downstream;
 	char damaged[SLICE_NAME];
-	struct expert_state *experts;            /* NULL: it is no mixture of them */
+	struct expert_state *experts;            /* NULL: none of its layers is a mixture */
 	uint64_t seen;                           /* number of the newest step */
 	unsigned jobs;                           /* on the compute thread */
 	LIST_HEAD(, stage_step) at_work;         /* unordered */

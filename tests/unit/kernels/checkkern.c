@@ -244,7 +244,7 @@ static bool has_ways(uint32_t type, size_t cols) {
 	return cols == 1 || kern_has_grid((enum kern_type)type);
 }
 
-/* What results lie in, and must stay where there is none. */
+/* Fills a buffer with a value that has to stay wherever no result is written. */
 static void frame(float *y, size_t count) {
 	for (size_t i = 0; i < count; i++)
 		y[i] = -12345;

@@ -308,17 +308,16 @@ START_TEST(what_is_never_read_has_room) {
 	struct manifest *m = hybrid();
 	any_memory(m, (uint64_t)1 << 30, 16 * MIB);
 	manifest_destroy(m);
-	m = shape(
-	        "glm-4.5-air:Q2_K"); /* its first layer is no mixture, and larger than what the others keep */
+	m = shape("glm-4.5-air:Q2_K"); /* its first layer is dense, and larger than what the others keep */
 	any_memory(m, (uint64_t)2 << 30, 16 * MIB);
 	manifest_destroy(m);
 }
 END_TEST
 
-/* What a model says of feed-forwards that it has not takes no memory. */
+/* The width of a dense feed-forward takes no memory in a model without one. */
 START_TEST(buffers_are_as_wide_as_the_widest) {
 	struct manifest *dense = shape("llama2-7b:Q4_0"), *all = shape("qwen3-30b-a3b:Q4_0"),
-	                *first = shape("glm-4.5-air:Q4_0"); /* only its first layer is no mixture */
+	                *first = shape("glm-4.5-air:Q4_0"); /* only its first layer is dense */
 	ck_assert_uint_eq(all->hp.ffn, 6144);
 	uint64_t bytes = forward_bytes(all, 256, 2);
 	all->hp.ffn *= 8;

@@ -882,7 +882,7 @@ START_TEST(states_are_kept_where_others_begin) {
 }
 END_TEST
 
-/* A block that gets other contents has no state, even if who computes them keeps none. */
+/* A block whose contents change loses its state, even if the new owner keeps none. */
 START_TEST(states_go_with_their_blocks) {
 	ck_assert_int_eq(scheduler_create(&w.s, &(struct scheduler_config){.blocks = 3,
 	                                                .parallel = 1,
