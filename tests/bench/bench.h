@@ -84,6 +84,8 @@ void bench_products(struct bench *b, const char *only);
 void bench_attention(struct bench *b);
 /* Whole tokens and prompts of a model, beside the peers that the environment names. */
 void bench_tokens(struct bench *b);
+/* The same by what pages the weights are in. */
+void bench_pages(struct bench *b);
 /* Two processes with a team each on the same processors. */
 void bench_sharing(struct bench *b);
 /* From the command to the first token of a model that the store has. */

@@ -1,10 +1,11 @@
 /* bench: what the kernels of this machine reach, as a table for people and, with BENCH_JSON=FILE, as one object for
  * programs.
  *
- *   bench [-t THREADS] [-r ROUNDS] [read|products|attention|tokens|sharing|start]...
+ *   bench [-t THREADS] [-r ROUNDS] [read|products|attention|tokens|pages|sharing|start]...
  *
- * All sections when none is named.  Threads: one a processor that this process may use; -t for fewer.  BENCH_COMMIT says what was built, for the
- * object; BENCH_MODEL limits the tokens to models with this in their names. */
+ * All sections when none is named, except pages, which takes minutes.  Threads: one a processor that this process may use; -t for
+ * fewer.  BENCH_COMMIT says what was built, for the object; BENCH_MODEL limits the tokens to models with this in their names, and
+ * the pages to types. */
 #include "tests/bench/bench.h"
 #include <sched.h>
 #include <stdio.h>
@@ -16,7 +17,7 @@ enum { ROUNDS = 5 };
 
 static int usage(void) {
 	fprintf(stderr,
-	        "usage: bench [-t THREADS] [-r ROUNDS] [read|products|attention|tokens|sharing|start]...\n");
+	        "usage: bench [-t THREADS] [-r ROUNDS] [read|products|attention|tokens|pages|sharing|start]...\n");
 	return 2;
 }
 
@@ -35,7 +36,8 @@ static bool asked(int argc, char **argv, const char *section) {
 }
 
 int main(int argc, char **argv) {
-	static const char *const sections[] = {"read", "products", "attention", "tokens", "sharing", "start"};
+	static const char *const sections[] = {
+	        "read", "products", "attention", "tokens", "pages", "sharing", "start"};
 	int option;
 	unsigned threads = processors(), rounds = ROUNDS, most = threads;
 	char err[256], cpu[256], caravan[512];
@@ -73,6 +75,8 @@ int main(int argc, char **argv) {
 		bench_attention(&b);
 	if (asked(argc, argv, "tokens"))
 		bench_tokens(&b);
+	if (optind < argc && asked(argc, argv, "pages"))
+		bench_pages(&b);
 	if (asked(argc, argv, "sharing"))
 		bench_sharing(&b);
 	snprintf(caravan, sizeof caravan, "%s/caravan", top ? top : ".");
