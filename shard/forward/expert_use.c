@@ -37,6 +37,10 @@ void expert_use_add(struct expert_use *u, uint32_t layer, uint32_t expert, uint6
 	        to, atomic_load_explicit(to, memory_order_relaxed) + rows, memory_order_relaxed);
 }
 
+uint64_t expert_use_rows(const struct expert_use *u, uint32_t layer, uint32_t expert) {
+	return atomic_load_explicit(&u->rows[(size_t)layer * u->experts + expert], memory_order_relaxed);
+}
+
 struct expert_rows {
 	uint64_t rows;
 	uint32_t expert;
@@ -56,8 +60,7 @@ void expert_use_layer(const struct expert_use *u, uint32_t layer, struct expert_
 	*out = (struct expert_use_layer){0};
 	for (uint32_t i = 0; i < u->experts; i++) {
 		e[i].expert = i;
-		e[i].rows =
-		        atomic_load_explicit(&u->rows[(size_t)layer * u->experts + i], memory_order_relaxed);
+		e[i].rows = expert_use_rows(u, layer, i);
 		out->chosen += e[i].rows;
 	}
 	qsort(e, u->experts, sizeof *e, expert_use_compare);

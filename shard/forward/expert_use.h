@@ -13,6 +13,9 @@ void expert_use_destroy(struct expert_use *u); /* NULL allowed */
 /* `rows` rows have chosen an expert; layer: counted from the slice's first. */
 void expert_use_add(struct expert_use *u, uint32_t layer, uint32_t expert, uint64_t rows);
 
+/* How many rows have chosen an expert. */
+uint64_t expert_use_rows(const struct expert_use *u, uint32_t layer, uint32_t expert);
+
 #define EXPERT_USE_TOP 4 /* experts that are named */
 struct expert_use_layer {
 	uint64_t chosen; /* by all rows together */

@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { BENCH_ROUNDS_MAX = 64, BENCH_THREADS_MAX = 64 };
+enum { BENCH_ROUNDS_MAX = 64, BENCH_THREADS_MAX = 64, BENCH_WAYS = 10 };
 
 /* A figure with a name that stays the same from run to run.  low and high: of the rounds that value is the median of; bound: what
  * it cannot exceed; target: what it should reach (or, with less, stay below); NAN where there is none. */
@@ -31,7 +31,6 @@ struct bench {
 	uint8_t *memory; /* far larger than the last cache; repeating bytes that make no scale infinite */
 	size_t bytes;
 	double core_hz; /* cycles of the core a second, as last measured */
-	unsigned way;   /* of reading: the best of the last bench_read */
 	struct bench_row *rows;
 	size_t nrows;
 };
@@ -50,8 +49,9 @@ double bench_core_hz(void);
 /* Bytes a second that the team reads of memory: the best of several ways, of 1 to 8 streams a thread, with and without asking
  * ahead. */
 double bench_read(struct bench *b);
-/* The same in one way, the best of the last bench_read, over the time that all of them took together: as a step of a model has it. */
-double bench_read_once(struct bench *b);
+/* Reads a piece in one of BENCH_WAYS ways, asking for the beginning of what is read next before its end; a sum of what it read. */
+uint64_t bench_read_piece(
+        const uint8_t *p, size_t bytes, const uint8_t *next, size_t next_bytes, unsigned way);
 
 /* A piece of work on bytes [at, at + bytes) of memory, by a member of the team. */
 typedef void bench_piece_fn(void *arg, unsigned id, const uint8_t *at, size_t bytes);

@@ -125,7 +125,7 @@ def types(kernels):
     if not lines:
         return None
     lines.sort(key=lambda line: -line[1])
-    text = HEAD.format(height=380, title="One column from memory: share of the rate of only reading it", x="", y="share of reading")
+    text = HEAD.format(height=380, title="One column from memory: the kernel over reading its pieces, in turn", x="", y="times reading pieces")
     text += "set xtics rotate by -35 noenhanced\nset xrange [-0.6:%g]\nset boxwidth 0.62\nunset key\n" % (len(lines) - 0.4)
     text += table("t", lines)
     return text + 'plot 1 with lines linecolor "#020202" linewidth 1.5 dashtype 2, $t using 0:2:xticlabels(1) with boxes linestyle 1, $t using 0:3:(0):($4-$3) with vectors nohead linecolor "#010101" linewidth 1.5\n'

@@ -13,7 +13,6 @@ enum {
 	PIECES = 4096,
 	PROBE_PIECE = 2 << 20,
 	PROBE_BYTES = 512 << 20,
-	WAYS = 10,
 	HUGE_PAGE = 2 << 20
 };
 
@@ -105,25 +104,27 @@ typedef uint64_t word __attribute__((vector_size(32), aligned(32)));
 static const struct way {
 	size_t streams, ahead;
 	bool second;
-} ways[WAYS] = {{1, 0, 0}, {2, 0, 0}, {4, 0, 0}, {8, 0, 0}, {1, 3072, 0}, {2, 3072, 0}, {4, 3072, 0},
+} ways[BENCH_WAYS] = {{1, 0, 0}, {2, 0, 0}, {4, 0, 0}, {8, 0, 0}, {1, 3072, 0}, {2, 3072, 0}, {4, 3072, 0},
         {8, 3072, 0}, {1, 6144, 0}, {1, 6144, 1}};
 
 #ifdef __x86_64__
 __attribute__((target_clones("avx2", "default")))
 #endif
 static uint64_t
-read_streams(const uint8_t *p, size_t bytes, struct way way) {
-	size_t part = bytes / way.streams / 64 * 64;
+read_streams(const uint8_t *p, size_t bytes, const uint8_t *next, size_t next_bytes, struct way way) {
+	size_t part = bytes / way.streams / 64 * 64, next_part = next_bytes / way.streams / 64 * 64;
 	word a = {0}, b = {0};
 	for (size_t i = 0; i < part; i += 64)
 		for (size_t s = 0; s < way.streams; s++) {
 			const uint8_t *at = p + s * part + i;
 			/* beyond a part lies the one that takes its place, as in products */
-			const uint8_t *next = at + way.ahead + (i + way.ahead >= part ? bytes - part : 0);
+			const uint8_t *ahead = i + way.ahead < part
+			                               ? at + way.ahead
+			                               : next + s * next_part + (i + way.ahead - part);
 			if (way.ahead && way.second)
-				__builtin_prefetch(next, 0, 2);
+				__builtin_prefetch(ahead, 0, 2);
 			else if (way.ahead)
-				__builtin_prefetch(next);
+				__builtin_prefetch(ahead);
 			a += ((const word *)(const void *)at)[0];
 			b += ((const word *)(const void *)at)[1];
 		}
@@ -131,9 +132,14 @@ read_streams(const uint8_t *p, size_t bytes, struct way way) {
 	return a[0] + a[1] + a[2] + a[3];
 }
 
+uint64_t bench_read_piece(
+        const uint8_t *p, size_t bytes, const uint8_t *next, size_t next_bytes, unsigned way) {
+	return read_streams(p, bytes, next, next_bytes, ways[way]);
+}
+
 static void read_piece(void *arg, unsigned id, const uint8_t *p, size_t bytes) {
 	struct reading *r = arg;
-	r->sums[id][0] += read_streams(p, bytes, ways[r->way]);
+	r->sums[id][0] += bench_read_piece(p, bytes, p + bytes, bytes, r->way);
 }
 
 /* ---- pieces ---- */
@@ -144,7 +150,7 @@ struct pieces {
 	void *arg;
 	size_t piece, total, times;
 	bool beside; /* every other piece is only read, each way in turn */
-	double rates[BENCH_THREADS_MAX], reads[WAYS][BENCH_THREADS_MAX];
+	double rates[BENCH_THREADS_MAX], reads[BENCH_WAYS][BENCH_THREADS_MAX];
 };
 
 /* Rates of pieces of a member's. */
@@ -164,22 +170,22 @@ static void timed(
 static void member(struct team *team, void *arg, unsigned id) {
 	struct pieces *j = arg;
 	size_t first, last, turn = 0;
-	struct rates own = {bench_alloc(PIECES * sizeof(double)), 0}, read[WAYS];
+	struct rates own = {bench_alloc(PIECES * sizeof(double)), 0}, read[BENCH_WAYS];
 	struct reading *r = bench_alloc(sizeof *r);
-	for (unsigned w = 0; w < WAYS; w++) /* what takes time is not to be in that of a short job */
+	for (unsigned w = 0; w < BENCH_WAYS; w++) /* what takes time is not to be in that of a short job */
 		read[w] = (struct rates){j->beside ? bench_alloc(PIECES * sizeof(double)) : NULL, 0};
 	team_share(team, id, j->total / j->piece, 1, &first, &last);
 	for (size_t k = 0; k < j->times; k++)
 		for (size_t i = first; i < last; i++, turn++) {
 			const uint8_t *at = j->memory + i * j->piece;
-			r->way = (unsigned)(turn / 2 % WAYS);
+			r->way = (unsigned)(turn / 2 % BENCH_WAYS);
 			if (j->beside && turn % 2)
 				timed(&read[r->way], read_piece, r, id, at, j->piece);
 			else
 				timed(&own, j->fn, j->arg, id, at, j->piece);
 		}
 	j->rates[id] = own.count ? bench_median(own.v, own.count) : 0;
-	for (unsigned w = 0; w < WAYS; w++) {
+	for (unsigned w = 0; w < BENCH_WAYS; w++) {
 		j->reads[w][id] = read[w].count ? bench_median(read[w].v, read[w].count) : 0;
 		free(read[w].v);
 	}
@@ -212,7 +218,7 @@ double bench_beside(struct bench *b, bench_piece_fn *fn, void *arg, size_t piece
 	        .beside = true};
 	double best = 0;
 	team_run(b->team, member, &j);
-	for (unsigned w = 0; w < WAYS; w++)
+	for (unsigned w = 0; w < BENCH_WAYS; w++)
 		best = fmax(best, of_all(b, j.reads[w]));
 	*share = of_all(b, j.rates) / best;
 	return of_all(b, j.rates);
@@ -221,21 +227,11 @@ double bench_beside(struct bench *b, bench_piece_fn *fn, void *arg, size_t piece
 double bench_read(struct bench *b) {
 	static struct reading r;
 	double best = 0;
-	for (r.way = 0; r.way < WAYS; r.way++) {
+	for (r.way = 0; r.way < BENCH_WAYS; r.way++) {
 		double rate = bench_run(b, read_piece, &r, PROBE_PIECE, PROBE_BYTES, 1);
-		b->way = rate > best ? r.way : b->way;
 		best = fmax(best, rate);
 	}
 	return best;
-}
-
-double bench_read_once(struct bench *b) {
-	static struct reading r;
-	size_t bytes = PROBE_BYTES / 2;
-	double t0 = bench_now();
-	r.way = b->way;
-	bench_run(b, read_piece, &r, PROBE_PIECE, bytes, 1);
-	return (double)bytes / (bench_now() - t0);
 }
 
 void bench_reading(struct bench *b) {

@@ -1,5 +1,7 @@
 /* bench/products: products of weights and activations, every type: decode from the second cache and from memory,
- * 2, 4 and 8 columns, and a tile of many (prefill: unpacking included, quantisation of activations not). */
+ * 2, 4 and 8 columns, and a tile of many (prefill: unpacking included, quantisation of activations not).
+ * From memory, pieces are computed and only read in turn: that is for comparing kernels with each other.  What a whole token has of
+ * reading is less, and measured by bench/tokens. */
 #include "tests/bench/bench.h"
 #include <math.h>
 #include <stdio.h>
@@ -87,7 +89,7 @@ static void tell(struct bench *b, uint32_t type, struct figures *f, double hz) {
 		few[k] = bench_median(f->few[k], n) / gbs;
 	printf("%-8s%9.1f %8.1f   %.2f (%.2f to %.2f)   %5.2f %5.2f %5.2f   %8.1f\n", name, cache, gbs / 1e9,
 	        share, f->share[0], f->share[n - 1], few[0], few[1], few[2], mac);
-	bench_row(b, "share of read bandwidth", share, 1, 0.95, false, "decode.%s", name);
+	bench_row(b, "times reading pieces in turn", share, 1, 0.95, false, "decode.%s", name);
 	bench_row_spread(b, f->share[0], f->share[n - 1]);
 	for (int k = 0; k < FEWS; k++)
 		bench_row(b, "times one column", few[k], 2 << k, four ? wish[k] : NAN, false, "columns%d.%s",
@@ -129,7 +131,7 @@ void bench_products(struct bench *b, const char *only) {
 	printf("\nProducts: level %s, %u thread%s, core at %.2f GHz, reading memory at %.1f GB/s\n",
 	        b->ops->name, b->threads, b->threads > 1 ? "s" : "", b->core_hz / 1e9,
 	        bench_median(probes, b->rounds) / 1e9);
-	printf("        in cache   from memory, share of reading      columns, times one     %d columns\n",
+	printf("        in cache   from memory, times reading pieces  columns, times one     %d columns\n",
 	        PREFILL_COLS);
 	printf("type    B/cycle     GB/s   median (spread)            2     4     8   MAC/cycle\n");
 	for (uint32_t t = 0; t < KERN_TYPES; t++)

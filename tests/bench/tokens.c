@@ -1,8 +1,8 @@
-/* bench/tokens: whole tokens and prompts of models of Llama's shapes with random weights, beside the probe that only
- * reads memory and beside the peers whose programs the environment names (bench/peers.c). */
+/* bench/tokens: whole tokens and prompts of models of Llama's shapes with random weights, in turn with reading only what a token
+ * reads (bench/walk.c), and beside the peers whose programs the environment names (bench/peers.c). */
 #include "tests/bench/bench.h"
 #include "tests/bench/peers.h"
-#include "tests/support/synth.h"
+#include "tests/bench/walk.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -102,17 +102,19 @@ struct run {
 	struct line *line;
 	float *logits;
 	uint32_t tokens[PROMPT], blocks[LONG_BLOCKS];
+	struct walk *walk[TOKENS]; /* of the tokens that are decoded */
+	size_t walks;              /* one for all of them where all read the same */
 };
 
 /* Seconds of a step of so many rows of one sequence, with the logits of its last. */
-static double step(struct run *r, uint32_t rows, uint32_t position) {
+static double step(struct run *r, const uint32_t *tokens, uint32_t rows, uint32_t position) {
 	struct line *l = r->line;
 	uint32_t blocks = (position + rows + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK;
 	struct forward_seq q = {rows, position, blocks, r->blocks, blocks, r->blocks};
 	struct forward_step st = {rows, 1, &q, l->x};
 	char err[256] = "";
 	double t0 = bench_now();
-	int rc = io_layers_embed(l->io, l->x, r->tokens, rows);
+	int rc = io_layers_embed(l->io, l->x, tokens, rows);
 	rc = rc ? rc : forward_check(l->forward[0], &st, err, sizeof err);
 	rc = rc ? rc : forward_run(l->forward[0], &st, err, sizeof err);
 	if (!rc)
@@ -125,53 +127,92 @@ static double step(struct run *r, uint32_t rows, uint32_t position) {
 	return bench_now() - t0;
 }
 
-/* Tokens at a position, each in turn with reading alone. */
+/* ---- what a token reads ---- */
+
+/* How often each expert of each layer has been chosen. */
+static void take_use(const struct run *r, uint64_t *use) {
+	const struct hparams *hp = &r->line->whole.manifest->hp;
+	for (uint32_t l = 0; l < hp->layers; l++)
+		for (uint32_t e = 0; e < hp->experts; e++)
+			use[l * hp->experts + e] =
+			        expert_use_rows(forward_expert_use(r->line->forward[0]), l, e);
+}
+
+/* The walk of a token at PROMPT that uses what a step of it chooses. */
+static struct walk *walk_of(struct run *r, uint32_t token) {
+	const struct hparams *hp = &r->line->whole.manifest->hp;
+	size_t n = (size_t)hp->layers * hp->experts;
+	uint64_t *before = bench_alloc(n * sizeof *before), *after = bench_alloc(n * sizeof *after);
+	bool *chosen = bench_alloc(n);
+	take_use(r, before);
+	step(r, &token, 1, PROMPT);
+	take_use(r, after);
+	for (size_t i = 0; i < n; i++)
+		chosen[i] = after[i] > before[i];
+	struct walk *w = walk_create(r->line, PROMPT, chosen);
+	free(before);
+	free(after);
+	free(chosen);
+	return w;
+}
+
+static void take_walks(struct run *r) {
+	r->walks = r->line->whole.manifest->hp.experts ? TOKENS : 1;
+	for (size_t i = 0; i < r->walks; i++)
+		r->walk[i] = walk_of(r, r->tokens[i]);
+}
+
+/* What is read at a time in a round, and where it lies. */
+static void tell_memory(const struct run *r) {
+	size_t bytes = walk_bytes(r->walk[0]), cache = walk_last_cache();
+	printf("    reads %.2f GB, %.0f %% of the weights in huge pages", (double)bytes / 1e9,
+	        100 * walk_huge(&r->line->whole));
+	if (bytes < 2 * cache)
+		printf("; the last cache of %zu MiB may keep some of it", cache >> 20);
+	printf("\n");
+}
+
+/* ---- decode ---- */
+
+/* Tokens at PROMPT, each in turn with reading alone. */
 struct decoded {
 	double seconds; /* of the median one */
-	double taken;   /* bytes that could have been read in that time, the median */
+	double share;   /* that reading alone would take of it, the median */
 };
-static struct decoded decode(struct bench *b, struct run *r, uint32_t position) {
-	double t[TOKENS], rate[TOKENS + 1], taken[TOKENS];
-	rate[0] = bench_read_once(b);
+static struct decoded decode(struct run *r) {
+	double t[TOKENS], reading[TOKENS + 1], share[TOKENS];
+	unsigned way = walk_best_way(r->walk, r->walks);
+	size_t turn = r->walks / 2; /* not what the token before has read */
+	reading[0] = walk_read(r->walk[turn++ % r->walks], way);
 	for (int i = 0; i < TOKENS; i++) {
-		t[i] = step(r, 1, position);
-		rate[i + 1] = bench_read_once(b);
-		taken[i] = t[i] * (rate[i] + rate[i + 1]) / 2;
+		t[i] = step(r, r->tokens + i, 1, PROMPT);
+		reading[i + 1] = walk_read(r->walk[turn++ % r->walks], way);
+		share[i] = (reading[i] + reading[i + 1]) / 2 / t[i];
 	}
-	return (struct decoded){bench_median(t, TOKENS), bench_median(taken, TOKENS)};
+	return (struct decoded){bench_median(t, TOKENS), bench_median(share, TOKENS)};
 }
 
 static double prompt(struct run *r, uint32_t length) {
 	double sum = 0;
 	for (uint32_t at = 0; at < length; at += PROMPT)
-		sum += step(r, PROMPT, at);
+		sum += step(r, r->tokens, PROMPT, at);
 	return sum;
 }
 
-/* Bytes that a token reads: of weights; of keys and values at a position. */
-static double weights(const struct synth *s) {
-	const struct hparams *hp = &s->m->hp;
-	double bytes = (double)slice_bytes(&s->whole) - (double)s->io[IO_EMBED].packed_bytes;
-	for (size_t i = 0; i < manifest_layer_tensors(s->m); i++)
-		if (s->m->tensor[i].parts > 1)
-			bytes -= (double)s->m->tensor[i].bytes * (1 - (double)hp->experts_used / hp->experts);
-	return bytes;
-}
-static double cache_bytes(const struct synth *s, enum kern_kv kv, uint32_t position) {
-	return (double)kv_bytes(&s->m->hp, (struct kv_size){kv, 1, 1}, 0, s->m->hp.layers) / KERN_KV_BLOCK *
-	       position;
-}
-
-/* What the positions from PROMPT to FAR add to a token, over what their bytes take to read: a token near, one far and reading
- * alone, in turn. */
-static double added(struct bench *b, struct run *r, const struct synth *s, enum kern_kv kv) {
-	double bytes[TOKENS];
+/* What the positions from PROMPT to FAR add to a token, over what they add to reading alone: a token near and one far, and the
+ * same of reading, in turn. */
+static double added(struct run *r) {
+	double token[TOKENS], reading[TOKENS];
+	struct walk *near = r->walk[0], *far = walk_create(r->line, FAR - KERN_KV_BLOCK, NULL);
+	unsigned way = walk_best_way(&near, 1);
 	for (int i = 0; i < TOKENS; i++) {
-		step(r, 1, PROMPT); /* the team of the probe goes to sleep */
-		double near = step(r, 1, PROMPT), far = step(r, 1, FAR - 1);
-		bytes[i] = (far - near) * bench_read_once(b);
+		token[i] = -step(r, r->tokens, 1, PROMPT);
+		reading[i] = -walk_read(near, way);
+		token[i] += step(r, r->tokens, 1, FAR - KERN_KV_BLOCK);
+		reading[i] += walk_read(far, way);
 	}
-	return bench_median(bytes, TOKENS) / cache_bytes(s, kv, FAR - 1 - PROMPT);
+	walk_destroy(far);
+	return bench_median(token, TOKENS) / bench_median(reading, TOKENS);
 }
 
 /* Remembers a row of rounds: their median, which it returns, and their spread. */
@@ -224,64 +265,82 @@ static void far_prompt(struct bench *b, const struct model *m, struct run *r) {
 	bench_row(b, "times llama.cpp", ours / s.prompt, NAN, 2, false, "prompt%d.llama.%s", LONG, m->name);
 }
 
-static void one(struct bench *b, const struct model *m) {
-	double decodes[BENCH_ROUNDS_MAX], share[BENCH_ROUNDS_MAX], far[KERN_KVS][BENCH_ROUNDS_MAX],
-	        fill[BENCH_ROUNDS_MAX];
-	struct synth *s = synth_create(&m->spec);
-	struct run r = {.line = line_create(
-	                        &s->whole, KERN_KV_F16, b->threads, 1, NULL, PROMPT, LONG_BLOCKS)},
-	           coarse = {0};
-	double bytes = weights(s);
-	r.logits = bench_alloc(m->spec.vocab * sizeof(float));
+static struct run run_create(const struct bench *b, const struct synth *s, enum kern_kv kv, uint32_t length) {
+	struct run r = {.line = line_create(&s->whole, kv, b->threads, 1, NULL, PROMPT, LONG_BLOCKS),
+	        .logits = bench_alloc(s->m->hp.vocab * sizeof(float))};
 	for (uint32_t i = 0; i < PROMPT; i++)
-		r.tokens[i] = (1 + 7919 * i) % m->spec.vocab;
+		r.tokens[i] = (1 + 7919 * i) % s->m->hp.vocab;
 	for (uint32_t i = 0; i < LONG_BLOCKS; i++)
 		r.blocks[i] = i;
-	peers_begin(&m->spec, b->threads);
-	prompt(&r, m->far ? FAR : PROMPT); /* warms up, and fills the cache with what is no zero */
-	if (m->far) {
-		coarse = r;
-		coarse.line = line_create(&s->whole, KERN_KV_Q8_0, b->threads, 1, NULL, PROMPT, LONG_BLOCKS);
-		prompt(&coarse, FAR);
+	prompt(&r, length); /* warms up, and fills the cache with what is no zero */
+	take_walks(&r);
+	return r;
+}
+
+static void run_destroy(struct run *r) {
+	for (size_t i = 0; i < r->walks; i++)
+		walk_destroy(r->walk[i]);
+	line_destroy(r->line);
+	free(r->logits);
+}
+
+/* The figures of a model's rounds. */
+struct rounds {
+	double decode[BENCH_ROUNDS_MAX], share[BENCH_ROUNDS_MAX], prompt[BENCH_ROUNDS_MAX],
+	        far[KERN_KVS][BENCH_ROUNDS_MAX];
+};
+
+static void tell(struct bench *b, const struct model *m, const struct run *r, const struct rounds *f) {
+	double share = rounds_row(b, "of only reading its bytes", f->share, 1, 0.9, "token.reading", m->name);
+	const struct bench_row *row = &b->rows[b->nrows - 1];
+	double low = row->low, high = row->high,
+	       speed = rounds_row(b, "tokens a second", f->decode, NAN, NAN, "speed", m->name),
+	       prompts = rounds_row(b, "tokens a second", f->prompt, NAN, NAN, "prompt", m->name);
+	printf("%-18s %8.2f  %4.2f (%.2f to %.2f)  %16.1f\n", m->name, speed, share, low, high, prompts);
+	tell_memory(r);
+	for (enum kern_kv kv = 0; m->far && kv < KERN_KVS; kv++) {
+		char name[32];
+		snprintf(name, sizeof name, "context%d.%s", FAR, kern_kv_name(kv));
+		double times = rounds_row(b, "times reading its bytes", f->far[kv], 1, 1.15, name, m->name);
+		row = &b->rows[b->nrows - 1];
+		b->rows[b->nrows - 1].less = true;
+		printf("    positions %d to %d, %s: %.2f times reading them (%.2f to %.2f)\n", PROMPT,
+		        FAR - KERN_KV_BLOCK, kern_kv_name(kv), times, row->low, row->high);
 	}
+	peer_rows(b, m, f->decode, f->prompt);
+}
+
+static void one(struct bench *b, const struct model *m) {
+	struct rounds f;
+	struct synth *s = synth_create(&m->spec);
+	struct run r[KERN_KVS];
+	int runs = m->far ? KERN_KVS : 1; /* KERN_KV_F16 is the first */
+	for (int kv = 0; kv < runs; kv++)
+		r[kv] = run_create(b, s, (enum kern_kv)kv, m->far ? FAR : PROMPT);
+	peers_begin(&m->spec, b->threads);
 	for (unsigned i = 0; i < b->rounds; i++) {
-		fill[i] = PROMPT / prompt(&r, PROMPT);
-		bench_read(b); /* which way is best */
-		struct decoded d = decode(b, &r, PROMPT);
-		decodes[i] = 1 / d.seconds;
-		share[i] = (bytes + cache_bytes(s, KERN_KV_F16, PROMPT)) / d.taken;
-		if (m->far) {
-			far[KERN_KV_F16][i] = added(b, &r, s, KERN_KV_F16);
-			far[KERN_KV_Q8_0][i] = added(b, &coarse, s, KERN_KV_Q8_0);
-		}
+		f.prompt[i] = PROMPT / prompt(&r[0], PROMPT);
+		struct decoded d = decode(&r[0]);
+		f.decode[i] = 1 / d.seconds;
+		f.share[i] = d.share;
+		for (int kv = 0; m->far && kv < runs; kv++)
+			f.far[kv][i] = added(&r[kv]);
 		peers_round(PROMPT);
 	}
-	double shares = rounds_row(b, "share of read bandwidth", share, 1, 0.9, "token", m->name),
-	       speed = rounds_row(b, "tokens a second", decodes, NAN, NAN, "speed", m->name),
-	       prompts = rounds_row(b, "tokens a second", fill, NAN, NAN, "prompt", m->name);
-	printf("%-14s %6.2f GB  %8.2f  %6.2f  %16.1f", m->name, bytes / 1e9, speed, shares, prompts);
-	if (m->far)
-		printf("  %10.2f, q8_0 %.2f", bench_median(far[KERN_KV_F16], b->rounds),
-		        bench_median(far[KERN_KV_Q8_0], b->rounds));
-	printf("\n");
-	peer_rows(b, m, decodes, fill);
-	for (enum kern_kv kv = 0; m->far && kv < KERN_KVS; kv++)
-		bench_row(b, "times its bytes over read bandwidth", bench_median(far[kv], b->rounds), 1, 1.15,
-		        true, "context%d.%s.%s", FAR, kern_kv_name(kv), m->name);
+	tell(b, m, &r[0], &f);
 	if (m->far && getenv("PEER_LLAMA_BENCH"))
-		far_prompt(b, m, &r);
+		far_prompt(b, m, &r[0]);
 	peers_end();
-	free(r.logits);
-	line_destroy(r.line);
-	if (coarse.line)
-		line_destroy(coarse.line);
+	for (int kv = 0; kv < runs; kv++)
+		run_destroy(&r[kv]);
 	synth_destroy(s);
 }
 
 void bench_tokens(struct bench *b) {
-	printf("\nWhole tokens and prompts: %u threads\n", b->threads);
-	printf("model          a token    tokens/s  of reading  prompt tokens/s  %d positions, times their bytes\n",
-	        FAR);
+	char cpu[256];
+	bench_cpu_name(cpu, sizeof cpu);
+	printf("\nWhole tokens and prompts: %s, level %s, %u threads\n", cpu, b->ops->name, b->threads);
+	printf("model              tokens/s  of only reading      prompt tokens/s\n");
 	const char *only = getenv("BENCH_MODEL");
 	for (size_t i = 0; i < sizeof models / sizeof *models; i++)
 		if (!only || strstr(models[i].name, only))
