@@ -1,10 +1,11 @@
-/* dispatch: the table of ISA levels, and the choice of one.
- * The choice is made once, before threads start; after that this file only reads. */
+/* dispatch: the table of ISA levels and the choice of one, and of the ways of its products.
+ * The level is chosen once, before threads start; a way may be chosen at any time. */
 #include "config.h"
 #include "kernels/kernels.h"
 #include "kernels/ref/ref.h"
 #include <assert.h>
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,7 +35,7 @@ static bool have_avx2(void) {
 	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && have_f16c();
 }
 
-bool avx2_fetches_near, avx2_side_by_side, avx2_gathers;
+bool avx2_fetches_near;
 
 #define HAS_AVXVNNI (1u << 4) /* in eax of leaf 7, 1 */
 static bool says_avxvnni(void) {
@@ -49,6 +50,19 @@ static bool is_early_zen(void) {
 		return false;
 	unsigned family = (eax >> 8 & 15) + (eax >> 20 & 255);
 	return family == 0x17 || family == 0x19;
+}
+
+static bool is_intel(void) {
+	return __builtin_cpu_is("intel");
+}
+
+/* Intel's that have AVX-VNNI are the ones that need no patch that makes gathers slow. */
+static bool is_fast_at_gathers(void) {
+	return is_intel() && says_avxvnni();
+}
+#else
+static bool never(void) {
+	return false;
 }
 #endif
 
@@ -101,6 +115,80 @@ enum { LEVELS = sizeof levels / sizeof *levels };
 
 static const struct kern_ops *chosen;
 
+/* Of the level in use. */
+static _Atomic(const struct kern_way *) chosen_ways[KERN_TYPES][KERN_CLASSES];
+
+/* Families of processors on which another way than the first is the default, where both are there (doc/performance.md). */
+static const struct {
+	bool (*of)(void);
+	const char *first, *instead;
+} families[] = {
+#ifdef __x86_64__
+        {is_early_zen, "far prefetch", "near prefetch"},
+        {is_intel, "far prefetch", "4 strips"},
+        {is_fast_at_gathers, "loads", "gathers"},
+        {is_fast_at_gathers, "512 bits, loads", "512 bits, gathers"},
+#else
+        {never, "", ""},
+#endif
+};
+
+static const struct kern_way *way_named(const struct kern_way *ways, const char *name) {
+	while (ways->name && strcmp(ways->name, name))
+		ways++;
+	return ways->name ? ways : NULL;
+}
+
+const struct kern_way *kern_way_default(const struct kern_ops *ops, uint32_t type, enum kern_class class) {
+	const struct kern_way *ways = ops->ways[type][class], *way;
+	for (size_t i = 0; i < sizeof families / sizeof *families; i++)
+		if (!strcmp(ways->name, families[i].first) && families[i].of() &&
+		        (way = way_named(ways, families[i].instead)))
+			return way;
+	return ways;
+}
+
+enum kern_class kern_class(size_t cols) {
+	return cols <= 1   ? KERN_COLS_1
+	       : cols <= 2 ? KERN_COLS_2
+	       : cols <= 4 ? KERN_COLS_4
+	       : cols <= 8 ? KERN_COLS_8
+	                   : KERN_COLS_MORE;
+}
+
+size_t kern_class_most(enum kern_class class) {
+	static const size_t most[KERN_CLASSES] = {1, 2, 4, 8, 0};
+	return most[class];
+}
+
+const char *kern_class_name(enum kern_class class) {
+	static const char *const names[KERN_CLASSES] = {"1", "2", "3 to 4", "5 to 8", "more"};
+	return names[class];
+}
+
+const struct kern_way *kern_way_in_use(uint32_t type, enum kern_class class) {
+	return atomic_load_explicit(&chosen_ways[type][class], memory_order_relaxed);
+}
+
+void kern_way_choose(uint32_t type, enum kern_class class, const struct kern_way *way) {
+	if (!way)
+		way = kern_way_default(kern_ops(), type, class);
+	atomic_store_explicit(&chosen_ways[type][class], way, memory_order_relaxed);
+}
+
+kern_mul_fn *kern_mul(const struct kern_ops *ops, uint32_t type, size_t cols) {
+	enum kern_class class = kern_class(cols);
+	return (ops == chosen ? kern_way_in_use(type, class) : kern_way_default(ops, type, class))->mul;
+}
+
+/* Takes this level into use, with the defaults. */
+static void choose_level(const struct kern_ops *ops) {
+	chosen = ops;
+	for (uint32_t t = 0; t < KERN_TYPES; t++)
+		for (int c = 0; c < KERN_CLASSES && ops->ways[t][c]; c++)
+			kern_way_choose(t, (enum kern_class)c, NULL);
+}
+
 const struct kern_ops *kern_level(size_t i) {
 	for (size_t k = 0; k < LEVELS; k++)
 		if (levels[k].runs() && i-- == 0)
@@ -112,14 +200,13 @@ int kern_init(char *err, size_t errlen) {
 	const char *name = getenv("CARAVAN_CPU");
 #ifdef __x86_64__
 	avx2_fetches_near = is_early_zen();
-	avx2_side_by_side = __builtin_cpu_is("intel");
-	/* Intel's that have AVX-VNNI are the ones that need no patch that makes gathers slow */
-	avx2_gathers = __builtin_cpu_is("intel") && says_avxvnni();
 #endif
 	if (!name || !*name) {
+		const struct kern_ops *best = NULL;
 		for (size_t k = 0; k < LEVELS; k++)
 			if (!levels[k].opt_in && levels[k].runs())
-				chosen = levels[k].ops;
+				best = levels[k].ops;
+		choose_level(best);
 		return 0;
 	}
 	for (size_t k = 0; k < LEVELS; k++) {
@@ -130,7 +217,7 @@ int kern_init(char *err, size_t errlen) {
 			        name);
 			return -EINVAL;
 		}
-		chosen = levels[k].ops;
+		choose_level(levels[k].ops);
 		return 0;
 	}
 	snprintf(err, errlen, "CARAVAN_CPU=%s: unknown; known are", name);

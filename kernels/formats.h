@@ -189,22 +189,25 @@ struct tq2_0 {
 	X(Q8_0, q8_0, 32, 32, 0, false) \
 	X(IQ4_NL, iq4_nl, 16, 32, 0, false) \
 	X(MXFP4, mxfp4, 16, 32, 16, false)
-#define KERN_BLOCKS_256(X) \
+#define KERN_BLOCKS_K(X) \
 	X(Q2_K, q2_k, 64, 16, 0, true) \
 	X(Q3_K, q3_k, 96, 16, 4, false) \
 	X(Q4_K, q4_k, 128, 32, 0, true) \
 	X(Q5_K, q5_k, 160, 32, 0, true) \
 	X(Q6_K, q6_k, 192, 16, 32, false) \
 	X(IQ4_XS, iq4_xs, 128, 32, 0, false) \
+	X(TQ1_0, tq1_0, 52, 256, 0, false) \
+	X(TQ2_0, tq2_0, 64, 256, 0, false)
+#define KERN_BLOCKS_GRID(X) \
 	X(IQ2_XXS, iq2_xxs, 64, 32, 0, false) \
 	X(IQ2_XS, iq2_xs, 64, 16, 0, false) \
 	X(IQ2_S, iq2_s, 72, 16, 0, false) \
 	X(IQ3_XXS, iq3_xxs, 96, 32, 0, false) \
 	X(IQ3_S, iq3_s, 104, 32, 0, false) \
 	X(IQ1_S, iq1_s, 48, 32, 0, false) \
-	X(IQ1_M, iq1_m, 48, 16, 0, false) \
-	X(TQ1_0, tq1_0, 52, 256, 0, false) \
-	X(TQ2_0, tq2_0, 64, 256, 0, false)
+	X(IQ1_M, iq1_m, 48, 16, 0, false)
+#define KERN_BLOCKS_256(X) KERN_BLOCKS_K(X) KERN_BLOCKS_GRID(X)
+#define KERN_ALL_TYPES(X) KERN_FLOATS(X) KERN_BLOCKS_32(X) KERN_BLOCKS_256(X)
 
 /* The same facts of a type of blocks, constant when the type is; 0 for a float type. */
 #define KERN_FACT(result, function, of_32, of_256) \

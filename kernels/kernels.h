@@ -106,6 +106,18 @@ float kern_from_e8m0(uint8_t e);
 typedef void kern_mul_fn(float *y, size_t ldy, const void *w, size_t rows, size_t n, const void *x,
         size_t xstride, size_t cols);
 
+/* Ways: several kernels for the same product of a type, which give the same bits but fetch weights in another manner, or use
+ * vectors of another width.  Which of them is fastest depends on the processor and is found by measuring (daemon/calibration);
+ * classes of numbers of columns have ways of their own. */
+enum kern_class { KERN_COLS_1, KERN_COLS_2, KERN_COLS_4, KERN_COLS_8, KERN_COLS_MORE, KERN_CLASSES };
+struct kern_way {
+	const char *name;
+	kern_mul_fn *mul; /* for the columns of its class */
+};
+enum kern_class kern_class(size_t cols);
+size_t kern_class_most(enum kern_class class);      /* columns; 0: no limit */
+const char *kern_class_name(enum kern_class class); /* "1", "2", "3 to 4", "5 to 8", "more" */
+
 /* Makes an activation row from n floats.  0, or -EDOM when a value is not finite (dst then undefined). */
 typedef int kern_quantize_fn(void *dst, const float *x, size_t n);
 
@@ -185,7 +197,8 @@ struct kern_kv_ops {
 struct kern_ops {
 	const char *name;
 	kern_quantize_fn *quantize[KERN_FORMS];
-	kern_mul_fn *mul[KERN_TYPES];
+	/* each ended by one without a name; NULL for what is no type */
+	const struct kern_way *ways[KERN_TYPES][KERN_CLASSES];
 	kern_rmsnorm_fn *rmsnorm;
 	kern_rope_fn *rope[KERN_ROPES];
 	kern_glu_fn *glu[KERN_GLUS];
@@ -209,6 +222,15 @@ void kern_rope_angles(float *cs, const float *freq, size_t pairs, uint32_t posit
  * unknown or a level that this processor lacks, with a sentence in err. */
 int kern_init(char *err, size_t errlen);
 const struct kern_ops *kern_ops(void);
+
+/* The kernel for a product with so many columns: what was chosen, or for a level that is not in use the default. */
+kern_mul_fn *kern_mul(const struct kern_ops *ops, uint32_t type, size_t cols);
+
+/* The way that is used without a choice: the first, but for what is known of a family of processors. */
+const struct kern_way *kern_way_default(const struct kern_ops *ops, uint32_t type, enum kern_class class);
+/* The way of the level in use, and choosing another of its ways, NULL: the default.  Others may be computing meanwhile. */
+const struct kern_way *kern_way_in_use(uint32_t type, enum kern_class class);
+void kern_way_choose(uint32_t type, enum kern_class class, const struct kern_way *way);
 
 /* Every ISA level that was built and that this processor can run, the reference first; NULL past the end. */
 const struct kern_ops *kern_level(size_t i);

@@ -28,39 +28,25 @@
 	        L(mul_iq4_xs), L(mul_iq2_xxs), L(mul_iq2_xs), L(mul_iq2_s), L(mul_iq3_xxs), L(mul_iq3_s), \
 	        L(mul_iq1_s), L(mul_iq1_m), L(mul_tq1_0), L(mul_tq2_0)
 
-/* A table; the operations of each group may be another level's. */
-#define KERN_OPS_TABLE(title, OPS, SPANS, FLOATS, QUANTS) \
+/* The ways of a type and class of columns, as {name, function}, ...; the first is the default. */
+#define KERN_WAYS(...) ((const struct kern_way[]){__VA_ARGS__, {NULL, NULL}})
+
+/* A level's only way for all columns of a type. */
+#define KERN_ONE_WAY(function) \
+	{ \
+		KERN_WAYS({"default", function}), KERN_WAYS({"default", function}), \
+		        KERN_WAYS({"default", function}), KERN_WAYS({"default", function}), \
+		        KERN_WAYS({"default", function}) \
+	}
+
+/* A table; the operations of each group may be another level's.  ...: the ways of each type, as [KERN_Q4_0] = {one for each class}. */
+#define KERN_OPS_TABLE(title, OPS, SPANS, ...) \
 	{ \
 		.name = title, \
 		.quantize = {[KERN_FORM_F32] = OPS(quantize_f32), \
 		        [KERN_FORM_Q8_32] = OPS(quantize_q8_32), \
 		        [KERN_FORM_Q8_256] = OPS(quantize_q8_256)}, \
-		.mul = {[KERN_F32] = FLOATS(mul_f32), \
-		        [KERN_F16] = FLOATS(mul_f16), \
-		        [KERN_BF16] = FLOATS(mul_bf16), \
-		        [KERN_Q4_0] = QUANTS(mul_q4_0), \
-		        [KERN_Q4_1] = QUANTS(mul_q4_1), \
-		        [KERN_Q5_0] = QUANTS(mul_q5_0), \
-		        [KERN_Q5_1] = QUANTS(mul_q5_1), \
-		        [KERN_Q8_0] = QUANTS(mul_q8_0), \
-		        [KERN_IQ4_NL] = QUANTS(mul_iq4_nl), \
-		        [KERN_MXFP4] = QUANTS(mul_mxfp4), \
-		        [KERN_Q2_K] = QUANTS(mul_q2_k), \
-		        [KERN_Q3_K] = QUANTS(mul_q3_k), \
-		        [KERN_Q4_K] = QUANTS(mul_q4_k), \
-		        [KERN_Q5_K] = QUANTS(mul_q5_k), \
-		        [KERN_Q6_K] = QUANTS(mul_q6_k), \
-		        [KERN_IQ4_XS] = QUANTS(mul_iq4_xs), \
-		        [KERN_IQ2_XXS] = QUANTS(mul_iq2_xxs), \
-		        [KERN_IQ2_XS] = QUANTS(mul_iq2_xs), \
-		        [KERN_IQ2_S] = QUANTS(mul_iq2_s), \
-		        [KERN_IQ3_XXS] = QUANTS(mul_iq3_xxs), \
-		        [KERN_IQ3_S] = QUANTS(mul_iq3_s), \
-		        [KERN_IQ1_S] = QUANTS(mul_iq1_s), \
-		        [KERN_IQ1_M] = QUANTS(mul_iq1_m), \
-		        [KERN_TQ1_0] = QUANTS(mul_tq1_0), \
-		        [KERN_TQ2_0] = QUANTS(mul_tq2_0)}, \
-		.rmsnorm = OPS(rmsnorm), \
+		.ways = {__VA_ARGS__}, .rmsnorm = OPS(rmsnorm), \
 		.rope = {[KERN_ROPE_PAIRS] = OPS(rope_pairs), [KERN_ROPE_HALVES] = OPS(rope_halves)}, \
 		.glu = {[KERN_SWIGLU] = OPS(swiglu), \
 		        [KERN_GEGLU] = OPS(geglu), \
@@ -72,9 +58,14 @@
 		.combine = OPS(combine), \
 	}
 
-/* Defines a product as how(..., y, ldy, w, rows, n, x, xstride, cols). */
+/* Defines a product as how(..., y, ldy, w, rows, n, x, xstride, cols); or one with a parameter before the others. */
 #define KERN_DEFINE_MUL(function, how, ...) \
 	void function(float *y, size_t ldy, const void *w, size_t rows, size_t n, const void *x, \
+	        size_t xstride, size_t cols) { \
+		how(__VA_ARGS__, y, ldy, w, rows, n, x, xstride, cols); \
+	}
+#define KERN_DEFINE_MUL_WITH(parameter, function, how, ...) \
+	void function(parameter, float *y, size_t ldy, const void *w, size_t rows, size_t n, const void *x, \
 	        size_t xstride, size_t cols) { \
 		how(__VA_ARGS__, y, ldy, w, rows, n, x, xstride, cols); \
 	}

@@ -164,19 +164,20 @@ static void kernel_rates_round(
 	out->read = kernel_rates_pass(b, &p, most, &alone->read);
 	for (unsigned t = 0; t < KERN_TYPES && !atomic_load(b->stop); t++) {
 		const struct kern_traits *traits = kern_traits(t);
-		if (!traits || !kern_ops()->mul[t])
+		if (!traits)
 			continue;
 		size_t stride = kern_act_bytes(traits->form, WIDTH);
 		for (size_t c = 0; c < COLUMNS; c++)
 			if (kern_ops()->quantize[traits->form]((uint8_t *)b->acts + c * stride, b->x, WIDTH))
 				return;
-		p.mul = kern_ops()->mul[t];
+		p.mul = kern_mul(kern_ops(), t, 1);
 		p.row_bytes = kern_row_bytes((enum kern_type)t, WIDTH);
 		p.x = b->acts;
 		p.xstride = stride;
 		p.columns = 1;
 		out->one[t] = kernel_rates_pass(b, &p, most, &alone->one[t]);
 		p.columns = COLUMNS;
+		p.mul = kern_mul(kern_ops(), t, COLUMNS);
 		out->many[t] = kernel_rates_pass(b, &p, MANY_ROWS * p.row_bytes, &alone->many[t]);
 	}
 }

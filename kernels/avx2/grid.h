@@ -12,9 +12,6 @@
 #include "kernels/grids.h"
 #include <immintrin.h>
 
-/* Whether this processor gathers eight entries faster than it loads them one by one.  Set once, by kern_init. */
-extern bool avx2_gathers;
-
 /* Whether entries have four elements, or eight; and whether they are signed. */
 INLINE bool grid_is_four(enum kern_type t) {
 	return t == KERN_IQ3_XXS || t == KERN_IQ3_S;
@@ -173,8 +170,8 @@ INLINE void grid_entries(
 
 /* The signed weights of group j: its two words. */
 INLINE void grid_weights(__m256i w[2], enum kern_type t, const uint8_t *body, struct grid_signs signs,
-        int half, int c, int j) {
-	grid_entries(w, t, body, half, c, j, avx2_gathers);
+        int half, int c, int j, bool gathers) {
+	grid_entries(w, t, body, half, c, j, gathers);
 	UNROLL for (int i = 0; i < 2; i++) w[i] =
 	        grid_is_one(t) ? _mm256_sub_epi8(w[i], _mm256_set1_epi8(GRID_ONE))
 	                       : _mm256_sign_epi8(w[i], grid_sign(signs, c % 2 * 4 + j, i));

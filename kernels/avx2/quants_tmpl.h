@@ -1,7 +1,6 @@
 /* quants_tmpl: products of the quantised types; instantiated by quants_32.c and quants_256.c for each level that avx2.h names.
  *
- * One column (decode) reads weights strip by strip, from start to end, or four strips side by side, and prefetches (which of
- * them, how far and into which cache: avx2.h).
+ * One column (decode) reads weights strip by strip, from start to end, or four strips side by side, and prefetches: see struct way.
  * Few columns use the weights as they are in memory, one or two strips at a time.  More columns unpack two strips of a piece of
  * the width into a panel and run all columns of a tile over it, four at a time; the panel stays in the second-level cache beside
  * them, and the float accumulators wait in `sums` between pieces.  The additions of a row always keep the order of
@@ -31,10 +30,19 @@ INLINE const uint8_t *body_of(enum kern_type t, const uint8_t *block) {
 	return block + 8 * kern_head_bytes(t);
 }
 
-/* A block for few columns, and the block_bytes bytes to prefetch meanwhile: into the first-level cache if they are near. */
+/* What the ways of a product (avx2.h) differ in: into which cache weights are prefetched and how far ahead, in bytes, and how
+ * entries of codebooks are looked up. */
+enum hint { HINT_NONE, HINT_FIRST, HINT_SECOND };
+struct way {
+	enum hint hint;
+	size_t ahead;
+	bool beside, gathers;
+};
+
+/* A block for few columns, and the block_bytes bytes to prefetch meanwhile. */
 struct block {
 	const uint8_t *at, *next;
-	bool near;
+	enum hint hint;
 };
 
 /* Accumulators of one strip and one column. */
@@ -185,26 +193,22 @@ INLINE size_t last_of(size_t b, size_t piece, size_t blocks) {
 	return blocks - b < piece ? blocks : b + piece;
 }
 
-/* Data that take longer to look up than to arrive are best where they are used. */
-INLINE bool fetches_near(enum kern_type t) {
-	return avx2_fetches_near || kern_has_grid(t);
-}
-
 /* With `strips` strips side by side, prefetching beyond the end of a strip continues in the one that follows
  * it. */
-INLINE struct block block_at(enum kern_type t, const uint8_t *strip, size_t strips, size_t n, size_t b) {
-	size_t bytes = n / kern_block_size(t) * block_bytes(t), at = b * block_bytes(t);
-	bool near = strips == SIDE || fetches_near(t);
-	size_t next = at + (strips == SIDE ? BESIDE : near ? NEAR : FAR);
-	return (struct block){strip + at, strip + next + (next < bytes ? 0 : (strips - 1) * bytes), near};
+INLINE struct block block_at(
+        enum kern_type t, const struct way *way, const uint8_t *strip, size_t strips, size_t n, size_t b) {
+	size_t bytes = n / kern_block_size(t) * block_bytes(t), at = b * block_bytes(t),
+	       next = at + way->ahead;
+	return (struct block){
+	        strip + at, strip + next + (next < bytes ? 0 : (strips - 1) * bytes), way->hint};
 }
 
 /* Prefetches lines `from` to `to` of a block's next. */
 INLINE void fetch(const struct block *block, size_t from, size_t to) {
-	if (block->near)
+	if (block->hint == HINT_FIRST)
 		for (size_t i = from / 64 * 64; i < to; i += 64)
 			_mm_prefetch((const char *)block->next + i, _MM_HINT_T0);
-	else
+	else if (block->hint == HINT_SECOND)
 		for (size_t i = from / 64 * 64; i < to; i += 64)
 			_mm_prefetch((const char *)block->next + i, _MM_HINT_T1);
 }
@@ -483,7 +487,8 @@ INLINE void decode_beside_iq4_xs(
 }
 
 /* Decode of four strips at a time; returns how many strips that are. */
-INLINE size_t decode_beside(enum kern_type t, float *y, const void *w, size_t rows, size_t n, const void *x) {
+INLINE size_t decode_beside(enum kern_type t, const struct way *way, float *y, const void *w, size_t rows,
+        size_t n, const void *x) {
 	struct column c = column(t, x, n);
 	size_t strips = (rows + 7) / 8, k = 0;
 	for (; k + SIDE <= strips; k += SIDE) {
@@ -493,7 +498,7 @@ INLINE size_t decode_beside(enum kern_type t, float *y, const void *w, size_t ro
 		for (size_t b = 0; b < n / kern_block_size(t); b++) {
 			struct block block[SIDE];
 			for (size_t r = 0; r < SIDE; r++)
-				block[r] = block_at(t, strip_at(t, w, k + r, n), SIDE, n, b);
+				block[r] = block_at(t, way, strip_at(t, w, k + r, n), SIDE, n, b);
 			if (t == KERN_IQ4_XS)
 				decode_beside_iq4_xs(s, block, &c, b);
 			else
@@ -506,20 +511,20 @@ INLINE size_t decode_beside(enum kern_type t, float *y, const void *w, size_t ro
 	return k;
 }
 
-/* Types for which strips side by side are faster where several streams are. */
+/* Types that have strips side by side. */
 INLINE bool goes_beside(enum kern_type t) {
 	return kern_block_size(t) == 32 || t == KERN_IQ4_XS;
 }
 
 /* Decode strip by strip, from strip k on. */
-INLINE void decode(enum kern_type t, bool gathers, float *y, const void *w, size_t k, size_t rows, size_t n,
-        const void *x) {
+INLINE void decode(enum kern_type t, const struct way *way, bool gathers, float *y, const void *w, size_t k,
+        size_t rows, size_t n, const void *x) {
 	struct column c = column(t, x, n);
 	for (; k < (rows + 7) / 8; k++) {
 		const uint8_t *strip = strip_at(t, w, k, n);
 		struct sum s = {_mm256_setzero_ps(), _mm256_setzero_ps()};
 		for (size_t b = 0; b < n / kern_block_size(t); b++) {
-			struct block block = block_at(t, strip, 1, n, b);
+			struct block block = block_at(t, way, strip, 1, n, b);
 			if (kern_block_size(t) == 32)
 				decode_32(t, &s, block, &c, b);
 			else if (kern_has_grid(t))
@@ -551,14 +556,14 @@ INLINE void unpack_32(enum kern_type t, struct panel_32 *p, const uint8_t *block
 		p->m = load_halves(block + 16);
 }
 
-INLINE void unpack_grid(enum kern_type t, __m256i *w, const uint8_t *body) {
+INLINE void unpack_grid(enum kern_type t, __m256i *w, const uint8_t *body, bool gathers) {
 	const __m256i bias = _mm256_set1_epi8(is_biased(t) ? -128 : 0);
 	for (int half = 0; half < 2; half++) {
 		UNROLL for (int c = 0; c < 4; c++) {
 			struct grid_signs signs = grid_signs(t, body, 4 * half + c / 2 * 2);
 			UNROLL for (int j = 0; j < 4; j++) {
 				__m256i *to = w + half * 32 + c * 8 + j * 2, two[2];
-				grid_weights(two, t, body, signs, half, c, j);
+				grid_weights(two, t, body, signs, half, c, j, gathers);
 				to[0] = _mm256_xor_si256(two[0], bias);
 				to[1] = _mm256_xor_si256(two[1], bias);
 			}
@@ -576,11 +581,11 @@ INLINE void unpack_tq1_0(__m256i *w, const uint8_t *body) {
 	}
 }
 
-INLINE void unpack_256(enum kern_type t, struct panel_256 *p, const uint8_t *block) {
+INLINE void unpack_256(enum kern_type t, struct panel_256 *p, const uint8_t *block, bool gathers) {
 	const uint8_t *body = body_of(t, block);
 	read_scales(t, &p->s, block);
 	if (kern_has_grid(t)) {
-		unpack_grid(t, p->w, body);
+		unpack_grid(t, p->w, body, gathers);
 		return;
 	}
 	if (t == KERN_TQ1_0) {
@@ -735,8 +740,8 @@ INLINE void run_columns(enum kern_type t, size_t strips, size_t cols, struct sum
 			sums[c][r] = s[r][c];
 }
 
-INLINE void run_tile(enum kern_type t, size_t strips, float *y, size_t ldy, const void *w, size_t index,
-        size_t rows, size_t n, const struct column *x, size_t cols) {
+INLINE void run_tile(enum kern_type t, bool gathers, size_t strips, float *y, size_t ldy, const void *w,
+        size_t index, size_t rows, size_t n, const struct column *x, size_t cols) {
 	union panel panel;
 	struct sum sums[TILE][STRIPS];
 	starts from[TILE];
@@ -753,7 +758,8 @@ INLINE void run_tile(enum kern_type t, size_t strips, float *y, size_t ldy, cons
 				if (kern_block_size(t) == 32)
 					unpack_32(t, &panel.a[k - b][r], strip + k * block_bytes(t));
 				else
-					unpack_256(t, &panel.b[k - b][r], strip + k * block_bytes(t));
+					unpack_256(
+					        t, &panel.b[k - b][r], strip + k * block_bytes(t), gathers);
 		}
 		for (; c + COLS <= cols; c += COLS)
 			run_columns(t, strips, COLS, sums + c, &panel, x + c, from + c, b, end);
@@ -772,8 +778,8 @@ INLINE void run_tile(enum kern_type t, size_t strips, float *y, size_t ldy, cons
 }
 
 /* Few columns: packed weights, prefetched as in decode, each unpacked once for all columns. */
-INLINE void few_strips(enum kern_type t, float *y, size_t ldy, const void *w, size_t index, size_t strips,
-        size_t rows, size_t n, const struct column *x, size_t cols) {
+INLINE void few_strips(enum kern_type t, const struct way *way, float *y, size_t ldy, const void *w,
+        size_t index, size_t strips, size_t rows, size_t n, const struct column *x, size_t cols) {
 	const uint8_t *strip[STRIPS];
 	struct sum s[STRIPS][FEW];
 	starts from[FEW];
@@ -789,7 +795,7 @@ INLINE void few_strips(enum kern_type t, float *y, size_t ldy, const void *w, si
 		for (size_t b = first; b < end; b++) {
 			struct block at[STRIPS];
 			for (size_t r = 0; r < strips; r++)
-				at[r] = block_at(t, strip[r], strips, n, b);
+				at[r] = block_at(t, way, strip[r], strips, n, b);
 			if (kern_block_size(t) == 32)
 				tile_32(t, strips, cols, s, NULL, at, x, from, b, b - first);
 			else
@@ -802,51 +808,51 @@ INLINE void few_strips(enum kern_type t, float *y, size_t ldy, const void *w, si
 }
 
 /* One column over all rows: decode, instantiated once. */
-typedef void one_fn(float *y, const void *w, size_t rows, size_t n, const void *x);
+typedef void one_fn(const struct way *way, float *y, const void *w, size_t rows, size_t n, const void *x);
 
 /* `cols` columns over `side` strips from k on; the remaining columns are computed one by one. */
-INLINE void few_columns(enum kern_type t, one_fn *one, float *y, size_t ldy, const void *w, size_t k,
-        size_t side, size_t rows, size_t n, const void *x, size_t xstride, const struct column *col,
-        size_t cols) {
+INLINE void few_columns(enum kern_type t, one_fn *one, const struct way *way, float *y, size_t ldy,
+        const void *w, size_t k, size_t side, size_t rows, size_t n, const void *x, size_t xstride,
+        const struct column *col, size_t cols) {
 	size_t left = rows - k * 8 < side * 8 ? rows - k * 8 : side * 8, c = 0;
 	const uint8_t *strips = (const uint8_t *)w + k * n / kern_block_size(t) * block_bytes(t);
 	if (side == 1 && cols == FEW) {
-		few_strips(t, y, ldy, w, k, 1, rows, n, col, FEW);
+		few_strips(t, way, y, ldy, w, k, 1, rows, n, col, FEW);
 		return;
 	}
 	for (; c + COLS <= cols; c += COLS) /* the first columns bring the strips into the cache */
-		few_strips(t, y + c * ldy, ldy, w, k, side, rows, n, col + c, COLS);
+		few_strips(t, way, y + c * ldy, ldy, w, k, side, rows, n, col + c, COLS);
 	if (c + 2 <= cols) {
-		few_strips(t, y + c * ldy, ldy, w, k, side, rows, n, col + c, 2);
+		few_strips(t, way, y + c * ldy, ldy, w, k, side, rows, n, col + c, 2);
 		c += 2;
 	}
 	if (c < cols)
-		one(y + c * ldy + k * 8, strips, left, n, (const uint8_t *)x + c * xstride);
+		one(way, y + c * ldy + k * 8, strips, left, n, (const uint8_t *)x + c * xstride);
 }
 
 /* Strips side by side pay when several columns use the few words of a block. */
-INLINE void few(enum kern_type t, one_fn *one, float *y, size_t ldy, const void *w, size_t rows, size_t n,
-        const void *x, size_t xstride, size_t cols) {
+INLINE void few(enum kern_type t, one_fn *one, const struct way *way, float *y, size_t ldy, const void *w,
+        size_t rows, size_t n, const void *x, size_t xstride, size_t cols) {
 	size_t strips = (rows + 7) / 8, k = 0;
 	struct column col[FEW];
 	for (size_t c = 0; c < cols; c++)
 		col[c] = column(t, (const uint8_t *)x + c * xstride, n);
 	if (kern_block_size(t) == 32 && cols >= COLS && cols < FEW)
 		for (; k + STRIPS <= strips; k += STRIPS)
-			few_columns(t, one, y, ldy, w, k, STRIPS, rows, n, x, xstride, col, cols);
+			few_columns(t, one, way, y, ldy, w, k, STRIPS, rows, n, x, xstride, col, cols);
 	for (; k < strips; k++)
-		few_columns(t, one, y, ldy, w, k, 1, rows, n, x, xstride, col, cols);
+		few_columns(t, one, way, y, ldy, w, k, 1, rows, n, x, xstride, col, cols);
 }
 
-INLINE void mul(enum kern_type t, one_fn *one, float *y, size_t ldy, const void *w, size_t rows, size_t n,
-        const void *x, size_t xstride, size_t cols) {
+INLINE void mul(enum kern_type t, one_fn *one, const struct way *way, float *y, size_t ldy, const void *w,
+        size_t rows, size_t n, const void *x, size_t xstride, size_t cols) {
 	struct column tile[TILE];
 	if (cols == 1) {
-		one(y, w, rows, n, x);
+		one(way, y, w, rows, n, x);
 		return;
 	}
 	if (cols <= FEW && !kern_has_grid(t) && t != KERN_TQ1_0) { /* whose unpacking is worth a panel */
-		few(t, one, y, ldy, w, rows, n, x, xstride, cols);
+		few(t, one, way, y, ldy, w, rows, n, x, xstride, cols);
 		return;
 	}
 	for (size_t c0 = 0; c0 < cols; c0 += TILE) {
@@ -854,23 +860,41 @@ INLINE void mul(enum kern_type t, one_fn *one, float *y, size_t ldy, const void 
 		for (size_t c = 0; c < count; c++)
 			tile[c] = column(t, (const uint8_t *)x + (c0 + c) * xstride, n);
 		for (; k + STRIPS <= strips; k += STRIPS)
-			run_tile(t, STRIPS, y + c0 * ldy, ldy, w, k, rows, n, tile, count);
+			run_tile(t, way->gathers, STRIPS, y + c0 * ldy, ldy, w, k, rows, n, tile, count);
 		if (k < strips)
-			run_tile(t, 1, y + c0 * ldy, ldy, w, k, rows, n, tile, count);
+			run_tile(t, way->gathers, 1, y + c0 * ldy, ldy, w, k, rows, n, tile, count);
 	}
 }
 
-#define MUL(TYPE, name, ...) \
+/* The ways of a type are thin: what they call is compiled once. */
+#define CORES(TYPE, name) \
 	static __attribute__((noinline)) void name##_one( \
-	        float *y, const void *w, size_t rows, size_t n, const void *x) { \
+	        const struct way *way, float *y, const void *w, size_t rows, size_t n, const void *x) { \
 		size_t done = 0; \
-		if (goes_beside(KERN_##TYPE) && avx2_side_by_side) \
-			done = decode_beside(KERN_##TYPE, y, w, rows, n, x); \
-		if (kern_has_grid(KERN_##TYPE) && avx2_gathers) \
-			decode(KERN_##TYPE, true, y, w, done, rows, n, x); \
+		if (goes_beside(KERN_##TYPE) && way->beside) \
+			done = decode_beside(KERN_##TYPE, way, y, w, rows, n, x); \
+		if (kern_has_grid(KERN_##TYPE) && way->gathers) \
+			decode(KERN_##TYPE, way, true, y, w, done, rows, n, x); \
 		else \
-			decode(KERN_##TYPE, false, y, w, done, rows, n, x); \
+			decode(KERN_##TYPE, way, false, y, w, done, rows, n, x); \
 	} \
-	KERN_DEFINE_MUL(AVX2_LEVEL(mul_##name), mul, KERN_##TYPE, name##_one)
+	static __attribute__((noinline)) \
+	KERN_DEFINE_MUL_WITH(const struct way *way, name##_mul, mul, KERN_##TYPE, name##_one, way)
+
+#define WAY(function, core, ...) \
+	KERN_DEFINE_MUL(AVX2_LEVEL(function), core, (&(const struct way){__VA_ARGS__}))
+
+#define MUL(TYPE, name, ...) \
+	CORES(TYPE, name) \
+	WAY(name##_far, name##_mul, HINT_SECOND, FAR) \
+	WAY(name##_near, name##_mul, HINT_FIRST, NEAR) \
+	WAY(name##_plain, name##_mul, HINT_NONE, 0) \
+	WAY(name##_beside, name##_mul, HINT_FIRST, BESIDE, .beside = true)
+
+/* Data that take longer to look up than to arrive are best where they are used. */
+#define MUL_GRID(TYPE, name, ...) \
+	CORES(TYPE, name) \
+	WAY(name##_loads, name##_mul, HINT_FIRST, NEAR) \
+	WAY(name##_gathers, name##_mul, HINT_FIRST, NEAR, .gathers = true)
 
 #endif

@@ -8,6 +8,7 @@
  * same for every level.  Where there is no second strip, the first one is used twice. */
 #ifndef KERNELS_AVX512_AVX512_H
 #define KERNELS_AVX512_AVX512_H
+#include "kernels/formats.h"
 #include "kernels/ops_decl.h"
 
 #ifdef AVX512_VNNI
@@ -21,6 +22,13 @@ extern const struct kern_ops kern_ops_avx512, kern_ops_avx512vnni;
 #define AVX512_OP(name) avx512_##name
 KERN_DECLARE_SPANS(AVX512_OP);
 KERN_DECLARE_FLOATS(AVX512_OP);
-KERN_DECLARE_QUANTS(AVX512_LEVEL);
+
+/* The ways of a type of blocks (AVX2_DECLARE, kernels/avx2/avx2.h). */
+#define AVX512_DECLARE(TYPE, name, ...) kern_mul_fn AVX512_LEVEL(mul_##name);
+#define AVX512_DECLARE_GRID(TYPE, name, ...) \
+	kern_mul_fn AVX512_LEVEL(name##_loads), AVX512_LEVEL(name##_gathers);
+KERN_BLOCKS_32(AVX512_DECLARE)
+KERN_BLOCKS_K(AVX512_DECLARE)
+KERN_BLOCKS_GRID(AVX512_DECLARE_GRID)
 
 #endif

@@ -1,10 +1,9 @@
 /* The table of an AVX-512 level; compiled once for each (avx512.h).
  *
  * With few columns, memory is the bottleneck, and the avx2 products use it better: they read strip by strip, while a vector here
- * has rows of two strips.  The numbers of columns were measured (doc/performance.md). */
+ * has rows of two strips.  The defaults, which are first, were measured on few processors (doc/performance-log.md). */
 #include "kernels/avx2/avx2.h"
 #include "kernels/avx512/avx512.h"
-#include "kernels/compiler.h"
 
 #ifdef AVX512_VNNI
 #define TABLE kern_ops_avx512vnni
@@ -14,42 +13,48 @@
 #define NAME "avx512"
 #endif
 
-/* Up to `most` columns by the avx2 level, with VNNI if this level has it, more by this one: the same bits either way. */
-INLINE void few_or_many(kern_mul_fn *few, size_t most, kern_mul_fn *many, float *y, size_t ldy, const void *w,
-        size_t rows, size_t n, const void *x, size_t xstride, size_t cols) {
-	(cols <= most ? few : many)(y, ldy, w, rows, n, x, xstride, cols);
-}
+/* Ways: this level's, and lists of it and the avx2 level's, with VNNI if this level has it, in either order. */
+#define WIDE(name) \
+	{ "512 bits", AVX512_LEVEL(mul_##name) }
+#define WIDE_FLOATS(name) \
+	{ "512 bits", AVX512_OP(mul_##name) }
+#define WIDE_LOOKED_UP(name) \
+	{"512 bits, loads", AVX512_LEVEL(name##_loads)}, { \
+		"512 bits, gathers", AVX512_LEVEL(name##_gathers) \
+	}
+#define NARROW_FIRST(name, narrow, wide) KERN_WAYS(narrow(name), wide(name))
+#define WIDE_FIRST(name, narrow, wide) KERN_WAYS(wide(name), narrow(name))
 
-#define FLOAT(name, most) \
-	static KERN_DEFINE_MUL(few_##name, few_or_many, AVX2_OP(name), most, AVX512_OP(name))
-#define QUANT(name, most) \
-	static KERN_DEFINE_MUL(few_##name, few_or_many, AVX2_LEVEL(name), most, AVX512_LEVEL(name))
+/* The same for 2, 4 and 8 columns, where up to so many are best on what narrow vectors do. */
+#define FEW_1(...) WIDE_FIRST(__VA_ARGS__), WIDE_FIRST(__VA_ARGS__), WIDE_FIRST(__VA_ARGS__)
+#define FEW_2(...) NARROW_FIRST(__VA_ARGS__), WIDE_FIRST(__VA_ARGS__), WIDE_FIRST(__VA_ARGS__)
+#define FEW_4(...) NARROW_FIRST(__VA_ARGS__), NARROW_FIRST(__VA_ARGS__), WIDE_FIRST(__VA_ARGS__)
+#define FEW_8(...) NARROW_FIRST(__VA_ARGS__), NARROW_FIRST(__VA_ARGS__), NARROW_FIRST(__VA_ARGS__)
 
-FLOAT(mul_f32, 1)
-FLOAT(mul_f16, 1)
-FLOAT(mul_bf16, 1)
-QUANT(mul_q4_0, 2)
-QUANT(mul_q4_1, 2)
-QUANT(mul_q5_0, 2)
-QUANT(mul_q5_1, 2)
-QUANT(mul_q8_0, 4)
-QUANT(mul_iq4_nl, 2)
-QUANT(mul_mxfp4, 2)
-QUANT(mul_q2_k, 1)
-QUANT(mul_q3_k, 1)
-QUANT(mul_q4_k, 8)
-QUANT(mul_q5_k, 8)
-QUANT(mul_q6_k, 8)
-QUANT(mul_iq4_xs, 8)
-QUANT(mul_iq2_xxs, 8)
-QUANT(mul_iq2_xs, 8)
-QUANT(mul_iq2_s, 8)
-QUANT(mul_iq3_xxs, 8)
-QUANT(mul_iq3_s, 8)
-QUANT(mul_iq1_s, 8)
-QUANT(mul_iq1_m, 8)
-QUANT(mul_tq1_0, 8)
-QUANT(mul_tq2_0, 1)
+/* A type of blocks: its ways for one column, for few, and how many of these narrow vectors are best for. */
+#define QUANT(name, one, few, most) \
+	{ NARROW_FIRST(name, one, WIDE), FEW_##most(name, few, WIDE), WIDE_FIRST(name, AVX2_TILES, WIDE) }
+#define FLOATS(TYPE, name) \
+	[KERN_##TYPE] = {NARROW_FIRST(name, AVX2_FLOATS, WIDE_FLOATS), \
+	        FEW_1(name, AVX2_FLOATS, WIDE_FLOATS), WIDE_FIRST(name, AVX2_FLOATS, WIDE_FLOATS)},
+#define GRID(TYPE, name, ...) \
+	[KERN_##TYPE] = {NARROW_FIRST(name, AVX2_LOOKED_UP, WIDE_LOOKED_UP), \
+	        FEW_8(name, AVX2_LOOKED_UP, WIDE_LOOKED_UP), \
+	        WIDE_FIRST(name, AVX2_LOOKED_UP, WIDE_LOOKED_UP)},
 
-#define FEW_OP(name) few_##name
-const struct kern_ops TABLE = KERN_OPS_TABLE(NAME, AVX2_OP, AVX512_OP, FEW_OP, FEW_OP);
+const struct kern_ops TABLE = KERN_OPS_TABLE(NAME, AVX2_OP, AVX512_OP,
+        KERN_FLOATS(FLOATS)[KERN_Q4_0] = QUANT(q4_0, AVX2_BESIDE, AVX2_FETCHED, 2),
+        [KERN_Q4_1] = QUANT(q4_1, AVX2_BESIDE, AVX2_FETCHED, 2),
+        [KERN_Q5_0] = QUANT(q5_0, AVX2_BESIDE, AVX2_FETCHED, 2),
+        [KERN_Q5_1] = QUANT(q5_1, AVX2_BESIDE, AVX2_FETCHED, 2),
+        [KERN_Q8_0] = QUANT(q8_0, AVX2_BESIDE, AVX2_FETCHED, 4),
+        [KERN_IQ4_NL] = QUANT(iq4_nl, AVX2_BESIDE, AVX2_FETCHED, 2),
+        [KERN_MXFP4] = QUANT(mxfp4, AVX2_BESIDE, AVX2_FETCHED, 2),
+        [KERN_Q2_K] = QUANT(q2_k, AVX2_STRIPS, AVX2_FETCHED, 1),
+        [KERN_Q3_K] = QUANT(q3_k, AVX2_STRIPS, AVX2_FETCHED, 1),
+        [KERN_Q4_K] = QUANT(q4_k, AVX2_STRIPS, AVX2_FETCHED, 8),
+        [KERN_Q5_K] = QUANT(q5_k, AVX2_STRIPS, AVX2_FETCHED, 8),
+        [KERN_Q6_K] = QUANT(q6_k, AVX2_STRIPS, AVX2_FETCHED, 8),
+        [KERN_IQ4_XS] = QUANT(iq4_xs, AVX2_BESIDE, AVX2_FETCHED, 8),
+        [KERN_TQ1_0] = QUANT(tq1_0, AVX2_STRIPS, AVX2_TILES, 8),
+        [KERN_TQ2_0] = QUANT(tq2_0, AVX2_STRIPS, AVX2_FETCHED, 1), KERN_BLOCKS_GRID(GRID));

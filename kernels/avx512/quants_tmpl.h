@@ -246,7 +246,7 @@ INLINE void unpack_32(enum kern_type t, struct panel_32 *p, const struct block *
 		p->m = load_halves(from->head, 16);
 }
 
-INLINE void unpack_grid(enum kern_type t, __m512i *w, const struct block *from) {
+INLINE void unpack_grid(enum kern_type t, __m512i *w, const struct block *from, bool gathers) {
 	const __m512i bias = _mm512_set1_epi8((char)0x80);
 	for (int half = 0; half < 2; half++) {
 		UNROLL for (int c = 0; c < 4; c++) {
@@ -256,8 +256,8 @@ INLINE void unpack_grid(enum kern_type t, __m512i *w, const struct block *from) 
 			UNROLL for (int j = 0; j < 4; j++) {
 				__m512i *to = w + half * 32 + c * 8 + j * 2;
 				__m256i a[2], b[2];
-				grid_weights(a, t, from->body[0], signs[0], half, c, j);
-				grid_weights(b, t, from->body[1], signs[1], half, c, j);
+				grid_weights(a, t, from->body[0], signs[0], half, c, j, gathers);
+				grid_weights(b, t, from->body[1], signs[1], half, c, j, gathers);
 				to[0] = _mm512_xor_si512(join(a[0], b[0]), bias);
 				to[1] = _mm512_xor_si512(join(a[1], b[1]), bias);
 			}
@@ -276,10 +276,10 @@ INLINE void unpack_tq1_0(__m512i *w, const struct block *from) {
 	}
 }
 
-INLINE void unpack_256(enum kern_type t, struct panel_256 *p, const struct block *from) {
+INLINE void unpack_256(enum kern_type t, struct panel_256 *p, const struct block *from, bool gathers) {
 	read_scales(t, &p->s, from->head);
 	if (kern_has_grid(t)) {
-		unpack_grid(t, p->w, from);
+		unpack_grid(t, p->w, from, gathers);
 		return;
 	}
 	if (t == KERN_TQ1_0) {
@@ -514,8 +514,8 @@ INLINE void fetch_piece(
 }
 
 /* A tile of columns over a walk, by pieces. */
-INLINE void run_pieces(
-        enum kern_type t, sums *sum, const struct pair *at, const struct column *x, size_t cols, size_t n) {
+INLINE void run_pieces(enum kern_type t, bool gathers, sums *sum, const struct pair *at,
+        const struct column *x, size_t cols, size_t n) {
 	union panel panel;
 	starts from[TILE];
 	size_t blocks = n / kern_block_size(t), piece = PIECE / kern_block_size(t);
@@ -528,7 +528,7 @@ INLINE void run_pieces(
 				if (kern_block_size(t) == 32)
 					unpack_32(t, &panel.a[k - b][r], &block);
 				else
-					unpack_256(t, &panel.b[k - b][r], &block);
+					unpack_256(t, &panel.b[k - b][r], &block, gathers);
 			}
 		fetch_piece(t, at, end < blocks ? end : 0, piece, end < blocks ? 0 : 2 * PAIRS, blocks);
 		for (; c + COLS <= cols; c += COLS)
@@ -547,8 +547,8 @@ INLINE void run_pieces(
 }
 
 /* A walk of strips from `index` on times a tile of columns. */
-INLINE void run_walk(enum kern_type t, float *y, size_t ldy, const void *w, size_t index, size_t rows,
-        size_t n, const struct column *x, size_t cols) {
+INLINE void run_walk(enum kern_type t, bool gathers, float *y, size_t ldy, const void *w, size_t index,
+        size_t rows, size_t n, const struct column *x, size_t cols) {
 	sums sum[TILE];
 	struct pair at[PAIRS];
 	size_t strips = (rows + 7) / 8;
@@ -559,25 +559,32 @@ INLINE void run_walk(enum kern_type t, float *y, size_t ldy, const void *w, size
 	if (cols <= few(t))
 		run_few(t, sum, at, strips - index > 2 ? 2 : 1, x, cols, n);
 	else
-		run_pieces(t, sum, at, x, cols, n);
+		run_pieces(t, gathers, sum, at, x, cols, n);
 	for (size_t c = 0; c < cols; c++)
 		for (size_t r = 0; r < PAIRS && index + 2 * r < strips; r++)
 			store_rows(y + c * ldy + (index + 2 * r) * 8, result(t, sum[c][r]),
 			        rows - (index + 2 * r) * 8);
 }
 
-INLINE void mul(enum kern_type t, float *y, size_t ldy, const void *w, size_t rows, size_t n, const void *x,
-        size_t xstride, size_t cols) {
+INLINE void mul(enum kern_type t, bool gathers, float *y, size_t ldy, const void *w, size_t rows, size_t n,
+        const void *x, size_t xstride, size_t cols) {
 	struct column tile[TILE];
 	for (size_t c0 = 0; c0 < cols; c0 += TILE) {
 		size_t count = cols - c0 < TILE ? cols - c0 : TILE;
 		for (size_t c = 0; c < count; c++)
 			tile[c] = column(t, (const uint8_t *)x + (c0 + c) * xstride, n);
 		for (size_t k = 0; k < (rows + 7) / 8; k += 2 * PAIRS)
-			run_walk(t, y + c0 * ldy, ldy, w, k, rows, n, tile, count);
+			run_walk(t, gathers, y + c0 * ldy, ldy, w, k, rows, n, tile, count);
 	}
 }
 
-#define MUL(TYPE, name, ...) KERN_DEFINE_MUL(AVX512_LEVEL(mul_##name), mul, KERN_##TYPE)
+#define MUL(TYPE, name, ...) KERN_DEFINE_MUL(AVX512_LEVEL(mul_##name), mul, KERN_##TYPE, false)
+
+/* The ways to look entries of codebooks up; what they call is compiled once. */
+#define MUL_GRID(TYPE, name, ...) \
+	static __attribute__((noinline)) \
+	KERN_DEFINE_MUL_WITH(bool gathers, name##_mul, mul, KERN_##TYPE, gathers) \
+	        KERN_DEFINE_MUL(AVX512_LEVEL(name##_loads), name##_mul, false) \
+	                KERN_DEFINE_MUL(AVX512_LEVEL(name##_gathers), name##_mul, true)
 
 #endif

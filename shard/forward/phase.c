@@ -75,7 +75,7 @@ void product_rows(const struct kern_ops *ops, const struct content_tensor *t, co
         size_t ldy, size_t rows, const struct act *a, size_t at, size_t cols) {
 	enum kern_form form = kern_traits(t->type)->form;
 	size_t stride = kern_act_bytes(form, t->n);
-	ops->mul[t->type](y, ldy, packed, rows, t->n, a->form[form] + at * stride, stride, cols);
+	kern_mul(ops, t->type, cols)(y, ldy, packed, rows, t->n, a->form[form] + at * stride, stride, cols);
 }
 
 /* What comes after the product of these rows. */

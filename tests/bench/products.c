@@ -20,7 +20,8 @@ enum {
 };
 
 struct product {
-	kern_mul_fn *mul;
+	const struct kern_ops *ops;
+	uint32_t type;
 	const uint8_t *x;
 	float *y[BENCH_THREADS_MAX];
 	size_t row, stride, cols;
@@ -29,7 +30,7 @@ struct product {
 static void piece(void *arg, unsigned id, const uint8_t *at, size_t bytes) {
 	struct product *p = arg;
 	size_t rows = bytes / p->row;
-	p->mul(p->y[id], rows, at, rows, N, p->x, p->stride, p->cols);
+	kern_mul(p->ops, p->type, p->cols)(p->y[id], rows, at, rows, N, p->x, p->stride, p->cols);
 }
 
 struct figures {
@@ -72,7 +73,7 @@ static void round_of(struct bench *b, struct product *p, uint32_t type, struct f
 }
 
 static bool wanted(const struct bench *b, uint32_t type, const char *only) {
-	return b->ops->mul[type] && (!only || !strcasecmp(only, kern_traits(type)->name));
+	return kern_traits(type) && (!only || !strcasecmp(only, kern_traits(type)->name));
 }
 
 /* A type's line and rows; few columns have targets for the types of four bits, prefill for floats. */
@@ -100,7 +101,7 @@ static void tell(struct bench *b, uint32_t type, struct figures *f, double hz) {
 }
 
 void bench_products(struct bench *b, const char *only) {
-	struct product p = {.cols = 1};
+	struct product p = {.ops = b->ops, .cols = 1};
 	struct figures *f = bench_alloc(KERN_TYPES * sizeof *f);
 	uint8_t *x = bench_alloc(PREFILL_COLS * kern_act_bytes(KERN_FORM_F32, N));
 	double probes[BENCH_ROUNDS_MAX], hz[BENCH_ROUNDS_MAX];
@@ -120,7 +121,7 @@ void bench_products(struct bench *b, const char *only) {
 		for (uint32_t t = 0; t < KERN_TYPES; t++) {
 			if (!wanted(b, t, only))
 				continue;
-			p.mul = b->ops->mul[t];
+			p.type = t;
 			p.row = kern_row_bytes(t, N);
 			p.stride = kern_act_bytes(kern_traits(t)->form, N);
 			make_acts(b->ops, t, x, PREFILL_COLS);

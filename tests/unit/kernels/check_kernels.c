@@ -413,7 +413,7 @@ START_TEST(test_product) {
 			x[c][i] = (float)(int32_t)number() * 0x1p-31f;
 		ck_assert_int_eq(ref->quantize[traits->form](acts + c * stride, x[c], N), 0);
 	}
-	ref->mul[type](y[0], ROWS, packed, ROWS, N, acts, stride, COLS);
+	kern_mul(ref, type, COLS)(y[0], ROWS, packed, ROWS, N, acts, stride, COLS);
 	for (int r = 0; r < ROWS; r++) {
 		kern_dequant(type, w, rows + r * kern_row_bytes(type, N), N);
 		for (int c = 0; c < COLS; c++) {
@@ -493,6 +493,57 @@ START_TEST(test_choice) {
 }
 END_TEST
 
+START_TEST(test_classes) {
+	static const enum kern_class of[] = {KERN_COLS_1, KERN_COLS_1, KERN_COLS_2, KERN_COLS_4, KERN_COLS_4,
+	        KERN_COLS_8, KERN_COLS_8, KERN_COLS_8, KERN_COLS_8, KERN_COLS_MORE};
+	for (size_t cols = 0; cols < sizeof of / sizeof *of; cols++)
+		ck_assert_int_eq(kern_class(cols), of[cols]);
+	ck_assert_int_eq(kern_class(SIZE_MAX), KERN_COLS_MORE);
+	for (int c = 0; c < KERN_COLS_MORE; c++) {
+		size_t most = kern_class_most((enum kern_class)c);
+		ck_assert_int_eq(kern_class(most), c);
+		ck_assert_int_eq(kern_class(most + 1), c + 1);
+	}
+	ck_assert_uint_eq(kern_class_most(KERN_COLS_MORE), 0);
+}
+END_TEST
+
+/* The default is used until another way is chosen, for these columns of this type and no others. */
+START_TEST(test_ways) {
+	char err[128];
+	unsetenv("CARAVAN_CPU");
+	ck_assert_int_eq(kern_init(err, sizeof err), 0);
+	const struct kern_ops *ops = kern_ops();
+	static const struct kern_way other = {"other", NULL};
+	for (size_t i = 0; kern_level(i); i++)
+		for (size_t t = 0; t < COUNT; t++)
+			for (int c = 0; c < KERN_CLASSES; c++) {
+				enum kern_class class = (enum kern_class)c;
+				const struct kern_way *ways = kern_level(i)->ways[types[t]][c],
+				                      *first = kern_way_default(
+				                              kern_level(i), types[t], class);
+				size_t n = 0, at = (size_t)(first - ways);
+				for (; ways[n].name; n++)
+					for (size_t k = 0; k < n; k++)
+						ck_assert_str_ne(ways[k].name, ways[n].name);
+				ck_assert_uint_lt(at, n);
+				size_t most = kern_class_most(class);
+				ck_assert(kern_mul(kern_level(i), types[t], most ? most : 9) == first->mul);
+			}
+	ck_assert_ptr_eq(
+	        kern_way_in_use(KERN_Q4_0, KERN_COLS_1), kern_way_default(ops, KERN_Q4_0, KERN_COLS_1));
+	kern_mul_fn *usual = kern_mul(ops, KERN_Q4_0, 3);
+	kern_way_choose(KERN_Q4_0, KERN_COLS_4, &other);
+	ck_assert(kern_mul(ops, KERN_Q4_0, 3) == NULL);
+	ck_assert(kern_mul(ops, KERN_Q4_0, 4) == NULL);
+	ck_assert(kern_mul(ops, KERN_Q4_0, 2) != NULL);
+	ck_assert(kern_mul(ops, KERN_Q4_0, 5) != NULL);
+	ck_assert(kern_mul(ops, KERN_Q4_1, 3) != NULL);
+	kern_way_choose(KERN_Q4_0, KERN_COLS_4, NULL);
+	ck_assert(kern_mul(ops, KERN_Q4_0, 3) == usual);
+}
+END_TEST
+
 static Suite *suite(void) {
 	Suite *s = suite_create("kernels");
 	TCase *c = tcase_create("kernels");
@@ -508,6 +559,8 @@ static Suite *suite(void) {
 	tcase_add_loop_test(c, test_product, 0, COUNT);
 	tcase_add_test(c, test_quantize);
 	tcase_add_test(c, test_choice);
+	tcase_add_test(c, test_classes);
+	tcase_add_test(c, test_ways);
 	tcase_set_timeout(c, 60);
 	suite_add_tcase(s, c);
 	return s;

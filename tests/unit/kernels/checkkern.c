@@ -1,4 +1,4 @@
-/* checkkern: every entry of every level's table against the reference, by equality of bits, on random and
+/* checkkern: every entry of every level's table, every way of a product included, against the reference, by equality of bits, on random and
  * extreme data; with --bench it measures the level in use instead.  Every level meets the same data, on every
  * processor, but for entries that it has from a level below it: these are checked once.  A hash of what the
  * reference gives, which is the same on all processors, stands at the end; with --hash it is all.  With LEVEL that
@@ -7,9 +7,6 @@
 #include "config.h"
 #include "kernels/formats.h"
 #include "tests/bench/bench.h"
-#ifdef __x86_64__
-#include "kernels/avx2/avx2.h"
-#endif
 #include <errno.h>
 #include <math.h>
 #include <stdarg.h>
@@ -225,23 +222,29 @@ static void keep_product(struct checkkern *ck, uint32_t type, size_t count, floa
 	        (struct known){.random = ck->random, .type = type, .count = count, .want = want};
 }
 
-/* Ways to the same product: kern_init, which is not called here, chooses by the processor. */
-#ifdef __x86_64__
-extern bool avx2_gathers; /* of kernels/avx2/grid.h, which only these levels can include */
-enum { WAYS = 2 };
-
-static void choose_way(int way) {
-	avx2_fetches_near = avx2_side_by_side = avx2_gathers = way;
+static bool has_way(const struct kern_ops *level, uint32_t type, enum kern_class class, kern_mul_fn *mul) {
+	for (const struct kern_way *w = level->ways[type][class]; w->name; w++)
+		if (w->mul == mul)
+			return true;
+	return false;
 }
-#else
-enum { WAYS = 1 };
 
-static void choose_way(int way) {}
-#endif
+/* Whether a level below it, which is not the reference, has this way for the same columns. */
+static bool is_way_shared(
+        const struct kern_ops *level, uint32_t type, enum kern_class class, kern_mul_fn *mul) {
+	for (size_t i = 1; kern_level(i) && kern_level(i) != level && kern_level(0) != level; i++)
+		if (has_way(kern_level(i), type, class, mul))
+			return true;
+	return false;
+}
 
-/* Whether a product may go ways that differ. */
-static bool has_ways(uint32_t type, size_t cols) {
-	return cols == 1 || kern_has_grid((enum kern_type)type);
+/* Whether a level has a way of a type that is its own. */
+static bool has_own_way(const struct kern_ops *level, uint32_t type) {
+	for (int c = 0; c < KERN_CLASSES; c++)
+		for (const struct kern_way *w = level->ways[type][c]; w->name; w++)
+			if (!is_way_shared(level, type, (enum kern_class)c, w->mul))
+				return true;
+	return false;
 }
 
 /* Fills a buffer with a value that has to stay wherever no result is written. */
@@ -250,11 +253,12 @@ static void frame(float *y, size_t count) {
 		y[i] = -12345;
 }
 
-/* One product by both levels, with a frame around the results that must stay. */
+/* One product by the reference and every way of a level, with a frame around the results that must stay. */
 static bool same_product(struct checkkern *ck, const struct kern_ops *level, uint32_t type,
         const void *packed, size_t rows, size_t n, const float *x, size_t cols) {
 	const struct kern_ops *ref = kern_level(0);
 	enum kern_form form = kern_traits(type)->form;
+	enum kern_class class = kern_class(cols);
 	size_t stride = kern_act_bytes(form, n), ldy = rows + checkkern_random(ck) % 3,
 	       count = ldy * cols + 8;
 	uint8_t *acts = checkkern_alloc(stride * cols);
@@ -266,22 +270,23 @@ static bool same_product(struct checkkern *ck, const struct kern_ops *level, uin
 	if (!want) {
 		found = checkkern_alloc(count * sizeof *found);
 		frame(found, count);
-		ref->mul[type](found, ldy, packed, rows, n, acts, stride, cols);
+		ref->ways[type][KERN_COLS_MORE]->mul(found, ldy, packed, rows, n, acts, stride, cols);
 		want = found;
 	}
 	checkkern_hash_floats(ck, want, count);
-	for (int way = 0; way < (has_ways(type, cols) ? WAYS : 1); way++) {
-		choose_way(way);
+	for (const struct kern_way *way = level->ways[type][class]; way->name; way++) {
+		if (is_way_shared(level, type, class, way->mul))
+			continue;
 		frame(got, count);
-		level->mul[type](got, ldy, packed, rows, n, acts, stride, cols);
+		way->mul(got, ldy, packed, rows, n, acts, stride, cols);
 		for (size_t i = 0; i < count && ok; i++)
 			if (memcmp(&want[i], &got[i], sizeof *want)) {
-				printf("# %s, way %d: %zu rows, %zu columns, n = %zu: row %zu, column %zu is %a, not %a\n",
-				        level->name, way, rows, cols, n, i % ldy, i / ldy, got[i], want[i]);
+				printf("# %s, %s: %zu rows, %zu columns, n = %zu: row %zu, column %zu is %a, not %a\n",
+				        level->name, way->name, rows, cols, n, i % ldy, i / ldy, got[i],
+				        want[i]);
 				ok = false;
 			}
 	}
-	choose_way(0);
 	free(acts);
 	free(got);
 	if (found)
@@ -398,11 +403,12 @@ void checkkern_products(struct checkkern *ck, const struct kern_ops *level) {
 			check_quantize(ck, level, form);
 	bool complete = true;
 	for (uint32_t type = 0; type < KERN_TYPES; type++) {
-		complete &= !kern_traits(type) == !level->mul[type];
-		if (level->mul[type] && !checkkern_is_shared(level, &level->mul[type]))
+		for (int c = 0; c < KERN_CLASSES; c++)
+			complete &= !kern_traits(type) == !level->ways[type][c];
+		if (kern_traits(type) && complete && has_own_way(level, type))
 			check_mul(ck, level, type);
 	}
-	checkkern_case(ck, complete, "%s has a product for every type", level->name);
+	checkkern_case(ck, complete, "%s has products for every type and number of columns", level->name);
 }
 
 static void check_level(struct checkkern *ck, const struct kern_ops *level) {
