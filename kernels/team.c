@@ -1,6 +1,7 @@
 /* team: threads that compute one job together.
  *
- * Owns: the threads, the word that starts a job, the word that ends it, and the barrier between its phases.
+ * Owns: the threads, the word that starts a job, the word that ends it, the barrier between its phases, and what is left of the
+ * members' shares of a round.
  * A member waits for a word to change in three steps: it spins for a few pauses, then yields the processor before each look for
  * some hundred microseconds, then sleeps in a futex on the word.  A phase of a layer lasts tens of microseconds, so nobody sleeps
  * inside a job when every member has a processor; when there are more members than processors, also those of other processes,
@@ -30,6 +31,7 @@
 #define SPINS 20    /* pauses */
 #define YIELDS 1000 /* a third of a microsecond each, where nobody else wants the processor */
 #define LINE 64
+#define PART 3 /* a run is 1/PART of what is left of a member's own share */
 #define MAX_MEMBERS 1024
 
 /* A word that threads wait on, on a cache line of its own. */
@@ -39,6 +41,8 @@ struct gate {
 };
 
 struct member {
+	alignas(LINE) _Atomic uint64_t
+	        share; /* what is left of it: see struct share; 0 before the first round */
 	struct team *team;
 	pthread_t thread;
 	unsigned id;
@@ -198,6 +202,8 @@ void team_run(struct team *t, team_fn *fn, void *arg) {
 	t->fn = fn;
 	t->arg = arg;
 	team_reset_counter(t);
+	for (unsigned i = 0; i < t->size; i++)
+		atomic_store_explicit(&t->members[i].share, 0, memory_order_relaxed);
 	if (t->size == 1) {
 		fn(t, arg, 0);
 		return;
@@ -228,6 +234,88 @@ size_t team_next(struct team *t) {
 
 void team_reset_counter(struct team *t) {
 	atomic_store_explicit(&t->next, 0, memory_order_relaxed);
+}
+
+/* ---- runs of a round ---- */
+
+/* Units [front, back) are left.  In a member's word, so that the owner and others take from it one after the other; a word of an
+ * earlier round stands for the whole share of this one, and of a later round for nothing. */
+struct share {
+	uint32_t round;
+	size_t front, back;
+};
+enum { ROUND_BITS = 20, UNIT_BITS = 22 };
+#define UNITS_MAX (((size_t)1 << UNIT_BITS) - 1)
+#define ROUNDS (1u << ROUND_BITS)
+
+static uint64_t share_pack(struct share s) {
+	return (uint64_t)(s.round % ROUNDS) << 2 * UNIT_BITS | (uint64_t)s.front << UNIT_BITS | s.back;
+}
+
+/* What is left for a round of `units` units, when member id's word says so. */
+static struct share share_read(
+        const struct team *t, unsigned id, uint64_t word, uint32_t round, size_t units) {
+	uint32_t behind = (round - (uint32_t)(word >> 2 * UNIT_BITS)) % ROUNDS; /* rounds */
+	if (behind == 0)
+		return (struct share){round, word >> UNIT_BITS & UNITS_MAX, word & UNITS_MAX};
+	if (behind < ROUNDS / 2)
+		return (struct share){round, units * id / t->size, units * (id + 1) / t->size};
+	return (struct share){.round = round};
+}
+
+/* Takes a run from the beginning of the member's own share. */
+static bool share_take_own(struct team *t, unsigned id, uint32_t round, size_t units, struct share *run) {
+	_Atomic uint64_t *word = &t->members[id].share;
+	uint64_t old = atomic_load_explicit(word, memory_order_relaxed);
+	for (;;) {
+		struct share s = share_read(t, id, old, round, units);
+		if (s.front == s.back)
+			return false;
+		*run = s;
+		run->back = s.front += (s.back - s.front + PART - 1) / PART;
+		if (atomic_compare_exchange_weak_explicit(
+		            word, &old, share_pack(s), memory_order_relaxed, memory_order_relaxed))
+			return true;
+	}
+}
+
+/* Takes half of what is left of the largest other share, from its end. */
+static bool share_take_other(struct team *t, uint32_t round, size_t units, struct share *run) {
+	for (;;) {
+		struct share most = {0};
+		uint64_t old = 0;
+		unsigned from = 0;
+		for (unsigned i = 0; i < t->size; i++) {
+			uint64_t word = atomic_load_explicit(&t->members[i].share, memory_order_relaxed);
+			struct share s = share_read(t, i, word, round, units);
+			if (s.back - s.front > most.back - most.front) {
+				most = s;
+				old = word;
+				from = i;
+			}
+		}
+		if (most.front == most.back)
+			return false;
+		*run = most;
+		run->front = most.back -= (most.back - most.front + 1) / 2;
+		if (atomic_compare_exchange_weak_explicit(&t->members[from].share, &old, share_pack(most),
+		            memory_order_relaxed, memory_order_relaxed))
+			return true;
+	}
+}
+
+bool team_take(
+        struct team *t, unsigned id, uint32_t round, size_t n, size_t unit, size_t *first, size_t *count) {
+	assert(unit > 0 && id < t->size);
+	struct share run;
+	while (n / unit >= UNITS_MAX)
+		unit *= 2;
+	size_t units = (n + unit - 1) / unit;
+	if (!share_take_own(t, id, round, units, &run) && !share_take_other(t, round, units, &run))
+		return false;
+	*first = run.front * unit;
+	*count = (run.back * unit < n ? run.back * unit : n) - *first;
+	return true;
 }
 
 void team_share(const struct team *t, unsigned id, size_t n, size_t unit, size_t *first, size_t *last) {

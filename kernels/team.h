@@ -6,7 +6,9 @@
  * Threads: one caller at a time.  Members other than the caller receive no signals. */
 #ifndef KERNELS_TEAM_H
 #define KERNELS_TEAM_H
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct team;
 
@@ -28,6 +30,13 @@ void team_barrier(struct team *t, unsigned id);
  * team_next after a barrier that follows team_reset_counter (by one member); every job starts reset. */
 size_t team_next(struct team *t);
 void team_reset_counter(struct team *t);
+
+/* Inside a job: hands out the items [0, n) of a round, in runs of a multiple of `unit` items (but for the end), each item once.  Of an
+ * even share each member takes runs from its beginning, so that a run begins where the last one ended; who has nothing left takes from
+ * the ends of others' shares.  false: nothing is left.
+ * round: from 1 on, one more after each that has nothing left for this member; all members have the same rounds in a job. */
+bool team_take(
+        struct team *t, unsigned id, uint32_t round, size_t n, size_t unit, size_t *first, size_t *count);
 
 /* An even share of n items in units of `unit`, for member id: [*first, *last). */
 void team_share(const struct team *t, unsigned id, size_t n, size_t unit, size_t *first, size_t *last);

@@ -561,7 +561,6 @@ int forward_run(struct forward *f, const struct forward_step *st, char *err, siz
 	f->first_group = f->slice->stream ? weight_stream_begin(f->slice->stream) : 0;
 	if (f->slice->experts)
 		expert_cache_begin(f->slice->experts);
-	team_reset_counter(f->team);
 	team_run(f->team, forward_run_member, f);
 	if ((rc = slice_check(f->slice, &renewed, err, errlen)))
 		return rc;

@@ -138,7 +138,6 @@ int io_layers_logits(struct io_layers *e, float *logits, const float *x, uint32_
 	e->logits = logits;
 	e->rows = rows;
 	e->fault = 0;
-	team_reset_counter(e->team);
 	team_run(e->team, io_layers_logits_member, e);
 	rc = slice_check(e->slice, &renewed, why, sizeof why);
 	return rc ? rc : e->fault ? -EDOM : 0;

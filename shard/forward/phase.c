@@ -5,33 +5,14 @@
 #include "shard/forward/phase.h"
 #include <errno.h>
 
-/* A run is 1/PART of each member's share of the rest.  The first runs are long, because a kernel prefetches
- * within a run and waits at its beginning; the last are short, because the slowest member can keep the others
- * waiting for one run. */
-#define PART 3
-
-/* The length in strips of the run at cut->at. */
-static size_t phase_run_strips(const struct phase_member *j, const struct phase_cut *cut) {
-	size_t left = cut->strips - cut->at,
-	       n = left / (PART * (size_t)team_size(j->team)) / cut->least * cut->least;
-	n = n ? n : cut->least;
-	return n < left ? n : left;
-}
-
 size_t phase_strips(size_t rows) {
 	return (rows + KERN_STRIP - 1) / KERN_STRIP;
 }
 
-bool phase_next_run(struct phase_member *j, struct phase_cut *cut, size_t *first, size_t *count) {
-	size_t i = team_next(j->team) - j->base;
-	for (; cut->run < i && cut->at < cut->strips; cut->run++)
-		cut->at += phase_run_strips(j, cut);
-	if (cut->at < cut->strips) {
-		*first = cut->at;
-		*count = phase_run_strips(j, cut);
+bool phase_next_run(struct phase_member *j, const struct phase_cut *cut, size_t *first, size_t *count) {
+	if (team_take(j->team, j->id, j->rounds + 1, cut->strips, cut->least, first, count))
 		return true;
-	}
-	j->base += cut->run + team_size(j->team);
+	j->rounds++;
 	return false;
 }
 

@@ -1,9 +1,8 @@
 /* phase: the phases of a step on the team: shared by forward.c and io_layers.c.  Also activations in the forms that products need,
  * and products whose rows the team shares.
  *
- * Each phase ends with phase_gate.  Within a phase, phase_next_run hands out work by numbers from the counter of the team.
- * The counter is not reset between phases: every member draws exactly one number past the end of each phase, so all of them
- * know where the numbers of the next phase begin.
+ * Each phase ends with phase_gate.  Within a phase, phase_next_run hands out work: to each member runs of its own share, one after the
+ * other, and then what others have not begun.
  * Private to this folder.  Threads: everything here runs on the members of a team. */
 #ifndef SHARD_FORWARD_PHASE_H
 #define SHARD_FORWARD_PHASE_H
@@ -20,7 +19,7 @@ struct phase_member {
 	struct team *team;
 	unsigned id;
 	uint32_t phase;
-	size_t base;             /* the first number of this phase */
+	uint32_t rounds;         /* of runs that have been handed out to the end */
 	_Atomic uint64_t *fault; /* the step's; 0: none */
 	uint64_t next_group;     /* number of the next streamed group of weights */
 };
@@ -28,18 +27,17 @@ struct phase_member {
 /* Kernels walk up to four strips side by side: the least of a run of them. */
 #define PHASE_STRIPS 4
 
-/* A member's position among the runs of a phase, longer ones first. */
+/* What is cut into runs. */
 struct phase_cut {
-	size_t strips;  /* of the phase, or what else it has many of */
-	size_t least;   /* in a run, which has a multiple of it */
-	size_t at, run; /* where the next run begins, and its number */
+	size_t strips; /* of the phase, or what else it has many of */
+	size_t least;  /* in a run, which has a multiple of it */
 };
 
 /* Strips of so many rows. */
 size_t phase_strips(size_t rows);
 
-/* Draws the next run [*first, *first + *count) of this phase; false when there are no more. */
-bool phase_next_run(struct phase_member *j, struct phase_cut *cut, size_t *first, size_t *count);
+/* Takes the member's next run [*first, *first + *count) of this phase; false when there are no more. */
+bool phase_next_run(struct phase_member *j, const struct phase_cut *cut, size_t *first, size_t *count);
 
 /* Notes that this phase met a value that is not finite.  `where` is the same for all of a phase. */
 void phase_fail(struct phase_member *j, uint32_t where);

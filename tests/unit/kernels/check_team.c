@@ -1,5 +1,5 @@
 /* The thread team: every member once a job, barriers that separate phases, a counter that gives each number
- * once, even shares, and all of it when members outnumber processors or two teams share them. */
+ * once, items of which each is taken once, even shares, and all of it when members outnumber processors or two teams share them. */
 #include "config.h"
 
 #include <errno.h>
@@ -148,6 +148,99 @@ START_TEST(counter_gives_each_number_once) {
 }
 END_TEST
 
+enum { ROUNDS = 300, ITEMS = 101 };
+
+struct rounds {
+	unsigned char taken[ROUNDS][ITEMS]; /* each cell is written by who was given its item */
+	int wrong[4];
+};
+
+static size_t items_of(unsigned round) {
+	return round * 7 % (ITEMS + 1);
+}
+static size_t unit_of(unsigned round) {
+	return 1 + round % 5;
+}
+
+/* Rounds without a barrier between them, each member late in some. */
+static void take_rounds(struct team *t, void *arg, unsigned id) {
+	struct rounds *r = arg;
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		size_t n = items_of(i), unit = unit_of(i), first, count;
+		for (unsigned k = 0; i % 11 == id && k < 20; k++)
+			sched_yield();
+		while (team_take(t, id, i + 1, n, unit, &first, &count)) {
+			r->wrong[id] += first % unit != 0 || (count % unit != 0 && first + count != n) ||
+			                first + count > n || count == 0;
+			for (size_t k = first; k < first + count && k < ITEMS; k++)
+				r->taken[i][k]++;
+		}
+	}
+}
+
+START_TEST(items_of_rounds_are_taken_once) {
+	struct team *t = make(4);
+	for (int job = 0; job < 20; job++) {
+		struct rounds r = {0};
+		team_run(t, take_rounds, &r);
+		for (unsigned i = 0; i < ROUNDS; i++)
+			for (size_t k = 0; k < ITEMS; k++)
+				ck_assert_often(r.taken[i][k] == (k < items_of(i)));
+		for (unsigned i = 0; i < 4; i++)
+			ck_assert_int_eq(r.wrong[i], 0);
+	}
+	team_destroy(t);
+}
+END_TEST
+
+struct run {
+	size_t first, end;
+};
+
+/* A run of `id`, whoever asks. */
+static struct run take_run(struct team *t, unsigned id, uint32_t round) {
+	size_t first = 0, count = 0;
+	bool some = team_take(t, id, round, 50, 4, &first, &count);
+	return some ? (struct run){first, first + count} : (struct run){0, 0};
+}
+
+/* 50 items in units of 4: shares [0, 24) and [24, 50). */
+static void take_in_order(struct team *t, void *arg, unsigned id) {
+	bool *done = arg;
+	if (id != 0)
+		return;
+	struct run own = take_run(t, 0, 1), other = take_run(t, 1, 1), next;
+	ck_assert(own.first == 0 && own.end > 0 && other.first == 24);
+	for (size_t end = own.end; end < 24; end = next.end) { /* each where the last one ended */
+		next = take_run(t, 0, 1);
+		ck_assert(next.first == end && next.end <= 24);
+	}
+	next = take_run(t, 0, 1); /* then the end of the other's share */
+	ck_assert(next.end == 50 && next.first > other.end);
+	for (size_t end = other.end; end < next.first; end = other.end) {
+		other = take_run(t, 1, 1);
+		ck_assert(other.first == end);
+	}
+	ck_assert(take_run(t, 0, 1).end == 0);
+	ck_assert(take_run(t, 0, 2).first == 0); /* goes on to the next round */
+	while (take_run(t, 0, 2).end != 50)      /* and takes from the other there */
+		;
+	ck_assert(take_run(t, 1, 1).end == 0); /* who has nothing left of the round before */
+	ck_assert(take_run(t, 1, 2).first == 24);
+	*done = true;
+}
+
+START_TEST(runs_follow_each_other_in_a_share) {
+	struct team *t = make(2);
+	for (int job = 0; job < 3; job++) { /* each begins with round 1 */
+		bool done = false;
+		team_run(t, take_in_order, &done);
+		ck_assert(done);
+	}
+	team_destroy(t);
+}
+END_TEST
+
 START_TEST(shares_are_even_and_whole) {
 	for (unsigned size = 1; size <= 7; size++) {
 		struct team *t = make(size);
@@ -285,6 +378,8 @@ static Suite *suite(void) {
 	tcase_add_test(t, more_members_than_processors);
 	tcase_add_test(t, sleepers_are_woken);
 	tcase_add_test(t, counter_gives_each_number_once);
+	tcase_add_test(t, items_of_rounds_are_taken_once);
+	tcase_add_test(t, runs_follow_each_other_in_a_share);
 	tcase_add_test(t, shares_are_even_and_whole);
 	tcase_add_test(t, two_teams_share_the_processors);
 	tcase_add_test(t, members_are_pinned);
