@@ -192,6 +192,19 @@ static void status_print_reading(const struct report *r, const Caravan__ReportMo
 		        time);
 }
 
+/* Weights that are not mapped; with no word of it they are. */
+static void status_print_huge(const struct report *r, const Caravan__ReportModel *m, size_t i) {
+	const Caravan__StageState *st = report_stage(r, m, i);
+	const char *node = report_node_name(r, m->plan->stages[i]->node);
+	if (!st || !st->huge_bytes)
+		return;
+	if (st->huge_done < st->huge_bytes)
+		table_say(4, "%s reads its weights into huge pages: %.0f%% are there, the others are mapped",
+		        node, 100.0 * (double)st->huge_done / (double)st->huge_bytes);
+	else
+		table_say(4, "%s has its weights in huge pages", node);
+}
+
 /* Predicted and measured time of a row. */
 static void status_predicted_text(struct table *t, double predicted, double seconds, uint64_t rows) {
 	table_cell(t, "%s / %s", predicted > 0 ? size_duration(predicted).s : "-",
@@ -317,8 +330,10 @@ static void status_print_slices(const struct report *r, const Caravan__ReportMod
 	if (serves && report_expert_half(r, m) > 0)
 		table_say(4, "half of all choices of experts go to %.0f%% of a layer's experts",
 		        100 * report_expert_half(r, m));
-	for (size_t i = 0; serves && i < m->plan->n_stages; i++)
+	for (size_t i = 0; serves && i < m->plan->n_stages; i++) {
 		status_print_reading(r, m, i);
+		status_print_huge(r, m, i);
+	}
 	if (serves && m->state)
 		status_print_times(r, m);
 }

@@ -7,6 +7,7 @@
 #include "daemon/api/http_api.h"
 #include "daemon/calibration/calibrate.h"
 #include "daemon/calibration/calibrate_request.h"
+#include "daemon/calibration/health.h"
 #include "daemon/core/log.h"
 #include "daemon/core/machine.h"
 #include "daemon/members/cluster_events.h"
@@ -374,6 +375,15 @@ static int node_start_members(struct node *n, char *err, size_t errlen) {
 	return 0;
 }
 
+static bool node_wants_huge_pages(void *arg, uint64_t bytes) {
+	const struct node *n = arg;
+	if (!calibrate_huge_pages(n->calibration))
+		return false;
+	struct machine_state now = machine_state(n->machine);
+	uint64_t spare = (uint64_t)(HEALTH_MEMORY_SHARE * (double)now.last.memory_size);
+	return now.last.memory_size == 0 || bytes + spare < now.last.memory_free;
+}
+
 static int node_start_models(struct node *n, char *err, size_t errlen) {
 	const struct options *o = &n->options;
 	int rc = serve_create(&n->serve, n->members, n->compute, err, errlen);
@@ -388,6 +398,8 @@ static int node_start_models(struct node *n, char *err, size_t errlen) {
 		                .team = compute_threads(n->compute),
 		                .models = o->models,
 		                .state_dir = o->private ? NULL : o->state,
+		                .huge_pages = node_wants_huge_pages,
+		                .huge_pages_arg = n,
 		                .hooks = serve_hooks(n->serve)},
 		        err, errlen);
 	if (rc == 0)

@@ -126,6 +126,10 @@ static bool schema_check_stage_state(const void *message, char *err, size_t errl
 	const Caravan__StageState *s = message;
 	if (!schema_check_range(s->first, s->last, "StageState", err, errlen))
 		return false;
+	if (s->huge_done > s->huge_bytes) {
+		snprintf(err, errlen, "StageState: more is in huge pages than shall be");
+		return false;
+	}
 	for (size_t i = 0; i < s->n_expert_layers; i++) {
 		const Caravan__ExpertLayer *l = s->expert_layers[i];
 		bool good = l->layer >= s->first && l->layer < s->last && l->half <= s->experts &&
@@ -222,7 +226,7 @@ const struct message_schema schema_messages[] = {
 		{24, FIELD_REAL, 0, RATE}, {25, FIELD_ANY}, {26, FIELD_ANY}, {30, FIELD_NUM, 0, BIG}, {31, FIELD_REAL, 0, RATE},
 		{32, FIELD_NUM, 0, BIG}, {33, FIELD_REAL, 0, RATE}, {80, FIELD_REAL, 0, SECONDS}, {81, FIELD_REAL, 0, SECONDS},
 		{230, FIELD_NUM, 0, WIRE_EXPERTS_MAX}, {231, FIELD_MESSAGE, 0, WIRE_EXPERT_LAYERS_MAX},
-		{232, FIELD_LINE, 0, WIRE_NAME_MAX}},
+		{232, FIELD_LINE, 0, WIRE_NAME_MAX}, {233, FIELD_NUM, 0, BIG}, {234, FIELD_NUM, 0, BIG}},
 		schema_check_stage_state},
 	{MESSAGE(expert_layer), {
 		{1, FIELD_NUM, 0, 65535}, {2, FIELD_NUM, 0, BIG}, {3, FIELD_NUM, 0, WIRE_EXPERTS_MAX},
@@ -269,7 +273,7 @@ const struct message_schema schema_messages[] = {
 		{11, FIELD_NUM, 0, BIG}, {12, FIELD_NUM, 0, BIG}, {20, FIELD_REAL, 0, RATE}, {21, FIELD_NUM, 0, U32},
 		{70, FIELD_NUM, 0, BIG}, {71, FIELD_NUM, 0, BIG}, {72, FIELD_NUM, 0, BIG}, {73, FIELD_NUM, 0, BIG}, {80, FIELD_ANY},
 		{81, FIELD_ANY}, {82, FIELD_REAL, 0, RATE}, {83, FIELD_REAL, 0, RATE}, {84, FIELD_REAL, 0, 1}, {90, FIELD_MESSAGE, 0, 1},
-		{230, FIELD_MESSAGE, 0, WIRE_WORK_MAX}}, NULL},
+		{230, FIELD_MESSAGE, 0, WIRE_WORK_MAX}, {231, FIELD_REAL, 0, 1000}}, NULL},
 	{MESSAGE(ping), {{1, FIELD_ANY}, {2, FIELD_MESSAGE, 0, 1}}, NULL},
 	{MESSAGE(pong), {
 		{1, FIELD_ANY}, {50, FIELD_ENUM, 0, CARAVAN__REACH__REACH_NONE}, {51, FIELD_LINE, 0, TEXT},

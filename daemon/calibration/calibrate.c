@@ -12,6 +12,7 @@
 
 #include "daemon/calibration/calibration_file.h"
 #include "daemon/calibration/disk.h"
+#include "daemon/calibration/page_rates.h"
 #include "daemon/core/log.h"
 #include "kernels/thread.h"
 
@@ -48,10 +49,11 @@ struct calibration {
 	size_t askers;
 	atomic_bool stop;
 	struct calibration_kept kept;
-	bool with_disk; /* the current run measures the disk */
+	bool with_disk;  /* the current run measures the disk, */
+	bool with_pages; /* and what huge pages gain */
 	/* written by the thread, read by the loop when the thread has ended */
 	struct kernel_rates_run run;
-	double disk; /* negative: not measured in this run */
+	double disk, pages; /* negative: not measured in this run */
 	int rc;
 	/* published to other nodes; loop only */
 	double lost;     /* of the last run */
@@ -84,8 +86,15 @@ static double calibrate_run_disk(void *arg, const char *dir) {
 	return disk_rate(dir);
 }
 
+static double calibrate_run_pages(void *arg, const char *dir, size_t bytes, unsigned threads, const int *cpus,
+        const atomic_bool *stop) {
+	(void)arg;
+	return page_rates(dir, bytes, threads, cpus, stop);
+}
+
 const struct calibrate_ops calibrate_ops = {.run = calibrate_run_kernels,
         .disk = calibrate_run_disk,
+        .pages = calibrate_run_pages,
         .soon_ms = 10000,
         .soon_most_ms = 300000,
         .later_ms = 3600000,
@@ -98,13 +107,16 @@ static void calibrate_run_done(void *arg);
 static void *calibrate_thread(void *arg) {
 	struct calibration *m = arg;
 	const struct calibrate_ops *w = m->c.ops;
-	m->disk = -1;
+	m->disk = m->pages = -1;
 	m->run = (struct kernel_rates_run){0};
 	m->rc = w->run(w->arg, m->dir, m->bytes, m->c.threads, m->cpus, &m->stop, &m->run);
 	/* measuring writes to the disk: not repeated after every disturbed run */
 	if (m->rc == 0 && m->with_disk && (m->kept.disk <= 0 || !kernel_rates_disturbed(m->run.lost)) &&
 	        !atomic_load(&m->stop))
 		m->disk = w->disk(w->arg, m->dir);
+	if (m->rc == 0 && m->with_pages && (m->kept.pages <= 0 || !kernel_rates_disturbed(m->run.lost)) &&
+	        !atomic_load(&m->stop))
+		m->pages = w->pages(w->arg, m->dir, m->bytes, m->c.threads, m->cpus, &m->stop);
 	if (loop_post(m->c.loop, calibrate_run_done, m->bell))
 		log_line(LOG_LINE_WARN, "measuring this machine: out of memory");
 	return NULL;
@@ -156,6 +168,8 @@ static void calibrate_take_run(struct calibration *m) {
 		        100 * m->run.lost);
 	if (m->disk >= 0)
 		m->kept.disk = m->disk;
+	if (m->pages >= 0)
+		m->kept.pages = m->pages;
 }
 
 /* ---- the loop's side ---- */
@@ -176,6 +190,9 @@ static void calibrate_scale_spread(
 static void calibrate_publish(struct calibration *m) {
 	const struct kernel_rates_known *k = &m->kept.known;
 	struct kernel_rates current = k->best;
+	/* measured on a map; a step of many rows gains nothing */
+	for (unsigned t = 0; t < KERN_TYPES; t++)
+		current.one[t] *= calibrate_huge_pages(m) ? m->kept.pages : 1;
 	served_rates_apply(&m->kept.served, &current, (long long)time(NULL));
 	m->ready = true;
 	m->count = 0;
@@ -268,6 +285,7 @@ static int calibrate_begin(struct calibration *m) {
 		return -ENOMEM;
 	m->bell->m = m;
 	m->with_disk = m->dir && (m->kept.known.runs == 0 || m->anew);
+	m->with_pages = m->dir && (m->kept.pages <= 0 || m->anew);
 	int rc = thread_start(&m->thread, NULL, calibrate_thread, m);
 	m->running = rc == 0;
 	if (rc) {
@@ -411,6 +429,10 @@ uint64_t calibrate_memory(const struct calibration *m) {
 	return m->bytes;
 }
 
+bool calibrate_huge_pages(const struct calibration *m) {
+	return m && m->kept.pages >= PAGE_RATES_WORTH;
+}
+
 void calibrate_fill(struct calibration *m, Caravan__NodeState *out) {
 	if (!m)
 		return;
@@ -423,6 +445,7 @@ void calibrate_fill(struct calibration *m, Caravan__NodeState *out) {
 	out->read_low = m->kept.known.low.read;
 	out->read_high = m->kept.known.high.read;
 	out->disk_rate = m->kept.disk;
+	out->huge_pages = m->kept.pages;
 	out->rates = m->list;
 	out->n_rates = m->count;
 }

@@ -1,5 +1,5 @@
 /* calibrate: how fast this node is: read bandwidth; for each weight type the rate of products with one column and
- * with many; the rate of its disk.  Each comes with its spread.
+ * with many; the rate of its disk; what huge pages gain.  Each comes with its spread.
  *
  * Owns: the figures, and STATE/rates, where they are kept with what they depend on (ISA level, threads, revisions
  * of arithmetic and layout).  They are measured again when any of that changes, when the machine has drifted from
@@ -21,10 +21,13 @@ struct calibrate_ops {
 	int (*run)(void *arg, const char *dir, size_t bytes, unsigned threads, const int *cpus,
 	        const atomic_bool *stop, struct kernel_rates_run *out);
 	double (*disk)(void *arg, const char *dir); /* bytes a second; 0: cannot be measured */
-	uint32_t soon_ms;                           /* until the next of the first runs; doubled */
-	uint32_t soon_most_ms;                      /* after each one that was disturbed, up to this */
-	uint32_t later_ms;                          /* between runs that check whether figures still hold */
-	uint32_t patience_ms;                       /* how long a request waits until the node is idle */
+	/* As page_rates. */
+	double (*pages)(void *arg, const char *dir, size_t bytes, unsigned threads, const int *cpus,
+	        const atomic_bool *stop);
+	uint32_t soon_ms;      /* until the next of the first runs; doubled */
+	uint32_t soon_most_ms; /* after each one that was disturbed, up to this */
+	uint32_t later_ms;     /* between runs that check whether figures still hold */
+	uint32_t patience_ms;  /* how long a request waits until the node is idle */
 	void *arg;
 };
 extern const struct calibrate_ops calibrate_ops; /* the defaults */
@@ -61,6 +64,9 @@ int calibrate_now(struct calibration *m, void (*done)(void *arg, const char *err
  * are corrected, and measured again when the node is idle. */
 void calibrate_served(struct calibration *m, const char *node, const struct manifest *mf, uint32_t first,
         uint32_t last, enum served_kind kind, const struct served_sum *sum);
+
+/* Whether weights are worth reading into anonymous huge pages here.  m may be NULL: not measured, they are not. */
+bool calibrate_huge_pages(const struct calibration *m);
 
 /* Adds the figures known so far to the state of this node; pointers are valid as long as m.  m may be NULL. */
 void calibrate_fill(struct calibration *m, Caravan__NodeState *out);

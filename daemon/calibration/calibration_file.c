@@ -2,6 +2,7 @@
  *
  *     read BEST LOW HIGH
  *     disk RATE
+ *     pages TIMES
  *     looks N
  *     type T ONE LOW HIGH MANY LOW HIGH
  *     served T ONE AT MANY AT
@@ -9,6 +10,7 @@
 #include "daemon/calibration/calibration_file.h"
 
 #include "common/durable.h"
+#include "daemon/calibration/page_rates.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -59,6 +61,10 @@ static bool calibration_file_take_line(struct calibration_kept *k, const char *l
 	if (sscanf(line, "disk %lf", &v[0]) == 1) {
 		k->disk = v[0];
 		return v[0] == 0 || calibration_file_is_rate(v[0]);
+	}
+	if (sscanf(line, "pages %lf", &v[0]) == 1) {
+		k->pages = v[0];
+		return v[0] >= 0 && v[0] <= PAGE_RATES_MOST;
 	}
 	if (sscanf(line, "looks %u", &t) == 1) {
 		k->known.runs = t;
@@ -122,8 +128,9 @@ int calibration_file_save(const char *dir, unsigned threads, const struct calibr
 	const struct kernel_rates *best = &k->known.best, *low = &k->known.low, *high = &k->known.high;
 	calibration_file_stamp(threads, text, sizeof text);
 	size_t at = strlen(text);
-	at += (size_t)snprintf(text + at, sizeof text - at, "\nread %.6e %.6e %.6e\ndisk %.6e\nlooks %u\n",
-	        best->read, low->read, high->read, k->disk, k->known.runs);
+	at += (size_t)snprintf(text + at, sizeof text - at,
+	        "\nread %.6e %.6e %.6e\ndisk %.6e\npages %.4f\nlooks %u\n", best->read, low->read, high->read,
+	        k->disk, k->pages, k->known.runs);
 	for (unsigned t = 0; t < KERN_TYPES; t++)
 		if (best->one[t] > 0 && best->many[t] > 0)
 			at += (size_t)snprintf(text + at, sizeof text - at,

@@ -9,6 +9,7 @@
 struct calibration_kept {
 	struct kernel_rates_known known;
 	double disk;                /* bytes a second, 0: not measured */
+	double pages;               /* of page_rates, 0: not measured */
 	struct served_rates served; /* only its rates */
 };
 

@@ -27,10 +27,10 @@
 
 #define BUFFER_BYTES (128ul << 20) /* or twice the last-level cache, if that is more, */
 #define BUFFER_MOST (1ul << 30)
-#define BUFFER_SHARE 4            /* but at most this fraction of the memory limit, */
-#define BUFFER_LEAST (32ul << 20) /* and at least this */
-#define FILL_BYTES (4ul << 20)    /* per write: whole huge pages; the buffer is a multiple */
-#define FIRST_BYTES (1u << 20)    /* read before a pass, to wake threads and raise clocks */
+#define BUFFER_SHARE 4               /* but at most this fraction of the memory limit, */
+#define BUFFER_LEAST (32ul << 20)    /* and at least this */
+#define FILL_BYTES KERNEL_RATES_FILL /* per write: whole huge pages; the buffer is a multiple */
+#define FIRST_BYTES (1u << 20)       /* read before a pass, to wake threads and raise clocks */
 #define PASS_NS 10000000ull
 #define LAPS 4                  /* of a pass, at most */
 #define ROUNDS_NS 3000000000ull /* no round begins after this */
@@ -338,9 +338,9 @@ bool kernel_rates_alike(const struct kernel_rates *was, const struct kernel_rate
 
 /* Small, ordinary numbers in every type: 0x3c3c is 1.06 as float16, 0x3c3c3c3c is 0.011 as float32.  They are in an unlinked file,
  * mapped like files of the store, because file pages and anonymous pages differ in speed. */
-static uint8_t *kernel_rates_map_weights(const char *dir, size_t bytes) {
+uint8_t *kernel_rates_map_file(const char *dir, size_t bytes) {
 	char temp[DURABLE_TEMP];
-	int folder = dir ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	int folder = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	int fd = folder < 0 ? -1 : durable_create(folder, temp);
 	size_t part = FILL_BYTES, at = 0;
 	void *map = MAP_FAILED, *fill = malloc(part);
@@ -355,15 +355,19 @@ static uint8_t *kernel_rates_map_weights(const char *dir, size_t bytes) {
 			map = mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, 0);
 		close(fd);
 	}
-	if (map == MAP_FAILED) { /* no folder, or a full disk: anonymous memory */
-		map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-		if (map != MAP_FAILED)
-			memset(map, 0x3c, bytes);
-	}
 	free(fill);
 	if (folder >= 0)
 		close(folder);
 	return map == MAP_FAILED ? NULL : map;
+}
+
+static uint8_t *kernel_rates_map_weights(const char *dir, size_t bytes) {
+	uint8_t *file = dir ? kernel_rates_map_file(dir, bytes) : NULL;
+	if (file)
+		return file;
+	/* no folder, or a full disk: anonymous memory */
+	void *map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	return map == MAP_FAILED ? NULL : memset(map, 0x3c, bytes);
 }
 
 /* Larger than the last-level cache, as a slice is. */

@@ -38,6 +38,11 @@ struct kernel_rates_bench;
 /* The size of the buffer under this memory limit: larger than the last-level cache, if possible. */
 size_t kernel_rates_bytes(uint64_t memory);
 
+#define KERNEL_RATES_FILL (4ul << 20)
+/* Weights of every type in an unlinked file in this folder, mapped, as those of the store.  bytes: a multiple of
+ * KERNEL_RATES_FILL.  NULL: there is no room. */
+uint8_t *kernel_rates_map_file(const char *dir, size_t bytes);
+
 /* dir: folder for the buffer's file, NULL: anonymous memory.  bytes: from kernel_rates_bytes.  cpus: as for team_create.
  * stop: checked between passes, each of some ten milliseconds; borrowed.  0 or a negative errno. */
 int kernel_rates_open(struct kernel_rates_bench **out, const char *dir, size_t bytes, unsigned threads,

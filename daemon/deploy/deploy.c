@@ -183,6 +183,10 @@ bool deploy_charge(struct deploy *d, uint64_t bytes) {
 	return true;
 }
 
+bool deploy_wants_huge(const struct deploy *d, uint64_t bytes) {
+	return d->c.huge_pages && d->c.huge_pages(d->c.huge_pages_arg, bytes);
+}
+
 uint64_t deploy_memory_used(const struct deploy *d) {
 	return d->used;
 }

@@ -61,6 +61,10 @@ struct deploy_config {
 	const char *models;    /* the model directory; NULL: none */
 	uint32_t replan_ms;    /* how long a lost node has to come back; 0: DEPLOY_REPLAN_MS */
 	const char *state_dir; /* for persist.c; NULL: nothing is saved */
+	/* Whether so many bytes of weights are worth reading into huge pages here, as far as is known, and the machine has them
+	 * free: the system can drop pages of a map, and not these.  NULL: they are not. */
+	bool (*huge_pages)(void *arg, uint64_t bytes);
+	void *huge_pages_arg;
 	struct deploy_hooks hooks;
 };
 

@@ -161,6 +161,8 @@ size_t deploy_others(const struct deploy *d, struct node_id *out);
 int deploy_pin(struct deploy *d, const struct manifest_tensor *tensor, size_t count, struct store_pin **out);
 bool deploy_charge(struct deploy *d, uint64_t bytes); /* false: above the memory limit */
 uint64_t deploy_memory_free(const struct deploy *d);
+/* Whether so many bytes of weights, which have been charged, are to be in huge pages (slice_copy), and not mapped. */
+bool deploy_wants_huge(const struct deploy *d, uint64_t bytes);
 
 /* load_plan.c */
 /* A node for the planner: id, free memory, rates, link; the rest is left as it is. */

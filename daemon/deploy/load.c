@@ -269,6 +269,8 @@ static void load_io_run(void *arg) {
 	struct load *l = arg;
 	l->rc = slice_create(
 	        &l->mapped, l->d->c.store, l->mapping->manifest, 0, 0, true, 0, l->err, sizeof l->err);
+	if (l->rc == 0 && l->huge)
+		(void)slice_copy(l->mapped, l->d->c.store); /* otherwise it stays mapped */
 }
 
 static void load_io_done(void *arg, bool cancelled) {
@@ -297,6 +299,7 @@ static void load_io_fetched(void *arg, const char *error, uint64_t moved) {
 	}
 	load_hold(l);
 	l->mapping = model_ref(l->m);
+	l->huge = deploy_wants_huge(l->d, l->m->io_charged);
 	if (executor_submit(l->d->c.executor, load_io_run, load_io_done, l)) {
 		model_unref(l->m);
 		load_release(l);

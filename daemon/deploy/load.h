@@ -112,6 +112,7 @@ struct load {
 	struct fetch *fetch;   /* of embedding and output */
 	struct store_pin *pin; /* of embedding and output, until they are mapped */
 	struct slice *io;
+	bool huge;             /* it shall be in huge pages */
 	struct slice *mapped;  /* the job's result until it becomes `io` */
 	struct model *mapping; /* a reference of the job that maps embedding and output */
 	/* of the job at the executor */

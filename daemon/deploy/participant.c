@@ -1,13 +1,14 @@
 /* participant: our slice of a model, from the coordinator's Prepare to our Ready.
  *
  * In order: the plan is checked against what we know; manifest and vocabulary are learnt; the slice's memory is
- * charged, computed from the manifest and not taken from the coordinator; its tensors are fetched; it is mapped;
- * the layer above opens it.  Meanwhile the coordinator gets the progress twice a second.  Any failure is a Refused
- * with a sentence, and the model is removed here.
+ * charged, computed from the manifest and not taken from the coordinator; its tensors are fetched; it is mapped,
+ * and from then on copied into huge pages where these are faster; the layer above opens it.  Meanwhile the coordinator gets the
+ * progress twice a second.  Any failure is a Refused with a sentence, and the model is removed here.
  * Threads: the loop, except where a comment says executor. */
 #include "daemon/deploy/deploy_internal.h"
 
 #include "common/size.h"
+#include "daemon/core/log.h"
 #include "shard/forward/kv.h"
 
 #include <errno.h>
@@ -37,6 +38,7 @@ struct mapping {
 	struct participant *st;
 	uint32_t first, last;
 	uint64_t memory_limit;
+	bool huge; /* in huge pages */
 	struct slice *slice;
 	int rc;
 	char err[256];
@@ -144,6 +146,9 @@ static void participant_map_run(void *arg) {
 	struct mapping *map = arg;
 	map->rc = slice_create(&map->slice, map->m->d->c.store, map->m->manifest, map->first, map->last,
 	        false, map->memory_limit, map->err, sizeof map->err);
+	if (map->rc == 0 && map->huge && slice_copy(map->slice, map->m->d->c.store))
+		log_line(LOG_LINE_WARN, "model %s: no memory for huge pages: its weights stay mapped",
+		        map->m->plan->model);
 }
 
 static void participant_map_done(void *arg, bool cancelled) {
@@ -190,7 +195,11 @@ static void participant_fetched(void *arg, const char *error, uint64_t moved) {
 		        .st = st,
 		        .first = st->at->first,
 		        .last = st->at->last,
-		        .memory_limit = st->at->memory_limit};
+		        .memory_limit = st->at->memory_limit,
+		        /* one that reads from its disk in every step is as fast as that */
+		        .huge = !st->at->memory_limit &&
+		                deploy_wants_huge(
+		                        m->d, planner_layer_bytes(m->manifest, st->at->first, st->at->last))};
 		if (executor_submit(m->d->c.executor, participant_map_run, participant_map_done, map) == 0)
 			return;
 		model_unref(m);

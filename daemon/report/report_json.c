@@ -75,6 +75,8 @@ static json_t *report_node_json(const Caravan__ReportNode *n) {
 		json_object_set_new(o, "measured_busy", json_boolean(s->disturbed));
 		if (s->disk_rate > 0)
 			json_object_set_new(o, "disk_rate", json_real(s->disk_rate));
+		if (s->huge_pages > 0)
+			json_object_set_new(o, "huge_pages_gain", json_real(s->huge_pages));
 		json_object_set_new(o, "version", json_string(s->version));
 		json_object_set_new(
 		        o, "content_received_bytes", json_integer((json_int_t)s->content_received));
@@ -163,6 +165,11 @@ static json_t *report_stage_json(const struct report *r, const Caravan__ReportMo
 		json_object_set_new(o, "prompt_seconds", json_real(st->prompt_seconds));
 		json_object_set_new(o, "resident_bytes", json_integer((json_int_t)st->resident_bytes));
 		json_object_set_new(o, "streamed_bytes", json_integer((json_int_t)st->streamed_bytes));
+		json_object_set_new(o, "weights",
+		        json_string(st->huge_bytes == 0              ? "mapped"
+		                    : st->huge_done < st->huge_bytes ? "copying"
+		                                                     : "huge pages"));
+		json_object_set_new(o, "huge_pages_bytes", json_integer((json_int_t)st->huge_done));
 		if (st->streamed_bytes) {
 			json_object_set_new(o, "read_bytes", json_integer((json_int_t)st->read_bytes));
 			json_object_set_new(o, "read_seconds", json_real(st->read_seconds));

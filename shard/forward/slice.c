@@ -141,10 +141,15 @@ error:
 	return rc;
 }
 
+int slice_copy(struct slice *sl, struct store *s) {
+	return weight_copy_start(&sl->copy, s, sl->maps, sl->nmaps);
+}
+
 void slice_destroy(struct slice *s) {
 	if (!s)
 		return;
 	int saved = errno;
+	weight_copy_stop(s->copy);
 	weight_stream_destroy(s->stream);
 	expert_cache_destroy(s->experts);
 	for (size_t i = 0; i < s->nmaps; i++)

@@ -6,6 +6,7 @@
 #ifndef SHARD_FORWARD_SLICE_H
 #define SHARD_FORWARD_SLICE_H
 #include "shard/forward/expert_cache.h"
+#include "shard/forward/weight_copy.h"
 #include "shard/forward/weight_stream.h"
 #include "shard/model/manifest.h"
 #include "shard/store/store.h"
@@ -18,6 +19,7 @@ struct slice {
 	const struct store_tensor *io[IO_ROLES]; /* NULL in a slice of layers */
 	struct weight_stream *stream;            /* NULL: nothing is streamed */
 	struct expert_cache *experts;            /* NULL: experts are mapped, or there are none */
+	struct weight_copy *copy;                /* NULL: maps stay as they are */
 	/* private */
 	uint64_t step; /* bytes that a step of one row is expected to read */
 	struct store_tensor **maps;
@@ -30,6 +32,10 @@ struct slice {
 int slice_create(struct slice **out, struct store *s, const struct manifest *m, uint32_t first, uint32_t last,
         bool io, uint64_t memory_limit, char *err, size_t errlen);
 void slice_destroy(struct slice *s); /* NULL allowed */
+
+/* Replaces its maps by anonymous huge pages in the background; before anybody uses the slice, of which nothing is read from disk.
+ * 0, or a negative errno: it stays mapped. */
+int slice_copy(struct slice *sl, struct store *s);
 
 /* 0, or -EIO with a sentence while one of its tensors is damaged, which would make results wrong.  Call it before and after
  * computing: the second call also finds a tensor that was damaged and renewed in between, by `renewed`. */

@@ -27,6 +27,7 @@ struct store_use {
 	struct store_tensor *t;
 	_Atomic uintptr_t begin, end; /* of the map; 0: none */
 	_Atomic bool damaged;
+	_Atomic bool copied; /* the whole map has been replaced by anonymous memory (copy.c) */
 	_Atomic uint64_t renewed;
 	struct store_use *_Atomic next;
 };
@@ -108,6 +109,19 @@ void store_tensor_damage(const struct store_tensor *t) {
 		atomic_store(&t->use->damaged, true);
 }
 
+bool store_tensor_copied(const struct store_tensor *t) {
+	return t->use && atomic_load(&t->use->copied);
+}
+
+bool store_use_copied(const struct store_tensor *t, const struct store_file *file) {
+	pthread_mutex_lock(&lock);
+	bool same = t->file.device == file->device && t->file.inode == file->inode;
+	if (same)
+		atomic_store(&t->use->copied, true);
+	pthread_mutex_unlock(&lock);
+	return same;
+}
+
 bool store_tensor_damaged(const struct store_tensor *t) {
 	return t->use && atomic_load_explicit(&t->use->damaged, memory_order_acquire);
 }
@@ -163,6 +177,9 @@ static int store_renew_mapping(struct store_use *u) {
 	                        MAP_FAILED ||
 	                mmap(t->hold, 1, PROT_NONE, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED))
 		rc = -errno;
+	/* if that fails, the new file stays mapped */
+	if (rc == 0 && atomic_load(&u->copied))
+		atomic_store(&u->copied, store_copy_locked(t, fd) == 0);
 	if (rc == 0 && t->fd >= 0 && dup3(fd, t->fd, O_CLOEXEC) < 0)
 		rc = -errno;
 	close(fd);

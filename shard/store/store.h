@@ -10,6 +10,7 @@
 #ifndef SHARD_STORE_STORE_H
 #define SHARD_STORE_STORE_H
 #include "shard/model/content.h"
+#include <stdatomic.h>
 
 struct store;
 
@@ -87,6 +88,22 @@ int store_open_descriptor(struct store *s, struct store_tensor *t); /* to read i
 int store_map_tensor(                                               /* both */
         struct store *s, const struct content_id *id, struct store_tensor **out, char *err, size_t errlen);
 void store_unmap_tensor(struct store_tensor *t); /* closes it as well; NULL allowed */
+
+/* ---- in huge pages (copy.c) ---- */
+
+#define STORE_HUGE_PAGE (2ul << 20) /* on x86, and on ARM with 4 KiB pages */
+#define STORE_COPY_PIECE \
+	(8 * STORE_HUGE_PAGE) /* so much is there twice, in memory and in the page cache, while it is copied */
+
+/* Whether it is mapped, and large enough to gain by it. */
+bool store_can_copy(const struct store_tensor *t);
+/* Moves the map of such a tensor to where huge pages can replace it.  Before anybody uses it: packed changes.  0 or -errno. */
+int store_align_map(struct store_tensor *t);
+/* Replaces the map by anonymous memory with the same bytes, in huge pages if the system gives them, while others may read the
+ * tensor.  One call for a tensor at a time.  0; -ECANCELED: *stop was set; -EAGAIN: the file is damaged or has just been replaced,
+ * try again; another negative errno.  After any failure every byte of the tensor is either of the copy or of the map. */
+int store_copy_tensor(struct store *s, const struct store_tensor *t, const atomic_bool *stop);
+bool store_tensor_copied(const struct store_tensor *t); /* all of it */
 
 /* Marks a tensor as just used: least recently used ones are evicted first. */
 void store_touch_tensor(const struct store_tensor *t);

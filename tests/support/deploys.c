@@ -77,6 +77,10 @@ static void changed(void *arg, const struct deploy_model *m) {
 	a->node->used = a->deploy ? deploy_memory_used(a->deploy) : 0;
 }
 
+static bool huge_pages(void *arg, uint64_t bytes) {
+	return bytes <= ((struct deploys_node *)arg)->huge_most;
+}
+
 void deploys_start(int i) {
 	struct deploys_node *a = &deploys[i];
 	char err[300] = "";
@@ -89,6 +93,8 @@ void deploys_start(int i) {
 	        .team = 2,
 	        .state_dir = nodes[i].dir,
 	        .replan_ms = deploys_replan_ms,
+	        .huge_pages = huge_pages,
+	        .huge_pages_arg = a,
 	        .hooks = {.stage_open = stage_open,
 	                .stage_close = stage_close,
 	                .stage_broken = stage_broken,

@@ -11,6 +11,7 @@ struct deploys_node {
 	unsigned opened, closed, models_opened, models_closed, gone;
 	char why[300];
 	bool refuse_stage, refuse_model, broken;
+	uint64_t huge_most; /* weights of so many bytes at most are to be in huge pages */
 };
 extern struct deploys_node deploys[NODES_MAX];
 extern uint32_t deploys_replan_ms; /* for nodes that are started from now on */

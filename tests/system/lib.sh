@@ -140,7 +140,7 @@ rates_known() (
 	echo $! >"$dir/measuring.pid"
 	wait_for 30 test -s "$dir/measuring/rates"
 	stop measuring
-	sed 's/^looks [0-9]*$/looks 4/' "$dir/measuring/rates" >"$rates.$$" && mv "$rates.$$" "$rates"
+	sed 's/^looks [0-9]*$/looks 4/; s/^pages .*/pages 1/' "$dir/measuring/rates" >"$rates.$$" && mv "$rates.$$" "$rates"
 ) 9>"$rates.lock"
 
 # node NAME [ENV=VALUE...] [-- OPTION...]: starts a daemon and waits until it answers.  A node that is started again

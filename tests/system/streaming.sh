@@ -19,6 +19,26 @@ require on big $load "$dir/m.gguf"
 text big >"$dir/text.big" && long big >"$dir/long.big"
 require test -s "$dir/text.big"
 
+# ---- weights in huge pages, where they gain -------------------------------------------------------------------------
+stage='j["models"][0]["stages"][0]'
+mkdir -m 700 "$dir/huge"
+require rates_known
+{ grep -v "^pages" "$rates" && echo "pages 1.2"; } >"$dir/huge/rates"
+require node huge
+# shellcheck disable=SC2086
+require on huge $load "$dir/m.gguf"
+text huge >"$dir/text.meanwhile"
+check "the same text while it is copied" same "$dir/text.meanwhile" "$dir/text.big"
+copied() { on huge status --json >"$dir/s" && holds "$dir/s" "$stage['weights'] == 'huge pages' and $stage['huge_pages_bytes'] > $stage['weight_bytes'] / 2"; }
+check "it is copied into huge pages" wait_for 30 copied
+used=$(json 'j["nodes"][0]["memory_used"]' <"$dir/s")
+on big status --json >"$dir/s"
+check "in the memory that it would have mapped" holds "$dir/s" "$stage['weights'] == 'mapped' and $stage['huge_pages_bytes'] == 0 and j['nodes'][0]['memory_used'] == $used"
+text huge >"$dir/text.huge"
+check "the same text" same "$dir/text.huge" "$dir/text.big"
+check "people are told" sh -c 'caravan status --control "$0/huge/control.sock" | grep -q "huge has its weights in huge pages"' "$dir"
+require stop huge
+
 # this one measures itself, and goes on to do so while nothing is asked: but not in the memory that the model has
 mkdir -m 700 "$dir/small"
 require node small -- --memory 110M
@@ -36,7 +56,6 @@ text small >"$dir/text.small"
 check "the same text" same "$dir/text.small" "$dir/text.big"
 long small >"$dir/long.small"
 check "the same after a prompt of many rows" same "$dir/long.small" "$dir/long.big"
-stage='j["models"][0]["stages"][0]'
 read_so_far() { on small status --json >"$dir/s" && holds "$dir/s" "$stage.get('read_bytes', 0) >= 24 * $stage['streamed_bytes']"; }
 check "each token reads it once more" wait_for 5 read_so_far
 check "status says what is read" holds "$dir/s" "$stage['streamed_bytes'] == $(json 'j["stages"][0]["streamed_bytes"]' <"$dir/j")"

@@ -512,6 +512,9 @@ void stage_state(struct stage *s, uint32_t expert_layers, Caravan__StageState *o
 	out->read_wait_seconds = reading.wait_seconds;
 	out->expert_hits = reading.hits;
 	out->expert_misses = reading.misses;
+	struct weight_copied huge = weight_copy_progress(s->slice->copy);
+	out->huge_bytes = huge.bytes;
+	out->huge_done = huge.copied;
 	if (slice_is_damaged(s->slice, s->damaged))
 		out->damaged = s->damaged;
 	if (s->experts)

@@ -2,6 +2,7 @@
 #include "daemon/calibration/calibrate.h"
 #include "daemon/calibration/calibration_file.h"
 #include "daemon/calibration/kernel_rates.h"
+#include "daemon/calibration/page_rates.h"
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -227,7 +228,9 @@ END_TEST
 
 static struct {
 	_Atomic double speed, lost; /* of the machine now; a look may be under way */
+	_Atomic double pages;       /* what huge pages gain */
 	unsigned looks, disks;
+	_Atomic unsigned pages_asked;
 	const char *busy, *soon_busy;
 	struct calibration *m;
 	unsigned until; /* looks, then the loop stops */
@@ -263,6 +266,15 @@ static double fake_disk(void *arg, const char *folder) {
 	return 1e9 * fake.speed;
 }
 
+static double fake_pages(void *arg, const char *folder, size_t bytes, unsigned threads, const int *cpus,
+        const atomic_bool *stop) {
+	(void)arg;
+	(void)cpus;
+	ck_assert(folder && bytes && threads && !atomic_load(stop));
+	fake.pages_asked++;
+	return fake.pages;
+}
+
 static const char *fake_busy(void *arg, bool asked) {
 	(void)arg;
 	return asked ? fake.soon_busy : fake.busy;
@@ -270,6 +282,7 @@ static const char *fake_busy(void *arg, bool asked) {
 
 static struct calibrate_ops fake_ways = {.run = fake_look,
         .disk = fake_disk,
+        .pages = fake_pages,
         .soon_ms = 20,
         .soon_most_ms = 50,
         .later_ms = 3600000,
@@ -374,6 +387,54 @@ START_TEST(a_first_look_that_was_disturbed_is_soon_repeated) {
 	ck_assert_double_eq_tol(rate_now(&low, &high), ONE, 1e4);
 	ck_assert_double_eq_tol(low, 0.95 * ONE, 1e4);
 	calibrate_stop(fake.m);
+}
+END_TEST
+
+/* Measured once, kept, and again when all is; products with one column are predicted as they will be. */
+START_TEST(huge_pages_count_where_they_gain) {
+	Caravan__NodeState state;
+	static const struct { double pages, times; } cases[] = {{1.2, 1.2}, {1.04, 1}, {0.7, 1}, {0, 1}};
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		fake.pages = cases[i].pages;
+		fake.pages_asked = 0;
+		fake_start();
+		run_until_looks(4);
+		for (int again = 0; again < 2; again++) {
+			caravan__node_state__init(&state);
+			calibrate_fill(fake.m, &state);
+			ck_assert_double_eq_tol(state.huge_pages, cases[i].pages, 1e-6);
+			ck_assert_int_eq(calibrate_huge_pages(fake.m), cases[i].times > 1);
+			double low, high;
+			ck_assert_double_eq_tol(rate_now(&low, &high) / ONE, cases[i].times, 1e-4);
+			ck_assert_double_eq_tol(low / ONE, 0.95 * cases[i].times, 1e-4);
+			ck_assert_double_eq_tol(high / ONE, 1.05 * cases[i].times, 1e-4);
+			for (size_t k = 0; k < state.n_rates; k++)
+				ck_assert_double_eq_tol(state.rates[k]->many / MANY, 1, 1e-4);
+			calibrate_stop(fake.m);
+			if (!again) { /* all is kept */
+				ck_assert_uint_eq(fake.pages_asked, cases[i].pages > 0 ? 1 : 4);
+				fake_start();
+				ck_assert(calibrate_ready(fake.m));
+			}
+		}
+		ck_assert_uint_eq(fake.pages_asked, cases[i].pages > 0 ? 1 : 4);
+		ck_assert_int_eq(unlink(rates), 0);
+	}
+	ck_assert(!calibrate_huge_pages(NULL));
+}
+END_TEST
+
+/* Of this machine: two maps of the same memory differ by less than what a figure may be. */
+START_TEST(pages_are_compared) {
+	static const atomic_bool never_stop;
+	static const atomic_bool stopped = true;
+	double found = page_rates(dir, 64ul << 20, 2, NULL, &never_stop);
+	printf("# huge pages: %.3f times a map of a file\n", found);
+	ck_assert(found > 1 / PAGE_RATES_MOST && found <= PAGE_RATES_MOST);
+	double none = page_rates("/nonesuch", 64ul << 20, 1, NULL, &never_stop);
+	ck_assert(none == 0 || none == 1); /* 1: of a system without huge pages */
+	none = page_rates(dir, 64ul << 20, 1, NULL, &stopped);
+	ck_assert(none == 0 || none == 1);
 }
 END_TEST
 
@@ -709,6 +770,8 @@ static Suite *suite(void) {
 	tcase_set_timeout(t, 120);
 	tcase_add_checked_fixture(t, fake_setup, teardown);
 	tcase_add_test(t, a_first_look_that_was_disturbed_is_soon_repeated);
+	tcase_add_test(t, huge_pages_count_where_they_gain);
+	tcase_add_test(t, pages_are_compared);
 	tcase_add_test(t, the_best_of_several_looks_counts);
 	tcase_add_test(t, a_busy_hour_changes_nothing_and_a_slower_machine_is_found_out);
 	tcase_add_test(t, who_asks_has_it_measured_now_or_hears_why_not);

@@ -82,6 +82,25 @@ START_TEST(serves_on_three_nodes) {
 }
 END_TEST
 
+/* Copies of weights are asked for by their size, charged as maps are, and there is none of weights that are read from disk. */
+START_TEST(weights_are_in_huge_pages_where_there_is_room) {
+	struct deploys_outcome o;
+	const char *path = nodes_model("m.gguf", KERN_Q4_0, 6, 1);
+	uint64_t weights = 0, used = 0;
+	deploys_cluster(1);
+	for (int i = 0; i < 4; i++) {
+		deploys[0].huge_most = i == 0 ? 0 : i == 1 ? weights - 1 : i == 2 ? weights : UINT64_MAX;
+		ck_assert_str_eq(deploys_load(0, path, all, &o), "");
+		ck_assert_int_eq(deploys[0].stage->copy != NULL, i >= 2);
+		ck_assert_int_eq(deploys[0].io->copy != NULL, i == 3);
+		ck_assert(used == 0 || deploy_memory_used(deploys[0].deploy) == used);
+		used = deploy_memory_used(deploys[0].deploy);
+		weights = planner_layer_bytes(deploys_model(0, "m")->manifest, 0, 6);
+		ck_assert_str_eq(deploys_unload(0, NULL), "");
+	}
+}
+END_TEST
+
 START_TEST(two_models_and_named_nodes) {
 	struct deploys_outcome o;
 	char err[300];
@@ -325,6 +344,7 @@ static Suite *suite(void) {
 	TCase *t = nodes_group(s, "loads", 240);
 	tcase_add_test(t, serves_on_three_nodes);
 	tcase_add_test(t, work_is_listed);
+	tcase_add_test(t, weights_are_in_huge_pages_where_there_is_room);
 	tcase_add_test(t, two_models_and_named_nodes);
 	tcase_add_test(t, what_cannot_be_is_said);
 	tcase_add_test(t, a_cache_that_an_older_node_has_not);

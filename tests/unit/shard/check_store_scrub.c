@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -360,6 +361,202 @@ START_TEST(the_list_may_change_while_a_page_is_missing) {
 }
 END_TEST
 
+/* ---- copies in huge pages ---- */
+
+#define TMPFS 0x01021994 /* its files are memory whatever one does */
+
+static const atomic_bool go_on;
+
+static struct store_tensor *copied(const struct content_id *id) {
+	struct store_tensor *m;
+	ck_assert_msg(store_map_tensor(store, id, &m, err, sizeof err) == 0, "%s", err);
+	store_close_descriptor(m);
+	ck_assert(store_can_copy(m));
+	ck_assert_int_eq(store_align_map(m), 0);
+	ck_assert_uint_eq((uintptr_t)m->map % STORE_HUGE_PAGE, 0);
+	ck_assert_int_eq(store_copy_tensor(store, m, &go_on), 0);
+	ck_assert(store_tensor_copied(m));
+	return m;
+}
+
+/* How much of a tensor's map is of a file, and how much of the rest is in huge pages; bytes. */
+static void look_at_map(const struct store_tensor *m, size_t *of_file, size_t *huge) {
+	char line[600];
+	uintptr_t from = 0, to = 0, inode = 0, first = (uintptr_t)m->map, last = first + m->map_bytes;
+	size_t kilobytes;
+	FILE *f = fopen("/proc/self/smaps", "r");
+	ck_assert_ptr_nonnull(f);
+	*of_file = *huge = 0;
+	while (fgets(line, sizeof line, f)) {
+		if (sscanf(line, "%lx-%lx %*s %*s %*s %lu", &from, &to, &inode) == 3) {
+			from = from > first ? from : first;
+			to = to < last ? to : last;
+			*of_file += from < to && inode ? to - from : 0;
+		} else if (from < to && !inode && sscanf(line, "AnonHugePages: %zu", &kilobytes) == 1)
+			*huge += kilobytes * 1024;
+	}
+	fclose(f);
+}
+
+/* Whether the system gives huge pages to those who ask. */
+static bool has_huge_pages(void) {
+	char line[100] = "";
+	FILE *f = fopen("/sys/kernel/mm/transparent_hugepage/enabled", "r");
+	if (f && !fgets(line, sizeof line, f))
+		line[0] = 0;
+	if (f)
+		fclose(f);
+	return f && !strstr(line, "[never]");
+}
+
+/* Bytes of a file in the page cache. */
+static size_t cached(const struct content_id *id) {
+	unsigned char *in = NULL;
+	struct stat st;
+	size_t n = 0;
+	int fd = open(tensor_path(id), O_RDONLY);
+	ck_assert(fd >= 0 && fstat(fd, &st) == 0);
+	size_t bytes = (size_t)st.st_size, pages = (bytes + 4095) / 4096;
+	void *map = mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, 0);
+	ck_assert(map != MAP_FAILED && (in = calloc(pages, 1)));
+	ck_assert_int_eq(mincore(map, bytes, in), 0);
+	for (size_t i = 0; i < pages; i++)
+		n += in[i] & 1;
+	free(in);
+	munmap(map, bytes);
+	close(fd);
+	return n * 4096;
+}
+
+static bool on_tmpfs(void) {
+	struct statfs fs;
+	return statfs(dir, &fs) == 0 && fs.f_type == TMPFS;
+}
+
+/* Of several pieces. */
+START_TEST(a_copy_has_the_same_bytes_in_other_pages) {
+	struct content_tensor wide;
+	struct store_limit limit = {.bytes = 1};
+	size_t of_file, huge;
+	uint8_t *plain = make_tensor(&wide, KERN_Q8_0, N, 2 * STORE_COPY_PIECE / 544 + 3000);
+	put_tensor(&wide, plain);
+	struct store_tensor *m = copied(&wide.id);
+	ck_assert_uint_gt(m->map_bytes, 2 * STORE_COPY_PIECE);
+	uint8_t *want = malloc(m->packed_bytes);
+	kern_pack(wide.type, want, plain, wide.rows, wide.n);
+	ck_assert(memcmp(want, m->packed, m->packed_bytes) == 0);
+	look_at_map(m, &of_file, &huge);
+	ck_assert_uint_eq(of_file, 0);
+	printf("# in huge pages: %zu of %zu bytes\n", huge, m->map_bytes);
+	if (has_huge_pages()) /* which may be scarce */
+		ck_assert_uint_ge(huge, m->map_bytes / 2);
+	if (!on_tmpfs())
+		ck_assert_uint_le(cached(&wide.id), 2 * STORE_HUGE_PAGE);
+	/* the file is in use as before */
+	store_set_limit(store, &limit);
+	ck_assert_int_eq(store_make_space(store, 0, err, sizeof err), -EDQUOT);
+	store_unmap_tensor(m);
+	ck_assert_int_eq(store_make_space(store, 0, err, sizeof err), 0);
+	content_tensor_clear(&wide);
+	free(want);
+	free(plain);
+}
+END_TEST
+
+START_TEST(small_tensors_stay_mapped) {
+	struct content_tensor few;
+	struct store_tensor *m;
+	uint8_t *plain = make_tensor(&few, KERN_Q8_0, N, 100);
+	put_tensor(&few, plain);
+	ck_assert_int_eq(store_map_tensor(store, &few.id, &m, err, sizeof err), 0);
+	ck_assert(!store_can_copy(m));
+	store_unmap_tensor(m);
+	content_tensor_clear(&few);
+	free(plain);
+}
+END_TEST
+
+/* The copy is spoiled, so that only another one can be sound. */
+START_TEST(a_renewed_tensor_is_copied_again) {
+	struct store_tensor *m = copied(&t.id);
+	struct content_id id;
+	size_t of_file, huge;
+	for (int round = 0; round < 2; round++) {
+		uint8_t *at = (uint8_t *)m->map + STORE_HUGE_PAGE;
+		ck_assert(sound(m));
+		ck_assert_int_eq(mprotect(at, 4096, PROT_READ | PROT_WRITE), 0);
+		*at ^= 1;
+		ck_assert(!sound(m));
+		ck_assert_int_eq(truncate(tensor_path(&t.id), (off_t)m->packed_at), 0);
+		ck_assert_uint_eq(store_find_damaged(store, &id, 1), 1);
+		ck_assert(store_tensor_damaged(m));
+		put_tensor(&t, data);
+		ck_assert_int_eq(store_renew_tensor(store, &t.id), 0);
+		ck_assert(!store_tensor_damaged(m) && store_tensor_copied(m));
+		look_at_map(m, &of_file, &huge);
+		ck_assert_uint_eq(of_file, 0);
+	}
+	ck_assert(sound(m));
+	store_unmap_tensor(m);
+}
+END_TEST
+
+/* A file that is damaged, or ends too soon, before it is copied. */
+START_TEST(nothing_damaged_is_copied) {
+	struct store_tensor *m = mapped();
+	struct content_id id;
+	ck_assert_int_eq(store_align_map(m), 0);
+	for (int round = 0; round < 2; round++) {
+		if (round)
+			ck_assert_int_eq(truncate(tensor_path(&t.id), (off_t)m->packed_at + 3000000), 0);
+		else
+			spoil(tensor_path(&t.id), (off_t)m->packed_at + 3000000);
+		ck_assert_int_eq(store_copy_tensor(store, m, &go_on), -EAGAIN);
+		ck_assert(!store_tensor_copied(m));
+		if (round == 0) /* one that is too short is no file of the store: no such file is opened */
+			ck_assert(store_tensor_damaged(m));
+		ck_assert_uint_eq(store_find_damaged(store, &id, 1), 1);
+		ck_assert_int_eq(store_copy_tensor(store, m, &go_on), -EAGAIN); /* there is no file */
+		put_tensor(&t, data);
+		/* the map is still of the old one */
+		ck_assert_int_eq(store_copy_tensor(store, m, &go_on), -EAGAIN);
+		ck_assert(!sound(m) && !store_tensor_copied(m));
+		ck_assert_int_eq(store_renew_tensor(store, &t.id), 0);
+		ck_assert(sound(m) && !store_tensor_copied(m));
+	}
+	ck_assert_int_eq(store_copy_tensor(store, m, &go_on), 0);
+	ck_assert(sound(m) && store_tensor_copied(m));
+	store_unmap_tensor(m);
+}
+END_TEST
+
+static void *copy_again(void *arg) {
+	struct store_tensor *m = arg;
+	for (int i = 0; i < 60; i++)
+		ck_assert_int_eq(store_copy_tensor(store, m, &go_on), 0);
+	return NULL;
+}
+
+/* Whoever reads meanwhile reads the same; and copying can be stopped. */
+START_TEST(a_tensor_may_be_read_while_it_is_copied) {
+	struct store_tensor *m = mapped();
+	uint8_t *want = malloc(m->packed_bytes);
+	const atomic_bool stop = true;
+	pthread_t thread;
+	kern_pack(t.type, want, data, t.rows, t.n);
+	ck_assert_int_eq(store_align_map(m), 0);
+	ck_assert_int_eq(store_copy_tensor(store, m, &stop), -ECANCELED);
+	ck_assert(sound(m) && !store_tensor_copied(m));
+	ck_assert_int_eq(pthread_create(&thread, NULL, copy_again, m), 0);
+	for (int i = 0; i < 200; i++)
+		ck_assert(memcmp(want, m->packed, m->packed_bytes) == 0);
+	pthread_join(thread, NULL);
+	ck_assert(store_tensor_copied(m));
+	store_unmap_tensor(m);
+	free(want);
+}
+END_TEST
+
 /* ---- bounds ---- */
 
 static struct content_tensor small[6];
@@ -566,6 +763,11 @@ static Suite *suite(void) {
 	tcase_add_test(c, a_file_that_has_become_shorter_is_found);
 	tcase_add_test(c, other_bus_errors_are_what_they_were);
 	tcase_add_test(c, the_list_may_change_while_a_page_is_missing);
+	tcase_add_test(c, a_copy_has_the_same_bytes_in_other_pages);
+	tcase_add_test(c, small_tensors_stay_mapped);
+	tcase_add_test(c, a_renewed_tensor_is_copied_again);
+	tcase_add_test(c, nothing_damaged_is_copied);
+	tcase_add_test(c, a_tensor_may_be_read_while_it_is_copied);
 	tcase_add_test(c, the_least_recently_needed_go_first);
 	tcase_add_test(c, what_is_wanted_goes_last_and_is_told);
 	tcase_add_test(c, what_is_pinned_stays_and_may_come_back);

@@ -482,6 +482,69 @@ START_TEST(one_that_is_never_used_goes_as_well) {
 }
 END_TEST
 
+/* ---- copies in huge pages ---- */
+
+/* A slice whose maps are replaced by copies computes the same before, meanwhile and afterwards, and may go at any moment. */
+START_TEST(the_bits_are_those_of_the_maps_it_replaces) {
+	const struct manifest *m = import_manifest(model->import);
+	float *want = logits_of(model->whole, 2, TOKENS);
+	uint64_t copyable = 0;
+	for (uint32_t l = 0; l < m->hp.layers; l++)
+		for (int r = 0; r < LAYER_ROLES; r++) {
+			const struct store_tensor *t = model->whole->layer[l][r];
+			copyable += t && store_can_copy(t) ? t->packed_bytes : 0;
+		}
+	ck_assert_uint_gt(copyable, slice_bytes(model->whole) / 2);
+	for (int i = 0; i < 12; i++) {
+		struct slice *s = slice_within(UINT64_MAX);
+		ck_assert_uint_eq(weight_copy_progress(s->copy).bytes, 0);
+		ck_assert_int_eq(slice_copy(s, model->store), 0);
+		ck_assert_uint_eq(weight_copy_progress(s->copy).bytes, copyable);
+		if (i % 4 == 0) {
+			same_bits(s, want, 2, 3);
+			for (int tries = 0; weight_copy_progress(s->copy).copied < copyable; tries++) {
+				ck_assert_int_lt(tries, 30000);
+				usleep(1000);
+			}
+			same_bits(s, want, 2, 3);
+			struct slice_reading r;
+			ck_assert(!slice_reading(s, &r));
+			ck_assert_uint_eq(r.resident, slice_bytes(s));
+		} else
+			usleep((useconds_t)(i % 4 * 3000));
+		slice_destroy(s);
+	}
+	free(want);
+}
+END_TEST
+
+/* A damaged file: the others are copied, and it when a good one has taken its place. */
+START_TEST(what_cannot_be_copied_is_tried_again) {
+	struct slice *s = slice_within(UINT64_MAX);
+	const struct store_tensor *t = s->layer[3][LAYER_DOWN];
+	struct content_id id;
+	char path[400], away[440], hex[CONTENT_HEX];
+	snprintf(path, sizeof path, "%s/tensors/%s", model->dir, content_hex(&t->record.id, hex));
+	snprintf(away, sizeof away, "%s/away", model->dir);
+	ck_assert(store_can_copy(t));
+	ck_assert_int_eq(rename(path, away), 0);
+	ck_assert_int_eq(slice_copy(s, model->store), 0);
+	struct weight_copied most = weight_copy_progress(s->copy);
+	for (int tries = 0; weight_copy_progress(s->copy).copied < most.bytes - t->packed_bytes; tries++) {
+		ck_assert_int_lt(tries, 30000);
+		usleep(1000);
+	}
+	ck_assert(!store_tensor_copied(t));
+	ck_assert_uint_eq(store_find_damaged(model->store, &id, 1), 1);
+	ck_assert_int_eq(rename(away, path), 0);
+	for (int tries = 0; weight_copy_progress(s->copy).copied < most.bytes; tries++) {
+		ck_assert_int_lt(tries, 30000);
+		usleep(1000);
+	}
+	slice_destroy(s);
+}
+END_TEST
+
 /* ---- experts ---- */
 
 /* What the layers of the mixture need at least. */
@@ -697,6 +760,8 @@ static Suite *suite(void) {
 	tcase_set_timeout(t, 240);
 	tcase_add_test(t, what_is_read_lies_evenly);
 	tcase_add_test(t, no_more_is_resident_than_it_may);
+	tcase_add_test(t, the_bits_are_those_of_the_maps_it_replaces);
+	tcase_add_test(t, what_cannot_be_copied_is_tried_again);
 	suite_add_tcase(s, t);
 	return s;
 }
