@@ -7,6 +7,7 @@
  * fewer.  BENCH_COMMIT says what was built, for the object; BENCH_MODEL limits the tokens to models with this in their names, and
  * the pages to types. */
 #include "tests/bench/bench.h"
+#include <malloc.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,6 +64,7 @@ int main(int argc, char **argv) {
 		return 1;
 	}
 	struct bench b;
+	mallopt(M_MMAP_THRESHOLD, 128 << 10); /* what is large is always new memory, which can lie in huge pages */
 	bench_cpu_name(cpu, sizeof cpu);
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	printf("%s; %u rounds\n", cpu, rounds);

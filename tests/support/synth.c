@@ -103,8 +103,8 @@ static void tensor(
 		        state);
 	*t = (struct store_tensor){.record = {.type = type, .n = n, .rows = rows, .parts = 1}};
 	t->packed_bytes = kern_packed_bytes(type, rows, n);
-	/* what is large lies in huge pages, as the store has it mapped (shard/store/write.c) */
-	size_t align = t->packed_bytes < HUGE_PAGE ? KERN_ALIGN : HUGE_PAGE;
+	/* what is large lies in huge pages, as the store has it mapped (shard/store/write.c), where matrices also share one */
+	size_t align = t->packed_bytes < HUGE_PAGE / 8 ? KERN_ALIGN : HUGE_PAGE;
 	size_t size = (t->packed_bytes + align - 1) / align * align;
 	t->map = must(aligned_alloc(align, size));
 	if (align == HUGE_PAGE)
