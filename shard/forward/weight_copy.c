@@ -8,7 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define AGAIN_S 1 /* until a tensor that could not be copied is tried again */
+#define AGAIN_S 1 /* until tensors that could not be copied, or have been renewed, are looked for */
 
 struct weight_copy {
 	struct store *store;
@@ -24,18 +24,17 @@ static bool weight_copy_wants(const struct store_tensor *t) {
 	return store_can_copy(t) && !t->streamed;
 }
 
-/* Tries each one that is left: 0, -EAGAIN when some still are, or another negative errno. */
+/* Tries each one that is left: 0, or a negative errno that is no use trying again after. */
 static int weight_copy_pass(struct weight_copy *c) {
-	int rc = 0;
 	for (size_t i = 0; i < c->tensors; i++) {
-		if (!weight_copy_wants(c->tensor[i]) || store_tensor_copied(c->tensor[i]))
+		if (!weight_copy_wants(c->tensor[i]) || store_tensor_copied(c->tensor[i]) ||
+		        store_tensor_damaged(c->tensor[i]))
 			continue;
 		int one = store_copy_tensor(c->store, c->tensor[i], &c->stop);
 		if (one && one != -EAGAIN)
 			return one;
-		rc = rc ? rc : one;
 	}
-	return rc;
+	return 0;
 }
 
 static void weight_copy_rest(struct weight_copy *c) {
@@ -51,7 +50,7 @@ static void weight_copy_rest(struct weight_copy *c) {
 static void *weight_copy_run(void *arg) {
 	struct weight_copy *c = arg;
 	setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), 10); /* steps go first */
-	while (weight_copy_pass(c) == -EAGAIN && !atomic_load(&c->stop))
+	while (weight_copy_pass(c) == 0 && !atomic_load(&c->stop))
 		weight_copy_rest(c);
 	return NULL;
 }

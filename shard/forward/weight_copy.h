@@ -1,6 +1,6 @@
 /* weight_copy: moves a slice's weights from maps of the store's files into anonymous huge pages, while the slice is in use.
  *
- * Owns: a thread, which ends when every large tensor has been copied.  Borrows the tensors, whose addresses stay the same.
+ * Owns: a thread, which copies every large tensor, and again one whose file has been renewed.  Borrows the tensors, whose addresses stay the same.
  * Threads: any, but weight_copy_start only before anybody uses the tensors. */
 #ifndef SHARD_FORWARD_WEIGHT_COPY_H
 #define SHARD_FORWARD_WEIGHT_COPY_H

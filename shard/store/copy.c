@@ -4,14 +4,16 @@
  * The map is replaced at its addresses, a piece at a time: bytes are read from the file into anonymous memory, and that
  * memory is moved to where the map has the same bytes.  Holders of pointers notice nothing and may read meanwhile.  The pages of
  * the file are dropped from the page cache behind, so that no more than a piece is in memory twice.
- * Everything that concerns the file stays: the page that holds it and its lock, and when a damaged file has been replaced by a
- * good one (in_use.c), that is mapped and copied in its turn. */
+ * Everything that concerns the file stays: the page that holds it and its lock.  When a damaged file has been replaced by a good
+ * one, that is mapped over the copy (in_use.c), and can be copied again. */
 #include "shard/store/store_internal.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+#define COPY_READ (1u << 20) /* at once; between reads it can be stopped */
 
 static uintptr_t copy_huge_page_at(uintptr_t p) {
 	return (p + STORE_HUGE_PAGE - 1) / STORE_HUGE_PAGE * STORE_HUGE_PAGE;
@@ -61,7 +63,8 @@ static uint64_t copy_file_begin(const struct store_tensor *t) {
 }
 
 /* Reads part of the map from the file into anonymous memory of its own. */
-static int copy_read(const struct store_tensor *t, int fd, size_t at, size_t bytes, void **out) {
+static int copy_read(
+        const struct store_tensor *t, int fd, size_t at, size_t bytes, const atomic_bool *stop, void **out) {
 	uint64_t begin = copy_file_begin(t);
 	uint8_t *p = copy_make_room(bytes, PROT_READ | PROT_WRITE, 0);
 	int rc = 0;
@@ -70,11 +73,14 @@ static int copy_read(const struct store_tensor *t, int fd, size_t at, size_t byt
 	madvise(p, bytes, MADV_HUGEPAGE);
 	madvise(p, bytes, MADV_DONTDUMP); /* as a file's map is not in a core dump */
 	for (size_t got = 0; got < bytes && rc == 0;) {
-		ssize_t n = pread(fd, p + got, bytes - got, (off_t)(begin + at + got));
+		size_t part = bytes - got < COPY_READ ? bytes - got : COPY_READ;
+		ssize_t n = atomic_load(stop) ? 0 : pread(fd, p + got, part, (off_t)(begin + at + got));
 		if (n > 0)
 			got += (size_t)n;
-		else if (n == 0 || errno != EINTR)
-			rc = n == 0 ? -ENODATA : -errno;
+		else if (n == 0)
+			rc = atomic_load(stop) ? -ECANCELED : -ENODATA;
+		else if (errno != EINTR)
+			rc = -errno;
 	}
 	if (rc == 0 && mprotect(p, bytes, PROT_READ))
 		rc = -errno;
@@ -102,23 +108,12 @@ static size_t copy_piece_bytes(const struct store_tensor *t, size_t at) {
 	return t->map_bytes - at < STORE_COPY_PIECE ? t->map_bytes - at : STORE_COPY_PIECE;
 }
 
-int store_copy_locked(const struct store_tensor *t, int fd) {
-	int rc = 0;
-	for (size_t at = 0; at < t->map_bytes && rc == 0; at += STORE_COPY_PIECE) {
-		void *piece;
-		size_t bytes = copy_piece_bytes(t, at);
-		rc = copy_read(t, fd, at, bytes, &piece);
-		rc = rc ? rc : copy_swap(t, fd, at, bytes, piece);
-	}
-	posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-	return rc;
-}
-
 /* A piece, unless the tensor has another file by now. */
-static int copy_one(const struct store_tensor *t, int fd, const struct store_file *file, size_t at) {
-	void *piece;
+static int copy_one(const struct store_tensor *t, int fd, const struct store_file *file, size_t at,
+        const atomic_bool *stop) {
+	void *piece = NULL;
 	size_t bytes = copy_piece_bytes(t, at);
-	int rc = copy_read(t, fd, at, bytes, &piece);
+	int rc = copy_read(t, fd, at, bytes, stop, &piece);
 	if (rc)
 		return rc;
 	store_use_lock();
@@ -162,14 +157,11 @@ int store_copy_tensor(struct store *s, const struct store_tensor *t, const atomi
 		file = store_file_of(&st);
 	posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
 	for (size_t at = 0; at < t->map_bytes && rc == 0; at += STORE_COPY_PIECE)
-		rc = atomic_load(stop) ? -ECANCELED : copy_one(t, fd, &file, at);
+		rc = copy_one(t, fd, &file, at, stop);
 	rc = rc ? rc : copy_verify(t, stop);
-	if (rc == 0 && !store_use_copied(t, &file))
-		rc = -EAGAIN;
-	if (rc == -EIO || rc == -ENODATA || rc == -EBADMSG) {
-		store_tensor_damage(t);
-		rc = -EAGAIN;
-	}
+	bool bad = rc == -EIO || rc == -ENODATA || rc == -EBADMSG;
+	if (bad || rc == 0)
+		rc = store_use_copied(t, &file, !bad) && !bad ? 0 : -EAGAIN;
 	posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED); /* also large pages on the border of two pieces */
 	close(fd);
 	return rc;

@@ -113,11 +113,11 @@ bool store_tensor_copied(const struct store_tensor *t) {
 	return t->use && atomic_load(&t->use->copied);
 }
 
-bool store_use_copied(const struct store_tensor *t, const struct store_file *file) {
+bool store_use_copied(const struct store_tensor *t, const struct store_file *file, bool good) {
 	pthread_mutex_lock(&lock);
 	bool same = t->file.device == file->device && t->file.inode == file->inode;
 	if (same)
-		atomic_store(&t->use->copied, true);
+		atomic_store(good ? &t->use->copied : &t->use->damaged, true);
 	pthread_mutex_unlock(&lock);
 	return same;
 }
@@ -177,14 +177,12 @@ static int store_renew_mapping(struct store_use *u) {
 	                        MAP_FAILED ||
 	                mmap(t->hold, 1, PROT_NONE, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED))
 		rc = -errno;
-	/* if that fails, the new file stays mapped */
-	if (rc == 0 && atomic_load(&u->copied))
-		atomic_store(&u->copied, store_copy_locked(t, fd) == 0);
 	if (rc == 0 && t->fd >= 0 && dup3(fd, t->fd, O_CLOEXEC) < 0)
 		rc = -errno;
 	close(fd);
 	if (rc == 0) {
 		t->file = store_file_of(&st);
+		atomic_store(&u->copied, false);
 		atomic_fetch_add(&u->renewed, 1);
 		atomic_store(&u->damaged, false);
 	}

@@ -103,7 +103,7 @@ int store_align_map(struct store_tensor *t);
  * tensor.  One call for a tensor at a time.  0; -ECANCELED: *stop was set; -EAGAIN: the file is damaged or has just been replaced,
  * try again; another negative errno.  After any failure every byte of the tensor is either of the copy or of the map. */
 int store_copy_tensor(struct store *s, const struct store_tensor *t, const atomic_bool *stop);
-bool store_tensor_copied(const struct store_tensor *t); /* all of it */
+bool store_tensor_copied(const struct store_tensor *t); /* all of it, and of the file that it has now */
 
 /* Marks a tensor as just used: least recently used ones are evicted first. */
 void store_touch_tensor(const struct store_tensor *t);

@@ -47,10 +47,9 @@ struct store_use;
 int store_use_add(struct store *s, struct store_tensor *t);
 void store_use_mapped(struct store_tensor *t); /* its map is there */
 void store_use_remove(struct store_tensor *t);
-/* Notes that the whole map has been replaced by a copy of this file; false: the tensor has another one by now. */
-bool store_use_copied(const struct store_tensor *t, const struct store_file *file);
-/* Under the lock below: copies a tensor again, from its new file.  0 or a negative errno, as store_copy_tensor. */
-int store_copy_locked(const struct store_tensor *t, int fd);
+/* Notes that the whole map has been replaced by a copy of this file, or that the file is damaged; false: the tensor has another one
+ * by now, and nothing is noted. */
+bool store_use_copied(const struct store_tensor *t, const struct store_file *file, bool good);
 /* While a tensor's descriptor or place is changed: renewing changes it too. */
 void store_use_lock(void);
 void store_use_unlock(void);

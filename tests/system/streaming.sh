@@ -30,7 +30,7 @@ require on huge $load "$dir/m.gguf"
 text huge >"$dir/text.meanwhile"
 check "the same text while it is copied" same "$dir/text.meanwhile" "$dir/text.big"
 copied() { on huge status --json >"$dir/s" && holds "$dir/s" "$stage['weights'] == 'huge pages' and $stage['huge_pages_bytes'] > $stage['weight_bytes'] / 2"; }
-check "it is copied into huge pages" wait_for 30 copied
+check "it is copied into huge pages" wait_for 90 copied
 used=$(json 'j["nodes"][0]["memory_used"]' <"$dir/s")
 on big status --json >"$dir/s"
 check "in the memory that it would have mapped" holds "$dir/s" "$stage['weights'] == 'mapped' and $stage['huge_pages_bytes'] == 0 and j['nodes'][0]['memory_used'] == $used"

@@ -476,8 +476,8 @@ START_TEST(small_tensors_stay_mapped) {
 }
 END_TEST
 
-/* The copy is spoiled, so that only another one can be sound. */
-START_TEST(a_renewed_tensor_is_copied_again) {
+/* The copy is spoiled, so that only the new file can be sound. */
+START_TEST(a_renewed_tensor_is_mapped_and_can_be_copied_again) {
 	struct store_tensor *m = copied(&t.id);
 	struct content_id id;
 	size_t of_file, huge;
@@ -492,7 +492,11 @@ START_TEST(a_renewed_tensor_is_copied_again) {
 		ck_assert(store_tensor_damaged(m));
 		put_tensor(&t, data);
 		ck_assert_int_eq(store_renew_tensor(store, &t.id), 0);
-		ck_assert(!store_tensor_damaged(m) && store_tensor_copied(m));
+		ck_assert(!store_tensor_damaged(m) && !store_tensor_copied(m) && sound(m));
+		look_at_map(m, &of_file, &huge);
+		ck_assert_uint_eq(of_file, m->map_bytes);
+		ck_assert_int_eq(store_copy_tensor(store, m, &go_on), 0);
+		ck_assert(store_tensor_copied(m));
 		look_at_map(m, &of_file, &huge);
 		ck_assert_uint_eq(of_file, 0);
 	}
@@ -765,7 +769,7 @@ static Suite *suite(void) {
 	tcase_add_test(c, the_list_may_change_while_a_page_is_missing);
 	tcase_add_test(c, a_copy_has_the_same_bytes_in_other_pages);
 	tcase_add_test(c, small_tensors_stay_mapped);
-	tcase_add_test(c, a_renewed_tensor_is_copied_again);
+	tcase_add_test(c, a_renewed_tensor_is_mapped_and_can_be_copied_again);
 	tcase_add_test(c, nothing_damaged_is_copied);
 	tcase_add_test(c, a_tensor_may_be_read_while_it_is_copied);
 	tcase_add_test(c, the_least_recently_needed_go_first);
