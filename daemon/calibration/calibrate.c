@@ -6,6 +6,8 @@
  * machine are not believed for an hour.  Then one run per hour checks whether the figures still hold, if the node
  * is idle and has the memory.  If they do not, all figures are measured again.  The same happens when serving
  * contradicts them, or on request.
+ * A run is preceded by trying the ways of products, if that was not done since the node, its build or its kernel changed; what was
+ * found on a disturbed machine is not used, and they are not tried again before a run was undisturbed.
  * Threads: measuring has its own; see the header. */
 #include "daemon/calibration/calibrate.h"
 #include "common/size.h"
@@ -51,8 +53,12 @@ struct calibration {
 	struct calibration_kept kept;
 	bool with_disk;  /* the current run measures the disk, */
 	bool with_pages; /* and what huge pages gain */
+	bool tunes;      /* CARAVAN_TUNE allows it, */
+	bool untuned;    /* and the ways of products are to be tried; */
+	bool with_ways;  /* the current run does */
 	/* written by the thread, read by the loop when the thread has ended */
 	struct kernel_rates_run run;
+	struct tuning tried;
 	double disk, pages; /* negative: not measured in this run */
 	int rc;
 	/* published to other nodes; loop only */
@@ -60,6 +66,8 @@ struct calibration {
 	uint64_t ran_ns; /* end of the last run; 0: none since the start */
 	Caravan__TypeRate published[KERN_TYPES], *list[KERN_TYPES];
 	size_t count;
+	Caravan__WayState ways[KERN_TYPES * KERN_CLASSES], *way_list[KERN_TYPES * KERN_CLASSES];
+	size_t way_count;
 	struct bell *bell;
 };
 
@@ -71,10 +79,14 @@ struct bell {
 /* ---- the usual ways ---- */
 
 static int calibrate_run_kernels(void *arg, const char *dir, size_t bytes, unsigned threads, const int *cpus,
-        const atomic_bool *stop, struct kernel_rates_run *out) {
+        const atomic_bool *stop, struct tuning *tuning, struct kernel_rates_run *out) {
 	struct kernel_rates_bench *b = NULL;
 	(void)arg;
 	int rc = kernel_rates_open(&b, dir, bytes, threads, cpus, stop);
+	if (rc == 0 && tuning)
+		kernel_rates_tune(b, tuning);
+	if (rc == 0 && tuning && tuning->known)
+		tuning_apply(tuning);
 	if (rc == 0)
 		kernel_rates_measure(b, out);
 	kernel_rates_close(b);
@@ -109,7 +121,9 @@ static void *calibrate_thread(void *arg) {
 	const struct calibrate_ops *w = m->c.ops;
 	m->disk = m->pages = -1;
 	m->run = (struct kernel_rates_run){0};
-	m->rc = w->run(w->arg, m->dir, m->bytes, m->c.threads, m->cpus, &m->stop, &m->run);
+	m->tried = (struct tuning){0};
+	m->rc = w->run(w->arg, m->dir, m->bytes, m->c.threads, m->cpus, &m->stop,
+	        m->with_ways ? &m->tried : NULL, &m->run);
 	/* measuring writes to the disk: not repeated after every disturbed run */
 	if (m->rc == 0 && m->with_disk && (m->kept.disk <= 0 || !kernel_rates_disturbed(m->run.lost)) &&
 	        !atomic_load(&m->stop))
@@ -131,6 +145,15 @@ static void calibrate_restart(struct calibration *m, bool believed) {
 	kernel_rates_add(&m->kept.known, &m->run, believed);
 	if (was.runs && kernel_rates_alike(&was.best, &m->run.mid))
 		kernel_rates_widen(&m->kept.known, &was);
+}
+
+/* Rates that were measured with other ways are not of this machine any more. */
+static void calibrate_take_ways(struct calibration *m) {
+	if (!m->tried.known)
+		return;
+	m->anew = m->anew || (m->kept.known.best.read > 0 && !tuning_same(&m->kept.tuning, &m->tried));
+	m->kept.tuning = m->tried;
+	m->untuned = false;
 }
 
 static void calibrate_take_run(struct calibration *m) {
@@ -213,13 +236,31 @@ static void calibrate_publish(struct calibration *m) {
 	}
 }
 
+static void calibrate_publish_ways(struct calibration *m) {
+	m->way_count = 0;
+	for (unsigned t = 0; t < KERN_TYPES; t++)
+		for (int c = 0; c < KERN_CLASSES; c++) {
+			const struct tuned_way *of = &m->kept.tuning.of[t][c];
+			Caravan__WayState *w = &m->ways[m->way_count];
+			if (!m->kept.tuning.known || !of->way)
+				continue;
+			caravan__way_state__init(w);
+			w->type = t;
+			w->columns = (uint32_t)kern_class_most((enum kern_class)c);
+			w->way = wire_string(of->way->name);
+			w->is_default = of->way == kern_way_default(kern_ops(), t, (enum kern_class)c);
+			w->gain = of->gain;
+			m->way_list[m->way_count++] = w;
+		}
+}
+
 static void calibrate_tick(void *arg);
 
 /* The next run: soon, until RUNS undisturbed runs agree; then every hour. */
 static int calibrate_schedule(struct calibration *m) {
 	const struct calibrate_ops *w = m->c.ops;
 	uint32_t period = w->later_ms;
-	if (m->kept.known.runs < RUNS || m->anew || m->disturbed) {
+	if (m->kept.known.runs < RUNS || m->anew || m->disturbed || m->untuned) {
 		unsigned doublings = m->disturbed < 16 ? m->disturbed : 16;
 		uint64_t soon = (uint64_t)w->soon_ms << (doublings ? doublings - 1 : 0);
 		if (m->anew && !m->disturbed) /* runs as soon as the node is idle */
@@ -272,9 +313,11 @@ static void calibrate_run_done(void *arg) {
 		return;
 	}
 	m->ran_ns = loop_now_ns();
+	calibrate_take_ways(m);
 	calibrate_take_run(m);
 	calibrate_save(m);
 	calibrate_publish(m);
+	calibrate_publish_ways(m);
 	if (calibrate_schedule(m))
 		log_line(LOG_LINE_WARN, "measuring this machine: out of memory");
 	calibrate_answer(m, NULL, 0);
@@ -284,6 +327,7 @@ static int calibrate_begin(struct calibration *m) {
 	if (!(m->bell = calloc(1, sizeof *m->bell)))
 		return -ENOMEM;
 	m->bell->m = m;
+	m->with_ways = m->untuned && (m->disturbed == 0 || m->askers > 0);
 	m->with_disk = m->dir && (m->kept.known.runs == 0 || m->anew);
 	m->with_pages = m->dir && (m->kept.pages <= 0 || m->anew);
 	int rc = thread_start(&m->thread, NULL, calibrate_thread, m);
@@ -317,6 +361,7 @@ static void calibrate_asked_tick(void *arg) {
 		return;
 	}
 	m->anew = true;
+	m->untuned = m->tunes;
 	if (calibrate_begin(m))
 		calibrate_answer(m, "out of memory", 0);
 }
@@ -375,10 +420,16 @@ int calibrate_start(struct calibration **out, const struct calibrate_config *c) 
 	m->c.cpus = m->cpus;
 	m->c.state_dir = m->dir;
 	bool kept = m->dir && calibration_file_load(m->dir, c->threads, &m->kept, &age) == 0;
-	if (kept)
+	m->tunes = !tuning_is_off();
+	m->untuned = m->tunes && !m->kept.tuning.known;
+	tuning_apply(&m->kept.tuning);
+	if (kept) {
 		calibrate_publish(m);
+		calibrate_publish_ways(m);
+	}
 	rc = calibrate_schedule(m);
 	/* recent figures need no check; a file from the future does (the clock was set back) */
+	kept = kept && !m->untuned;
 	bool fresh = kept && m->kept.known.runs >= RUNS && age >= 0 && age < m->c.ops->later_ms / 1000;
 	if (rc == 0 && !fresh)
 		rc = calibrate_begin(m);
@@ -448,4 +499,9 @@ void calibrate_fill(struct calibration *m, Caravan__NodeState *out) {
 	out->huge_pages = m->kept.pages;
 	out->rates = m->list;
 	out->n_rates = m->count;
+}
+
+void calibrate_fill_ways(struct calibration *m, Caravan__NodeState *out) {
+	out->ways = m->way_list;
+	out->n_ways = m->way_count;
 }

@@ -1,5 +1,6 @@
 /* calibrate: how fast this node is: read bandwidth; for each weight type the rate of products with one column and
- * with many; the rate of its disk; what huge pages gain.  Each comes with its spread.
+ * with many; the rate of its disk; what huge pages gain.  Each comes with its spread.  And which ways of products
+ * are fastest (tuning.h).
  *
  * Owns: the figures, and STATE/rates, where they are kept with what they depend on (ISA level, threads, revisions
  * of arithmetic and layout).  They are measured again when any of that changes, when the machine has drifted from
@@ -17,9 +18,10 @@ struct calibration;
 
 /* How to run a measurement, and the intervals between runs; replaced by tests. */
 struct calibrate_ops {
-	/* One run, on the measuring thread; 0 or a negative errno. */
+	/* One run, on the measuring thread; 0 or a negative errno.  tuning: first, the ways of products are tried, and what is found
+	 * undisturbed is used; NULL: not now. */
 	int (*run)(void *arg, const char *dir, size_t bytes, unsigned threads, const int *cpus,
-	        const atomic_bool *stop, struct kernel_rates_run *out);
+	        const atomic_bool *stop, struct tuning *tuning, struct kernel_rates_run *out);
 	double (*disk)(void *arg, const char *dir); /* bytes a second; 0: cannot be measured */
 	/* As page_rates. */
 	double (*pages)(void *arg, const char *dir, size_t bytes, unsigned threads, const int *cpus,
@@ -70,5 +72,7 @@ bool calibrate_huge_pages(const struct calibration *m);
 
 /* Adds the figures known so far to the state of this node; pointers are valid as long as m.  m may be NULL. */
 void calibrate_fill(struct calibration *m, Caravan__NodeState *out);
+/* Adds the ways of products that were tried. */
+void calibrate_fill_ways(struct calibration *m, Caravan__NodeState *out);
 
 #endif

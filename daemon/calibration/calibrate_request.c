@@ -51,6 +51,7 @@ static void requested_answer(struct request_received *t, const char *error) {
 	Caravan__Measured measured = CARAVAN__MEASURED__INIT;
 	Caravan__Envelope env = WIRE_ENVELOPE(MEASURED, measured, &measured);
 	calibrate_fill(k->measure, &state);
+	calibrate_fill_ways(k->measure, &state);
 	state.cpu = wire_string(kern_ops()->name);
 	state.threads = calibrate_threads(k->measure);
 	measured.state = &state;

@@ -6,6 +6,8 @@
  *     looks N
  *     type T ONE LOW HIGH MANY LOW HIGH
  *     served T ONE AT MANY AT
+ *     tuned STAMP
+ *     way T CLASS GAIN NAME
  */
 #include "daemon/calibration/calibration_file.h"
 
@@ -47,6 +49,21 @@ static bool calibration_file_take_served(struct served_rate *to, double rate, lo
 	return true;
 }
 
+static bool calibration_file_take_way(struct tuning *tuning, const char *line) {
+	unsigned t, class;
+	double gain;
+	int name = 0;
+	if (sscanf(line, "way %u %u %lf %n", &t, &class, &gain, &name) != 3 || !name)
+		return false;
+	if (!tuning->known) /* of another build, whose names may have been others */
+		return true;
+	if (!kern_traits(t) || class >= KERN_CLASSES || !calibration_file_is_rate(gain))
+		return false;
+	struct tuned_way *to = &tuning->of[t][class];
+	*to = (struct tuned_way){tuning_way_named(t, (enum kern_class) class, line + name), gain};
+	return to->way;
+}
+
 static bool calibration_file_take_line(struct calibration_kept *k, const char *line) {
 	struct kernel_rates *best = &k->known.best, *low = &k->known.low, *high = &k->known.high;
 	double v[6];
@@ -83,6 +100,14 @@ static bool calibration_file_take_line(struct calibration_kept *k, const char *l
 		high->many[t] = v[5];
 		return true;
 	}
+	if (strncmp(line, "tuned ", 6) == 0) {
+		char now[TUNING_STAMP_MAX];
+		tuning_stamp(now, sizeof now);
+		k->tuning.known = !tuning_is_off() && strcmp(line + 6, now) == 0;
+		return true;
+	}
+	if (strncmp(line, "way ", 4) == 0)
+		return calibration_file_take_way(&k->tuning, line);
 	return sscanf(line, "served %u %lf %lld %lf %lld", &t, &v[0], &at[0], &v[1], &at[1]) == 5 &&
 	       kern_traits(t) && calibration_file_take_served(&k->served.one[t], v[0], at[0]) &&
 	       calibration_file_take_served(&k->served.many[t], v[1], at[1]);
@@ -123,6 +148,21 @@ int calibration_file_load(const char *dir, unsigned threads, struct calibration_
 	return 0;
 }
 
+static size_t calibration_file_put_ways(const struct tuning *tuning, char *text, size_t len) {
+	char stamp[TUNING_STAMP_MAX];
+	size_t at = 0;
+	if (!tuning->known)
+		return 0;
+	tuning_stamp(stamp, sizeof stamp);
+	at += (size_t)snprintf(text, len, "tuned %s\n", stamp);
+	for (unsigned t = 0; t < KERN_TYPES; t++)
+		for (unsigned c = 0; c < KERN_CLASSES; c++)
+			if (tuning->of[t][c].way)
+				at += (size_t)snprintf(text + at, len - at, "way %u %u %.6e %s\n", t, c,
+				        tuning->of[t][c].gain, tuning->of[t][c].way->name);
+	return at;
+}
+
 int calibration_file_save(const char *dir, unsigned threads, const struct calibration_kept *k) {
 	char text[FILE_MAX_BYTES];
 	const struct kernel_rates *best = &k->known.best, *low = &k->known.low, *high = &k->known.high;
@@ -141,6 +181,7 @@ int calibration_file_save(const char *dir, unsigned threads, const struct calibr
 			at += (size_t)snprintf(text + at, sizeof text - at, "served %u %.6e %lld %.6e %lld\n",
 			        t, k->served.one[t].rate, k->served.one[t].at, k->served.many[t].rate,
 			        k->served.many[t].at);
+	at += calibration_file_put_ways(&k->tuning, text + at, sizeof text - at);
 	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	int rc = fd < 0 ? -errno : durable_write(fd, "rates", text, at);
 	if (fd >= 0)

@@ -43,6 +43,13 @@
 #define DRIFT 0.12 /* median change of the figures above which they are replaced */
 #define LOST_MOST 0.1 /* lost share above which a run counts as disturbed */
 
+#define TUNE_NS 6000000000ull   /* all ways of products are tried in this time, */
+#define TUNE_PASS_NS 2000000ull /* each for so long */
+#define TUNE_BYTES (64ul << 20) /* most bytes of a pass */
+#define TUNE_MANY_ROWS 512u     /* of a pass with many columns, repeatedly: */
+#define TUNE_MANY_LAPS 64
+#define TUNE_ALIGN 4096u
+
 #define FIGURES (sizeof(struct kernel_rates) / sizeof(double))
 
 struct kernel_rates_bench {
@@ -55,6 +62,11 @@ struct kernel_rates_bench {
 	const atomic_bool *stop;
 	/* nanoseconds of this run: CPU time of the members, that of all but the leader, and their wall time */
 	atomic_ullong cpu, beside, wall;
+	/* trying ways: where the next pass reads, for how long, and the form of the activations that are there */
+	size_t walk;
+	uint64_t tune_until_ns;
+	enum kern_form form;
+	bool has_acts;
 };
 
 /* ---- a pass ---- */
@@ -122,11 +134,11 @@ static void kernel_rates_work(struct team *t, void *arg, unsigned id) {
 }
 
 /* Seconds taken; p->done: the rows done. */
-static double kernel_rates_timed(struct kernel_rates_bench *b, struct pass *p) {
+static double kernel_rates_timed(struct kernel_rates_bench *b, struct pass *p, team_fn *work, uint64_t ns) {
 	uint64_t begin = loop_now_ns();
-	p->until_ns = begin + PASS_NS;
+	p->until_ns = begin + ns;
 	atomic_store(&p->done, 0);
-	team_run(b->team, kernel_rates_work, p);
+	team_run(b->team, work, p);
 	uint64_t took = loop_now_ns() - begin;
 	return (double)(took ? took : 1) * 1e-9;
 }
@@ -140,13 +152,13 @@ static double kernel_rates_pass(struct kernel_rates_bench *b, struct pass *p, si
 	p->rows = few / p->row_bytes;
 	p->laps = 1;
 	unsigned long long cpu = atomic_load(&b->cpu);
-	double took = kernel_rates_timed(b, p);
+	double took = kernel_rates_timed(b, p, kernel_rates_work, PASS_NS);
 	if (took < PASS_NS * 1e-9) { /* otherwise the short pass took long enough */
 		p->weights += few;   /* not in the cache from the short pass */
 		p->rows = most / unit * unit / p->row_bytes;
 		p->laps = LAPS;
 		cpu = atomic_load(&b->cpu);
-		took = kernel_rates_timed(b, p);
+		took = kernel_rates_timed(b, p, kernel_rates_work, PASS_NS);
 	}
 	double bytes = (double)(p->done * p->row_bytes * p->columns);
 	double had = (double)(atomic_load(&b->cpu) - cpu) * 1e-9 / team_size(b->team);
@@ -236,18 +248,40 @@ bool kernel_rates_explained(double lost, double factor) {
 	return kernel_rates_disturbed(lost) && factor < 1.5 / (left * left);
 }
 
-/* Runs rounds until they stop getting faster: idle CPUs take seconds to reach full clock speed. */
-void kernel_rates_measure(struct kernel_rates_bench *b, struct kernel_rates_run *out) {
-	struct kernel_rates round[ROUNDS], alone[ROUNDS]; /* the last of them */
-	double v[ROUNDS], busy = kernel_rates_busy_seconds();
-	uint64_t begin = loop_now_ns(), deadline = begin + ROUNDS_NS,
-	         own = kernel_rates_clock_ns(CLOCK_THREAD_CPUTIME_ID);
-	size_t n = 0;
-	bool rising = true;
-	*out = (struct kernel_rates_run){0};
+/* What other programs take of the processors meanwhile. */
+struct watch {
+	double busy;
+	uint64_t begin, own;
+};
+
+static struct watch kernel_rates_watch(struct kernel_rates_bench *b) {
 	atomic_store(&b->cpu, 0);
 	atomic_store(&b->beside, 0);
 	atomic_store(&b->wall, 0);
+	return (struct watch){.busy = kernel_rates_busy_seconds(),
+	        .begin = loop_now_ns(),
+	        .own = kernel_rates_clock_ns(CLOCK_THREAD_CPUTIME_ID)};
+}
+
+/* The share that they took since then. */
+static double kernel_rates_watched(struct kernel_rates_bench *b, const struct watch *w) {
+	uint64_t own = kernel_rates_clock_ns(CLOCK_THREAD_CPUTIME_ID) - w->own + atomic_load(&b->beside);
+	double wall = (double)atomic_load(&b->wall),
+	       held = wall > 0 ? 1 - (double)atomic_load(&b->cpu) / wall : 0;
+	double busy = w->busy > 0 ? kernel_rates_busy_seconds() - w->busy : 0;
+	double lost = kernel_rates_lost(busy, (double)own * 1e-9, (double)(loop_now_ns() - w->begin) * 1e-9);
+	return fmax(lost, held);
+}
+
+/* Runs rounds until they stop getting faster: idle CPUs take seconds to reach full clock speed. */
+void kernel_rates_measure(struct kernel_rates_bench *b, struct kernel_rates_run *out) {
+	struct kernel_rates round[ROUNDS], alone[ROUNDS]; /* the last of them */
+	double v[ROUNDS];
+	struct watch watch = kernel_rates_watch(b);
+	uint64_t deadline = watch.begin + ROUNDS_NS;
+	size_t n = 0;
+	bool rising = true;
+	*out = (struct kernel_rates_run){0};
 	while ((n < ROUNDS || rising) && !atomic_load(b->stop) && (n == 0 || loop_now_ns() < deadline)) {
 		double before = n >= ROUNDS ? kernel_rates_products(&round[n % ROUNDS]) : 0;
 		kernel_rates_round(b, &round[n % ROUNDS], &alone[n % ROUNDS]);
@@ -264,13 +298,89 @@ void kernel_rates_measure(struct kernel_rates_bench *b, struct kernel_rates_run 
 		there = kernel_rates_column(alone, n, i, v);
 		((double *)(void *)&out->alone)[i] = there ? v[there / 2] : 0;
 	}
-	own = kernel_rates_clock_ns(CLOCK_THREAD_CPUTIME_ID) - own + atomic_load(&b->beside);
-	double wall = (double)atomic_load(&b->wall),
-	       held = wall > 0 ? 1 - (double)atomic_load(&b->cpu) / wall : 0;
-	if (busy > 0)
-		busy = kernel_rates_busy_seconds() - busy;
-	out->lost = kernel_rates_lost(busy, (double)own * 1e-9, (double)(loop_now_ns() - begin) * 1e-9);
-	out->lost = fmax(out->lost, held);
+	out->lost = kernel_rates_watched(b, &watch);
+}
+
+/* ---- ways of products ---- */
+
+static bool kernel_rates_quantize(struct kernel_rates_bench *b, enum kern_form form) {
+	size_t stride = kern_act_bytes(form, WIDTH);
+	if (b->has_acts && b->form == form)
+		return true;
+	b->has_acts = false;
+	for (size_t c = 0; c < COLUMNS; c++)
+		if (kern_ops()->quantize[form]((uint8_t *)b->acts + c * stride, b->x, WIDTH))
+			return false;
+	b->form = form;
+	b->has_acts = true;
+	return true;
+}
+
+/* Members walk as they do in a phase of a step (shard/forward/phase.c), lap by lap, until time is up. */
+static void kernel_rates_tune_work(struct team *t, void *arg, unsigned id) {
+	struct pass *p = arg;
+	uint64_t cpu = kernel_rates_clock_ns(CLOCK_THREAD_CPUTIME_ID), wall = loop_now_ns();
+	size_t strips = p->rows / KERN_STRIP, first, count, done = 0;
+	bool late = false;
+	for (uint32_t lap = 1; lap <= p->laps && !late; lap++)
+		while (!late && team_take(t, id, lap, strips, PHASE_STRIPS, &first, &count)) {
+			kernel_rates_work_rows(p, id, first * KERN_STRIP, (first + count) * KERN_STRIP);
+			done += count * KERN_STRIP;
+			late = loop_now_ns() >= p->until_ns;
+		}
+	atomic_fetch_add(&p->done, done);
+	cpu = kernel_rates_clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu;
+	atomic_fetch_add(&p->bench->cpu, cpu);
+	atomic_fetch_add(&p->bench->wall, loop_now_ns() - wall);
+	if (id)
+		atomic_fetch_add(&p->bench->beside, cpu);
+}
+
+/* One pass of a way (tuning.h): it reads on where the last one ended, so that what it reads has left the caches, as a token's
+ * weights have.  By CPU time: a moment without a CPU does not count against it. */
+static double kernel_rates_way(void *arg, uint32_t type, enum kern_class class, const struct kern_way *way) {
+	struct kernel_rates_bench *b = arg;
+	enum kern_form form = kern_traits(type)->form;
+	size_t most = kern_class_most(class), columns = most ? most : COLUMNS,
+	       row_bytes = kern_row_bytes((enum kern_type)type, WIDTH);
+	if (atomic_load(b->stop) || loop_now_ns() > b->tune_until_ns || !kernel_rates_quantize(b, form))
+		return 0;
+	size_t bytes = TUNE_BYTES < b->bytes / 2 ? TUNE_BYTES : b->bytes / 2;
+	size_t rows = bytes / row_bytes, fit = MANY_ROWS * COLUMNS / columns;
+	rows = rows < fit ? rows : fit;
+	if (!most && rows > TUNE_MANY_ROWS)
+		rows = TUNE_MANY_ROWS;
+	rows = rows / KERN_STRIP * KERN_STRIP;
+	if (b->walk + rows * row_bytes > b->bytes)
+		b->walk = 0;
+	struct pass p = {.weights = b->weights + b->walk,
+	        .mul = way->mul,
+	        .row_bytes = row_bytes,
+	        .rows = rows,
+	        .columns = columns,
+	        .laps = most ? 1 : TUNE_MANY_LAPS,
+	        .x = b->acts,
+	        .xstride = kern_act_bytes(form, WIDTH),
+	        .y = b->y,
+	        .sum = b->sums,
+	        .bench = b};
+	unsigned long long cpu = atomic_load(&b->cpu);
+	kernel_rates_timed(b, &p, kernel_rates_tune_work, TUNE_PASS_NS);
+	cpu = atomic_load(&b->cpu) - cpu;
+	size_t done = atomic_load(&p.done), read = (done < rows ? done : rows) * row_bytes;
+	b->walk += (read + TUNE_ALIGN - 1) / TUNE_ALIGN * TUNE_ALIGN;
+	return (double)done / (double)(cpu ? cpu : 1);
+}
+
+void kernel_rates_tune(struct kernel_rates_bench *b, struct tuning *tuning) {
+	struct kernel_rates warm, alone;
+	struct watch watch = kernel_rates_watch(b);
+	b->tune_until_ns = watch.begin + TUNE_NS;
+	b->walk = 0;
+	b->has_acts = false;
+	kernel_rates_round(b, &warm, &alone); /* clocks rise, and the buffer's pages are mapped */
+	tuning_try(kern_ops(), kernel_rates_way, b, tuning);
+	tuning->known = !atomic_load(b->stop) && !kernel_rates_disturbed(kernel_rates_watched(b, &watch));
 }
 
 void kernel_rates_add(struct kernel_rates_known *k, const struct kernel_rates_run *run, bool believed) {

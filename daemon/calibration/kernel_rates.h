@@ -6,6 +6,7 @@
  * Threads: one, not the loop's. */
 #ifndef DAEMON_CALIBRATION_KERNEL_RATES_H
 #define DAEMON_CALIBRATION_KERNEL_RATES_H
+#include "daemon/calibration/tuning.h"
 #include "kernels/kernels.h"
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -48,6 +49,9 @@ uint8_t *kernel_rates_map_file(const char *dir, size_t bytes);
 int kernel_rates_open(struct kernel_rates_bench **out, const char *dir, size_t bytes, unsigned threads,
         const int *cpus, const atomic_bool *stop);
 void kernel_rates_close(struct kernel_rates_bench *b); /* NULL allowed */
+
+/* Tries the ways of products, for at most six seconds.  tuning->known: they were, and nothing disturbed it. */
+void kernel_rates_tune(struct kernel_rates_bench *b, struct tuning *tuning);
 
 /* After a stop the figures are not valid. */
 void kernel_rates_measure(struct kernel_rates_bench *b, struct kernel_rates_run *out);

@@ -79,6 +79,9 @@ int bench_write_json(const struct bench *b, const char *name, const char *path, 
 /* What the team reads of memory. */
 void bench_reading(struct bench *b);
 /* Products of weights and activations; only: one type, or NULL for all. */
+/* Chooses ways of products as a node does (daemon/calibration), and says which. */
+void bench_tune(struct bench *b);
+
 void bench_products(struct bench *b, const char *only);
 /* Attention over the cache: positions a second against bytes. */
 void bench_attention(struct bench *b);

@@ -5,7 +5,7 @@
  *
  * All sections when none is named, except pages, which takes minutes.  Threads: one a processor that this process may use; -t for
  * fewer.  BENCH_COMMIT says what was built, for the object; BENCH_MODEL limits the tokens to models with this in their names, and
- * the pages to types. */
+ * the pages to types.  Products use the kernels that a node would choose here, CARAVAN_TUNE=off: the default ones. */
 #include "tests/bench/bench.h"
 #include <malloc.h>
 #include <sched.h>
@@ -69,6 +69,7 @@ int main(int argc, char **argv) {
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	printf("%s; %u rounds\n", cpu, rounds);
 	bench_create(&b, kern_ops(), threads, rounds);
+	bench_tune(&b);
 	if (asked(argc, argv, "read"))
 		bench_reading(&b);
 	if (asked(argc, argv, "products"))

@@ -41,6 +41,7 @@ static unsigned least_threads(void) {
 
 static void setup(void) {
 	char err[200];
+	setenv("CARAVAN_TUNE", "off", 1); /* it takes seconds */
 	ck_assert_int_eq(kern_init(err, sizeof err), 0);
 	ck_assert_int_eq(loop_create(&loop), 0);
 	snprintf(dir, sizeof dir, "/tmp/caravan-measure.XXXXXX");
@@ -233,13 +234,15 @@ static struct {
 	_Atomic unsigned pages_asked;
 	const char *busy, *soon_busy;
 	struct calibration *m;
-	unsigned until; /* looks, then the loop stops */
+	unsigned until;      /* looks, then the loop stops */
+	struct tuning tuned; /* what is found when ways are tried */
+	unsigned tunings;    /* how often they were */
 	unsigned asked;
 	char error[WIRE_TEXT_MAX];
 } fake;
 
 static int fake_look(void *arg, const char *folder, size_t bytes, unsigned threads, const int *cpus,
-        const atomic_bool *stop, struct kernel_rates_run *out) {
+        const atomic_bool *stop, struct tuning *tuning, struct kernel_rates_run *out) {
 	struct kernel_rates *of[] = {&out->low, &out->mid, &out->high};
 	(void)arg;
 	(void)folder;
@@ -247,6 +250,10 @@ static int fake_look(void *arg, const char *folder, size_t bytes, unsigned threa
 	(void)threads;
 	(void)cpus;
 	(void)stop;
+	if (tuning) {
+		fake.tunings++;
+		*tuning = fake.tuned;
+	}
 	for (int i = 0; i < 3; i++) {
 		double speed = fake.speed * (0.95 + 0.05 * i);
 		of[i]->read = 2 * ONE * speed;
@@ -755,6 +762,255 @@ START_TEST(a_file_with_figures_that_no_machine_has_is_none) {
 }
 END_TEST
 
+/* ---- ways of products ------------------------------------------------------------------------------------ */
+
+/* A level of two types, with two and three ways. */
+static const struct kern_way two[] = {{"usual", NULL}, {"other", NULL}, {NULL, NULL}},
+                             three[] = {{"usual", NULL}, {"other", NULL}, {"third", NULL}, {NULL, NULL}};
+
+static struct {
+	double gain[TUNING_ROUNDS][3]; /* of the three, in each round */
+	size_t tries, stop_at;         /* so many tries, then none is answered */
+	const struct kern_way *seen[4];
+} trial;
+
+static double try_way(void *arg, uint32_t type, enum kern_class class, const struct kern_way *way) {
+	const struct kern_ops *ops = arg;
+	const struct kern_way *ways = ops->ways[type][class];
+	if (trial.stop_at && trial.tries >= trial.stop_at)
+		return 0;
+	if (trial.tries < sizeof trial.seen / sizeof *trial.seen)
+		trial.seen[trial.tries] = way;
+	size_t n = 0;
+	while (ways[n].name)
+		n++;
+	size_t round = trial.tries++ / 5;
+	ck_assert(n == 2 || n == 3);
+	return n == 2 ? 5 : 7 * trial.gain[round][way - ways];
+}
+
+static void usual_gains(void) {
+	memset(&trial, 0, sizeof trial);
+	for (int r = 0; r < TUNING_ROUNDS; r++)
+		for (int w = 0; w < 3; w++)
+			trial.gain[r][w] = 1;
+}
+
+static struct tuned_way tried(void) {
+	static struct kern_ops ops = {.name = "fake"};
+	struct tuning t;
+	ops.ways[KERN_Q4_0][KERN_COLS_1] = three;
+	ops.ways[KERN_Q8_0][KERN_COLS_8] = two;
+	trial.tries = 0;
+	tuning_try(&ops, try_way, &ops, &t);
+	ck_assert(t.known);
+	ck_assert_ptr_eq(t.of[KERN_Q8_0][KERN_COLS_8].way, &two[0]);
+	ck_assert_double_eq(t.of[KERN_Q8_0][KERN_COLS_8].gain, 1);
+	ck_assert_ptr_null(t.of[KERN_Q8_0][KERN_COLS_1].way);
+	return t.of[KERN_Q4_0][KERN_COLS_1];
+}
+
+/* Of seven rounds at least six must be won by more than the margin. */
+START_TEST(a_way_must_win_most_rounds_by_a_margin) {
+	usual_gains();
+	ck_assert_ptr_eq(tried().way, &three[0]);
+	ck_assert_ptr_eq(trial.seen[0], &three[0]); /* in turn */
+	ck_assert_ptr_eq(trial.seen[1], &three[1]);
+	ck_assert_ptr_eq(trial.seen[2], &three[2]);
+	ck_assert_uint_eq(trial.tries, 5 * TUNING_ROUNDS);
+	for (int wins = 0; wins <= TUNING_ROUNDS; wins++) {
+		usual_gains();
+		for (int r = 0; r < wins; r++)
+			trial.gain[r][1] = 1.2;
+		ck_assert_ptr_eq(tried().way, &three[wins >= 6 ? 1 : 0]);
+		ck_assert_double_eq_tol(tried().gain, wins >= 6 ? 1.2 : 1, 1e-9);
+	}
+	usual_gains();
+	for (int r = 0; r < TUNING_ROUNDS; r++)
+		trial.gain[r][2] = TUNING_MARGIN - 0.005;
+	ck_assert_ptr_eq(tried().way, &three[0]);
+	for (int r = 0; r < TUNING_ROUNDS; r++) {
+		trial.gain[r][1] = 1.1;
+		trial.gain[r][2] = r ? 1.3 : 0.5;
+	}
+	ck_assert_ptr_eq(tried().way, &three[2]);
+	ck_assert_double_eq_tol(tried().gain, 1.3, 1e-9);
+}
+END_TEST
+
+START_TEST(a_round_that_is_cut_short_does_not_count) {
+	for (size_t rounds = 0; rounds < TUNING_ROUNDS; rounds++) {
+		usual_gains();
+		for (int r = 0; r < TUNING_ROUNDS; r++)
+			trial.gain[r][2] = 1.5;
+		trial.stop_at = rounds * 5 + 4;
+		ck_assert_ptr_eq(tried().way, &three[rounds < TUNING_ROUNDS_LEAST ? 0 : 2]);
+		ck_assert_uint_eq(trial.tries, rounds * 5 + 4);
+	}
+}
+END_TEST
+
+/* A type and class of the level in use with several ways; false: this processor's has none. */
+static bool several_ways(uint32_t *type, enum kern_class *class) {
+	for (*type = 0; *type < KERN_TYPES; ++*type)
+		for (int c = 0; c < KERN_CLASSES; c++) {
+			const struct kern_way *ways = kern_ops()->ways[*type][c];
+			*class = (enum kern_class)c;
+			if (ways && ways[0].name && ways[1].name)
+				return true;
+		}
+	return false;
+}
+
+static const struct kern_way *not_default(uint32_t type, enum kern_class class) {
+	const struct kern_way *ways = kern_ops()->ways[type][class];
+	return &ways[kern_way_default(kern_ops(), type, class) == ways];
+}
+
+static void tune_for(uint32_t type, enum kern_class class) {
+	fake.tuned.known = true;
+	fake.tuned.of[type][class] = (struct tuned_way){not_default(type, class), 1.25};
+}
+
+START_TEST(ways_are_tried_once_kept_and_tried_again_when_asked) {
+	uint32_t type;
+	enum kern_class class;
+	if (!several_ways(&type, &class))
+		return;
+	const struct kern_way *other = not_default(type, class);
+	unsetenv("CARAVAN_TUNE");
+	tune_for(type, class);
+	fake_start();
+	run_until_looks(4);
+	ck_assert_uint_eq(fake.tunings, 1);
+	Caravan__NodeState state = CARAVAN__NODE_STATE__INIT;
+	calibrate_fill_ways(fake.m, &state);
+	ck_assert_uint_eq(state.n_ways, 1);
+	ck_assert_uint_eq(state.ways[0]->type, type);
+	ck_assert_uint_eq(state.ways[0]->columns, kern_class_most(class));
+	ck_assert_str_eq(state.ways[0]->way, other->name);
+	ck_assert(!state.ways[0]->is_default);
+	ck_assert_double_eq(state.ways[0]->gain, 1.25);
+	ck_assert_int_eq(calibrate_now(fake.m, told, NULL), 0);
+	while (fake.asked < 1)
+		run_for(10);
+	ck_assert_uint_eq(fake.tunings, 2);
+	calibrate_stop(fake.m);
+	/* kept, and used from the start */
+	kern_way_choose(type, class, NULL);
+	fake_start();
+	ck_assert_ptr_eq(kern_way_in_use(type, class), other);
+	run_for(200);
+	calibrate_fill_ways(fake.m, &state);
+	ck_assert_uint_eq(state.n_ways, 1);
+	ck_assert_double_eq(state.ways[0]->gain, 1.25);
+	calibrate_stop(fake.m);
+	ck_assert_uint_eq(fake.tunings, 2);
+	/* not by who wants the defaults */
+	setenv("CARAVAN_TUNE", "off", 1);
+	fake_start();
+	ck_assert_ptr_eq(kern_way_in_use(type, class), kern_way_default(kern_ops(), type, class));
+	ck_assert_int_eq(calibrate_now(fake.m, told, NULL), 0);
+	while (fake.asked < 2)
+		run_for(10);
+	calibrate_fill_ways(fake.m, &state);
+	ck_assert_uint_eq(state.n_ways, 0);
+	calibrate_stop(fake.m);
+	ck_assert_uint_eq(fake.tunings, 2);
+}
+END_TEST
+
+/* Until a run was undisturbed they are not tried again; then they are, and the rates measured anew. */
+START_TEST(a_disturbed_machine_chooses_no_ways) {
+	uint32_t type;
+	enum kern_class class;
+	if (!several_ways(&type, &class))
+		return;
+	unsetenv("CARAVAN_TUNE");
+	other_machine(1, 0.5);
+	fake_start();
+	run_for(300); /* each run is disturbed: the first has tried them, and chosen none */
+	ck_assert_uint_eq(fake.tunings, 1);
+	Caravan__NodeState state = CARAVAN__NODE_STATE__INIT;
+	calibrate_fill_ways(fake.m, &state);
+	ck_assert_uint_eq(state.n_ways, 0);
+	tune_for(type, class);
+	other_machine(1, 0);
+	run_until_looks(4);
+	ck_assert_uint_eq(fake.tunings, 2);
+	calibrate_fill_ways(fake.m, &state);
+	ck_assert_uint_eq(state.n_ways, 1);
+	calibrate_stop(fake.m);
+}
+END_TEST
+
+/* Rewrites the file with this instead of what `from` begins. */
+static void change_line(const char *from, const char *to) {
+	char text[8192], out[8192 + 256];
+	FILE *f = fopen(rates, "r");
+	text[fread(text, 1, sizeof text - 1, f)] = '\0';
+	fclose(f);
+	char *at = strstr(text, from), *end = at ? strchr(at, '\n') : NULL;
+	ck_assert_ptr_nonnull(end);
+	snprintf(out, sizeof out, "%.*s%s%s", (int)(at - text), text, to, end);
+	f = fopen(rates, "w");
+	fputs(out, f);
+	fclose(f);
+}
+
+START_TEST(ways_of_another_build_are_tried_again_and_false_ones_make_the_file_none) {
+	static const char *const bad[] = {"way 999 0 1 far", "way 2 9 1 far", "way 2 0 inf x", "way 2 0 -1 x",
+	        "way 2 0 1 abacus", "way 2 0 1", "way", "way 2"};
+	uint32_t type;
+	enum kern_class class;
+	struct calibration_kept k;
+	long long age;
+	char good[128];
+	if (!several_ways(&type, &class))
+		return;
+	unsetenv("CARAVAN_TUNE");
+	tune_for(type, class);
+	fake_start();
+	run_until_looks(4);
+	calibrate_stop(fake.m);
+	ck_assert_int_eq(calibration_file_load(dir, 1, &k, &age), 0);
+	ck_assert(k.tuning.known);
+	ck_assert(tuning_same(&k.tuning, &fake.tuned));
+	snprintf(good, sizeof good, "way %u %d 1.25 %s", type, (int)class, not_default(type, class)->name);
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+		change_line("way", bad[i]);
+		ck_assert_msg(calibration_file_load(dir, 1, &k, &age) == -ESTALE, "%s", bad[i]);
+		ck_assert(!k.tuning.known);
+	}
+	change_line("way", good);
+	ck_assert_int_eq(calibration_file_load(dir, 1, &k, &age), 0);
+	/* the rates are kept, and the names of the other build are not looked at */
+	change_line("way", "way 2 0 1 abacus");
+	change_line("tuned ", "tuned 0.0.1, another kernel, another processor");
+	ck_assert_int_eq(calibration_file_load(dir, 1, &k, &age), 0);
+	ck_assert(!k.tuning.known);
+	ck_assert_double_gt(k.known.best.read, 0);
+	fake_start();
+	ck_assert_ptr_eq(kern_way_in_use(type, class), kern_way_default(kern_ops(), type, class));
+	while (fake.tunings < 2)
+		run_for(10);
+	calibrate_stop(fake.m);
+}
+END_TEST
+
+/* The real one, with a real buffer. */
+START_TEST(a_trial_that_is_stopped_knows_nothing) {
+	struct kernel_rates_bench *b;
+	struct tuning t = {.known = false};
+	atomic_bool stop = false;
+	ck_assert_int_eq(kernel_rates_open(&b, dir, kernel_rates_bytes(256ul << 20), 1, NULL, &stop), 0);
+	atomic_store(&stop, true);
+	kernel_rates_tune(b, &t);
+	ck_assert(!t.known); /* stopped */
+	kernel_rates_close(b);
+}
+END_TEST
+
 static Suite *suite(void) {
 	Suite *s = suite_create("measure");
 	TCase *t = tcase_create("measure");
@@ -780,6 +1036,12 @@ static Suite *suite(void) {
 	tcase_add_test(t, what_a_busy_machine_or_a_small_stage_shows_corrects_nothing);
 	tcase_add_test(t, what_serving_contradicts_is_measured_again_when_the_node_rests);
 	tcase_add_test(t, a_file_with_figures_that_no_machine_has_is_none);
+	tcase_add_test(t, ways_are_tried_once_kept_and_tried_again_when_asked);
+	tcase_add_test(t, a_disturbed_machine_chooses_no_ways);
+	tcase_add_test(t, ways_of_another_build_are_tried_again_and_false_ones_make_the_file_none);
+	tcase_add_test(t, a_trial_that_is_stopped_knows_nothing);
+	tcase_add_test(t, a_way_must_win_most_rounds_by_a_margin);
+	tcase_add_test(t, a_round_that_is_cut_short_does_not_count);
 	suite_add_tcase(s, t);
 	return s;
 }

@@ -51,6 +51,15 @@ void calibrate_fill(struct calibration *m, Caravan__NodeState *out) {
 	out->read_bandwidth = m->read;
 }
 
+void calibrate_fill_ways(struct calibration *m, Caravan__NodeState *out) {
+	static Caravan__WayState way = CARAVAN__WAY_STATE__INIT, *ways[] = {&way};
+	way.type = KERN_Q4_0;
+	way.way = wire_string("another way");
+	way.gain = 1.25;
+	out->ways = ways;
+	out->n_ways = 1;
+}
+
 static void measured(struct calibration *m, const char *error) {
 	while (m->n > 0) {
 		m->n--;
@@ -150,6 +159,11 @@ static void on_done(void *arg, const char *node, const Caravan__NodeState *state
 	struct answer *a = arg;
 	a->ends++;
 	a->read = state ? state->read_bandwidth : 0;
+	if (state) { /* with the ways that were chosen */
+		ck_assert_uint_eq(state->n_ways, 1);
+		ck_assert_str_eq(state->ways[0]->way, "another way");
+		ck_assert_double_eq(state->ways[0]->gain, 1.25);
+	}
 	snprintf(a->node, sizeof a->node, "%s", node);
 	snprintf(a->error, sizeof a->error, "%s", error ? error : "");
 }
