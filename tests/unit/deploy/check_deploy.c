@@ -86,16 +86,19 @@ END_TEST
 START_TEST(weights_are_in_huge_pages_where_there_is_room) {
 	struct deploys_outcome o;
 	const char *path = nodes_model("m.gguf", KERN_Q4_0, 6, 1);
-	uint64_t weights = 0, used = 0;
+	uint64_t weights = 0, ends = 0, used = 0;
 	deploys_cluster(1);
-	for (int i = 0; i < 4; i++) {
-		deploys[0].huge_most = i == 0 ? 0 : i == 1 ? weights - 1 : i == 2 ? weights : UINT64_MAX;
+	for (int i = 0; i < 6; i++) {
+		const uint64_t most[] = {0, weights - 1, weights, ends - 1, ends, UINT64_MAX};
+		deploys[0].huge_most = most[i];
 		ck_assert_str_eq(deploys_load(0, path, all, &o), "");
-		ck_assert_int_eq(deploys[0].stage->copy != NULL, i >= 2);
-		ck_assert_int_eq(deploys[0].io->copy != NULL, i == 3);
+		const struct deploy_model *m = deploys_model(0, "m");
+		weights = planner_layer_bytes(m->manifest, 0, 6);
+		ends = planner_io_bytes(m->manifest, m->plan->parallel, m->plan->max_rows);
+		ck_assert_int_eq(deploys[0].stage->copy != NULL, most[i] >= weights);
+		ck_assert_int_eq(deploys[0].io->copy != NULL, most[i] >= ends);
 		ck_assert(used == 0 || deploy_memory_used(deploys[0].deploy) == used);
 		used = deploy_memory_used(deploys[0].deploy);
-		weights = planner_layer_bytes(deploys_model(0, "m")->manifest, 0, 6);
 		ck_assert_str_eq(deploys_unload(0, NULL), "");
 	}
 }
@@ -266,7 +269,7 @@ END_TEST
 
 START_TEST(unloaded_while_loading) {
 	const char *path = nodes_model("m.gguf", KERN_F32, 12, 1);
-	struct deploys_outcome o, p;
+	static struct deploys_outcome o, p; /* the end of the last load is told after the test */
 	deploys_cluster(2);
 	int bob = 1;
 	deploys_begin(0, path, all, &o);
