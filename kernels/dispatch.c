@@ -88,6 +88,11 @@ static bool have_avx512vnni(void) {
 static bool have_dotprod(void) {
 	return getauxval(AT_HWCAP) & HAS_DOTPROD;
 }
+
+#define HAS_I8MM (1ul << 13) /* HWCAP2_I8MM */
+static bool have_i8mm(void) {
+	return have_dotprod() && (getauxval(AT_HWCAP2) & HAS_I8MM);
+}
 #endif
 
 /* From the lowest to the highest.  Opt-in levels are used only by name. */
@@ -109,6 +114,7 @@ static const struct {
 #elif defined __aarch64__
         {&kern_ops_neon, always, false}, /* part of the architecture */
         {&kern_ops_dotprod, have_dotprod, false},
+        {&kern_ops_i8mm, have_i8mm, false},
 #endif
 };
 enum { LEVELS = sizeof levels / sizeof *levels };

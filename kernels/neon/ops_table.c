@@ -2,7 +2,10 @@
 #include "kernels/formats.h"
 #include "kernels/neon/neon.h"
 
-#ifdef NEON_DOTPROD
+#if defined NEON_I8MM
+#define TABLE kern_ops_i8mm
+#define NAME "i8mm"
+#elif defined NEON_DOTPROD
 #define TABLE kern_ops_dotprod
 #define NAME "dotprod"
 #else
@@ -11,6 +14,13 @@
 #endif
 
 #define FLOATS(TYPE, name) [KERN_##TYPE] = KERN_ONE_WAY(NEON_OP(mul_##name)),
+#ifdef NEON_I8MM
+#define MORE(name) KERN_WAYS({"default", NEON_LEVEL(mul_##name)})
+#define QUANTS(TYPE, name, ...) \
+	[KERN_##TYPE] = {KERN_WAYS({"default", NEON_DOTPROD_OP(mul_##name)}), MORE(name), MORE(name), \
+	        MORE(name), MORE(name)},
+#else
 #define QUANTS(TYPE, name, ...) [KERN_##TYPE] = KERN_ONE_WAY(NEON_LEVEL(mul_##name)),
+#endif
 const struct kern_ops TABLE = KERN_OPS_TABLE(
         NAME, NEON_OP, NEON_OP, KERN_FLOATS(FLOATS) KERN_BLOCKS_32(QUANTS) KERN_BLOCKS_256(QUANTS));

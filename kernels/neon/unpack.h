@@ -116,9 +116,22 @@ INLINE int8x16_t ternary_word(uint8x16_t *v) {
 /* The contents of the head of a block of 256, for eight rows. */
 struct scales {
 	int32x4_t sc[16][2]; /* of sub-blocks */
-	int16x8_t mn[16];    /* minima of sub-blocks, for types that have them */
+	                     /* minima of sub-blocks, for types that have them */
+#ifdef NEON_DOTPROD
+	int8x16_t mn[4][2]; /* those of four in a lane */
+#else
+	int16x8_t mn[16];
+#endif
 	float32x4_t d[2], dmin[2];
 };
+
+#ifdef NEON_DOTPROD
+/* Eight sums of sub-blocks, as bytes: what remains of them, 0 to 127, then their 128ths (less than 32). */
+INLINE int8x16_t split_sums(const void *p) {
+	int16x8_t s = vld1q_s16(p);
+	return vcombine_s8(vmovn_s16(vandq_s16(s, vdupq_n_s16(127))), vshrn_n_s16(s, 7));
+}
+#endif
 
 /* Byte i of each lane, zero-extended or sign-extended. */
 INLINE int32x4_t byte_of(uint8x16_t v, int i) {
@@ -141,6 +154,9 @@ INLINE void put_scales(enum kern_type t, struct scales *out, int k, const uint8x
 }
 
 INLINE void put_minima(struct scales *out, int k, const uint8x16_t *v) {
+#ifdef NEON_DOTPROD
+	UNROLL for (int h = 0; h < 2; h++) out->mn[k][h] = vreinterpretq_s8_u8(v[h]);
+#else
 	const uint16x8_t low = vdupq_n_u16(255);
 	uint16x8_t even = vreinterpretq_u16_u8(vuzp1q_u8(v[0], v[1])),
 	           odd = vreinterpretq_u16_u8(vuzp2q_u8(v[0], v[1]));
@@ -148,6 +164,7 @@ INLINE void put_minima(struct scales *out, int k, const uint8x16_t *v) {
 	out->mn[4 * k + 1] = vreinterpretq_s16_u16(vandq_u16(odd, low));
 	out->mn[4 * k + 2] = vreinterpretq_s16_u16(vshrq_n_u16(even, 8));
 	out->mn[4 * k + 3] = vreinterpretq_s16_u16(vshrq_n_u16(odd, 8));
+#endif
 }
 
 /* The four pieces of `bits` bits (2 or 4) that are the low ones of a lane, one in each of its bytes. */
@@ -231,6 +248,30 @@ INLINE void read_scales(enum kern_type t, struct scales *out, const uint8_t *hea
 		if (t == KERN_Q2_K)
 			put_minima(out, k, mn);
 	}
+}
+
+enum {
+	PIECE_32 = 32, /* blocks of 32 in a panel */
+	PIECE_256 = 4  /* blocks of 256 in a panel */
+};
+
+/* The scales of four of eight blocks of 32. */
+INLINE float32x4_t load_scale(enum kern_type t, const uint8_t *head, int h) {
+	return t == KERN_MXFP4 ? load_exponents(head, h) : load_halves(head, h);
+}
+
+/* Of the sums of a row. */
+INLINE float32x4_t result(enum kern_type t, float32x4_t a, float32x4_t m) {
+	return !kern_has_minima(t) ? a : kern_block_size(t) == 32 ? vaddq_f32(a, m) : vsubq_f32(a, m);
+}
+
+/* The sum of a block of 32 is below 2^22: added to the bits of 1.5 * 2^23 it makes a float, of which a subtraction leaves the sum,
+ * exactly.  Unlike a conversion, that is one operation, for either of a processor's two pipes. */
+INLINE int32x4_t biased_zero(void) {
+	return vdupq_n_s32(0x4b400000);
+}
+INLINE float32x4_t unbiased(int32x4_t i) {
+	return vsubq_f32(vreinterpretq_f32_s32(i), vdupq_n_f32(0x1.8p23f));
 }
 
 #endif

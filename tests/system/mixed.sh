@@ -63,10 +63,10 @@ require built
 there="qemu-aarch64 -L $root $folder"
 kernels() { grep -q "is up, version .*, kernels $2" "$dir/$1.log"; }
 require node here
-require with "$there/caravand" node pi
+require with "$there/caravand" node pi QEMU_CPU=cortex-a76
 require with "$there/caravand" node board QEMU_CPU=cortex-a57
-check "one is of this machine" sh -c '! grep -q "kernels \(neon\|dotprod\)" "$0"' "$dir/here.log"
-check "one has the dot product" kernels pi dotprod
+check "one is of this machine" sh -c '! grep -q "kernels \(neon\|dotprod\|i8mm\)" "$0"' "$dir/here.log"
+check "one has the dot product, and no more" kernels pi dotprod
 check "one has not" kernels board neon
 for n in pi board; do
 	require on "$n" join "$(on here invite)"

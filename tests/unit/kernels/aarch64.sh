@@ -1,6 +1,6 @@
 #!/bin/sh
-# The kernels on aarch64: cross-built by a nested configure, run under qemu-user on a processor with the dot
-# product and on one without; and the reference gives the same results there as here.
+# The kernels on aarch64: cross-built by a nested configure, run under qemu-user on a processor without the dot product, on one with
+# it and on one that multiplies matrices of bytes; and the reference gives the same results there as here.
 . "$top_srcdir/tests/support/aarch64.sh"
 for tool in $cross-gcc qemu-aarch64; do
 	if ! command -v $tool >/dev/null; then
@@ -56,6 +56,7 @@ if test $built -ne 0; then
 	exit 1
 fi
 check "without the dot product, the level that needs none gives what the reference gives" levels cortex-a57 neon neon
-check "with it, so does the one that uses it" levels max "neon dotprod" dotprod dotprod
+check "with it, so does the one that uses it" levels cortex-a76 "neon dotprod" dotprod dotprod
+check "with products of matrices, so does the one that uses these" levels max "neon dotprod i8mm" i8mm i8mm
 check "the reference gives the same bytes as on this machine" same_reference
 echo "1..$n"
