@@ -144,7 +144,7 @@ size_t kern_kv_bytes(enum kern_kv type, size_t head_size);
 /* Stores one head's key (value) of one token at slot (< KERN_KV_BLOCK) of a block. */
 typedef void kern_put_fn(void *part, size_t slot, const float *x, size_t head_size);
 /* Attention of nq queries over one span.  keys[b], values[b]: this head's part of the span's block b, from that of the smallest
- * first to that of the largest count; borrowed.  Scratch: kern_span_scratch(nq) bytes, aligned. */
+ * first to that of the largest count; borrowed.  Scratch: kern_span_scratch(nq, head_size) bytes, aligned. */
 typedef void kern_span_fn(const struct kern_query *q, size_t nq, const void *const *keys,
         const void *const *values, size_t head_size, float scale, void *scratch);
 /* Combines spans in ascending order: out = head_size floats; o is [spans][head_size], m and l [spans].  sink: a score that has no
@@ -212,7 +212,7 @@ struct kern_ops {
 	kern_combine_fn *combine;
 };
 
-size_t kern_span_scratch(size_t nq);
+size_t kern_span_scratch(size_t nq, size_t head_size);
 
 /* cs[2i], cs[2i+1] = cos, sin of position * freq[i], i < pairs. */
 void kern_rope_angles(float *cs, const float *freq, size_t pairs, uint32_t position);

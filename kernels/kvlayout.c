@@ -18,9 +18,9 @@ size_t kern_kv_bytes(enum kern_kv type, size_t head_size) {
 	                           : head_size / KV_LANES * KV_Q8_VALUES;
 }
 
-/* One row of scores a query; a row is a multiple of KERN_ALIGN. */
-size_t kern_span_scratch(size_t nq) {
-	return nq * KERN_SPAN * sizeof(float);
+/* A row of scores and a copy for each query; a row of scores is a multiple of KERN_ALIGN. */
+size_t kern_span_scratch(size_t nq, size_t head_size) {
+	return nq * (KERN_SPAN + head_size) * sizeof(float);
 }
 
 static void kv_f16_values(uint16_t *values, const uint16_t *keys, size_t head_size) {

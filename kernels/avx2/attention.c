@@ -10,6 +10,7 @@
 #define LANES 8
 #define QUERIES 3 /* with four groups of lanes they fill the registers */
 #define QUERIES_Q8 2
+#define SIDE 2
 #define VEC_PIN PIN
 
 INLINE vec vec_halves(const uint8_t *p) {
@@ -18,13 +19,20 @@ INLINE vec vec_halves(const uint8_t *p) {
 INLINE vec vec_bytes(const uint8_t *p) {
 	return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p)));
 }
-INLINE vec vec_exp(vec x) {
+INLINE vec vec_max(vec a, vec b) {
+	return _mm256_max_ps(a, b);
+}
+INLINE __m256 vec_max8(vec a, __m256 m) {
+	return _mm256_max_ps(a, m);
+}
+INLINE vec vec_exp_below(vec x) {
 	return exp8(x);
 }
 INLINE __m256 vec_stripes(__m256 stripes, vec e) {
 	return _mm256_add_ps(stripes, e);
 }
 
+#include "kernels/avx2/attention_bytes.h"
 #include "kernels/avx2/attention_tmpl.h"
 
 KERN_DEFINE_SPANS(AVX2_OP)

@@ -21,6 +21,7 @@ extern const struct kern_ops kern_ops_avx512, kern_ops_avx512vnni;
 
 #define AVX512_OP(name) avx512_##name
 KERN_DECLARE_SPANS(AVX512_OP);
+kern_span_fn avx512_span_q8_0_vbmi; /* for processors that move bytes anywhere */
 KERN_DECLARE_FLOATS(AVX512_OP);
 
 /* The ways of a type of blocks (AVX2_DECLARE, kernels/avx2/avx2.h). */

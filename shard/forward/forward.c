@@ -132,7 +132,7 @@ static size_t forward_lay(
 		                hp->dim > hp->query_rank ? hp->dim : hp->query_rank, sizeof(float)),
 		        .up = forward_carve(arena, &used, rows * PHASE_CHUNK, sizeof(float)),
 		        .query = forward_carve(arena, &used, queries, sizeof(struct kern_query)),
-		        .scratch = forward_carve(arena, &used, 1, kern_span_scratch(queries)),
+		        .scratch = forward_carve(arena, &used, 1, kern_span_scratch(queries, hp->head_size)),
 		        .values = forward_carve(arena, &used, hp->latent ? KERN_SPAN / KERN_KV_BLOCK : 0,
 		                kern_kv_bytes(KERN_KV_F16, hp->head_size)), /* the larger type */
 		        .delta = forward_carve(

@@ -72,7 +72,7 @@ void bench_attention(struct bench *b) {
 	struct spans s = {.ops = b->ops, .member = bench_alloc(b->threads * sizeof *s.member)};
 	for (unsigned i = 0; i < b->threads; i++) {
 		struct member *m = &s.member[i];
-		m->scratch = bench_alloc(kern_span_scratch(MOST));
+		m->scratch = bench_alloc(kern_span_scratch(MOST, HEAD));
 		for (size_t k = 0; k < MOST; k++) {
 			for (size_t d = 0; d < HEAD; d++)
 				m->x[k][d] = (float)((k * 31 + d * 17) % 101) / 5000;

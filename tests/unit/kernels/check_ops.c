@@ -415,7 +415,7 @@ static void cache_make(struct cache *c, const struct kern_ops *ops, int kv) {
 	ck_assert_uint_eq(bytes, type == KERN_KV_F16 ? 64 * HEAD * 2 : 64 * (HEAD + HEAD / 32 * 2));
 	c->key = allocate(SPANS * KERN_SPAN * sizeof *c->key);
 	c->value = allocate(SPANS * KERN_SPAN * sizeof *c->value);
-	c->scratch = allocate(kern_span_scratch(32));
+	c->scratch = allocate(kern_span_scratch(32, HEAD));
 	for (size_t b = 0; b < SPANS * 8; b++) {
 		c->k[b] = c->keys[b] = allocate(bytes);
 		c->v[b] = c->values[b] = allocate(bytes);
@@ -476,7 +476,7 @@ START_TEST(cache_keeps_extremes) {
 		float big[HEAD] = {1e6f, -65519.0f, 65519.0f}, odd[HEAD] = {0}, o[HEAD], m, l, q[HEAD] = {0};
 		void *keys = allocate(kern_kv_bytes((enum kern_kv)_i, HEAD));
 		void *values = allocate(kern_kv_bytes((enum kern_kv)_i, HEAD));
-		void *scratch = allocate(kern_span_scratch(1));
+		void *scratch = allocate(kern_span_scratch(1, HEAD));
 		const void *k[1] = {keys}, *v[1] = {values};
 		struct kern_query one = {.q = q, .o = o, .m = &m, .l = &l, .count = 1};
 		ops->put_key(keys, 0, odd, HEAD);

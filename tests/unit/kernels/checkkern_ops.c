@@ -346,7 +346,7 @@ static void attention_alloc(struct attention *t) {
 		t->m[r] = checkkern_alloc(MAX_QUERIES * sizeof(float));
 		t->l[r] = checkkern_alloc(MAX_QUERIES * sizeof(float));
 	}
-	t->scratch = checkkern_alloc(kern_span_scratch(MAX_QUERIES));
+	t->scratch = checkkern_alloc(kern_span_scratch(MAX_QUERIES, MAX_HEAD));
 }
 
 static void attention_free(struct attention *t) {
@@ -399,7 +399,7 @@ static bool attention_same(struct checkkern *ck, struct attention *t, const stru
 			        .first = first ? first[i] : 0,
 			        .count = count[i]};
 		t->o[r][nq * head_size] = 12345.0f;
-		memset(t->scratch, 0xff, kern_span_scratch(nq));
+		memset(t->scratch, 0xff, kern_span_scratch(nq, head_size));
 		level[r]->kv[t->type].span(q, nq, t->k, t->v, head_size, scale, t->scratch);
 	}
 	return same(ck, t->o[0], t->o[1], nq * head_size + 1) && same(ck, t->m[0], t->m[1], nq) &&
