@@ -998,19 +998,6 @@ START_TEST(ways_of_another_build_are_tried_again_and_false_ones_make_the_file_no
 }
 END_TEST
 
-/* The real one, with a real buffer. */
-START_TEST(a_trial_that_is_stopped_knows_nothing) {
-	struct kernel_rates_bench *b;
-	struct tuning t = {.known = false};
-	atomic_bool stop = false;
-	ck_assert_int_eq(kernel_rates_open(&b, dir, kernel_rates_bytes(256ul << 20), 1, NULL, &stop), 0);
-	atomic_store(&stop, true);
-	kernel_rates_tune(b, &t);
-	ck_assert(!t.known); /* stopped */
-	kernel_rates_close(b);
-}
-END_TEST
-
 static Suite *suite(void) {
 	Suite *s = suite_create("measure");
 	TCase *t = tcase_create("measure");
@@ -1039,7 +1026,6 @@ static Suite *suite(void) {
 	tcase_add_test(t, ways_are_tried_once_kept_and_tried_again_when_asked);
 	tcase_add_test(t, a_disturbed_machine_chooses_no_ways);
 	tcase_add_test(t, ways_of_another_build_are_tried_again_and_false_ones_make_the_file_none);
-	tcase_add_test(t, a_trial_that_is_stopped_knows_nothing);
 	tcase_add_test(t, a_way_must_win_most_rounds_by_a_margin);
 	tcase_add_test(t, a_round_that_is_cut_short_does_not_count);
 	suite_add_tcase(s, t);
