@@ -2,7 +2,8 @@
  *
  * Work is done in walks of four strips, which are two pairs.  Few columns (decode has one) use the weights as they are in memory.
  * More columns share a panel: a piece of the width of a walk, unpacked once, that stays in the second-level cache beside the
- * columns of a tile; the float accumulators wait in `sums` between pieces.  The additions of a row always keep the order of
+ * columns of a tile, and is multiplied by a core that it shares with the types of the same arithmetic; the float accumulators wait in
+ * `sums` between pieces.  The additions of a row always keep the order of
  * doc/numerics.md. */
 #ifndef KERNELS_AVX512_QUANTS_TMPL_H
 #define KERNELS_AVX512_QUANTS_TMPL_H
@@ -12,7 +13,7 @@
 
 enum {
 	PAIRS = 2,    /* in a walk */
-	COLS = 4,     /* columns per pass over a panel */
+	COLS = 4,     /* columns per pass over packed weights */
 	TILE = 128,   /* columns that share a panel */
 	PIECE = 2048, /* elements of the width in a panel */
 	PIECE_32 = PIECE / 32,
@@ -24,7 +25,11 @@ enum {
 /* The integer arithmetic of the two levels.  A word is four bytes u of weights, unsigned, in every lane,
  * times the four bytes q of an activation word.  `group` words are summed before they are folded. */
 #ifdef AVX512_VNNI
-enum { WORDS_32 = 8 };
+enum {
+	WORDS_32 = 8,
+	PASS_32 = 8, /* columns per pass over a panel: so many sums that none waits for its last step */
+	PASS_256 = 6
+};
 
 /* A step adds four products to 32 bits, which always fits. */
 INLINE int words_32(enum kern_type t) {
@@ -34,7 +39,7 @@ INLINE int group_32(enum kern_type t) {
 	return 8;
 }
 INLINE int group_256(enum kern_type t) {
-	return kern_is_ternary(t) ? 8 : 64 / kern_sub_blocks(t);
+	return kern_is_ternary(t) ? 8 : is_narrow(t) ? 4 : 64 / kern_sub_blocks(t);
 }
 
 INLINE __m512i source_32(enum kern_type t, const uint8_t *const *body, int w) {
@@ -73,7 +78,7 @@ INLINE __m512i fold_256(enum kern_type t, __m512i total, __m512i v, __m512i sc) 
  * times 15 * 127, or 8 times 31 * 127.  Q6_K (8 times 63 * 127) starts from the correction of its offset,
  * with which the true sum fits.  Bytes of the signed types with 128 added do not fit in pairs: they are split
  * into nibbles, in blocks of 32 as separate words. */
-enum { WORDS_32 = 16 };
+enum { WORDS_32 = 16, PASS_32 = 4, PASS_256 = 4 };
 
 INLINE int words_32(enum kern_type t) {
 	return is_signed(t) ? 16 : 8;
@@ -212,6 +217,11 @@ struct sum {
 	__m512 a, m;
 };
 
+/* The accumulators of a column. */
+typedef struct sum sums[PAIRS];
+
+enum { PASS = PASS_32 > PASS_256 ? PASS_32 : PASS_256 };
+
 INLINE __m512 result(enum kern_type t, struct sum s) {
 	if (!kern_has_minima(t))
 		return s.a;
@@ -292,12 +302,28 @@ INLINE void unpack_256(enum kern_type t, struct panel_256 *p, const struct block
 	}
 }
 
+/* Where block b of a column is, in bytes from the column's first quant on, which is the same for all columns: so a tile needs one pointer
+ * for each. */
+struct place {
+	size_t q, d, sum;
+};
+
+INLINE struct place place_of(enum kern_type t, const struct column *x, size_t b) {
+	size_t of_sums = kern_block_size(t) == 32 ? 4 : 2 * (size_t)kern_sub_blocks(t);
+	struct place at = {
+	        b * kern_block_size(t), (size_t)(x->d - x->q) + 4 * b, (size_t)(x->sum - x->q) + of_sums * b};
+	HIDE(at.q);
+	HIDE(at.d);
+	HIDE(at.sum);
+	return at;
+}
+
 /* Block b of a walk, the i-th of its piece, times `cols` columns.  Weights come from p, a block of a panel,
  * or, if p is NULL, packed from `at` (for that block). */
-INLINE void tile_32(enum kern_type t, size_t pairs, size_t cols, struct sum s[PAIRS][COLS],
-        const struct panel_32 *p, const struct block *at, const struct column *x, const starts *from,
-        size_t b, size_t i) {
-	__m512i total[PAIRS][COLS], v[PAIRS][COLS];
+INLINE void tile_32(enum kern_type t, size_t pairs, size_t cols, sums *s, const struct panel_32 *p,
+        const struct block *at, const struct column *x, const starts *from, size_t b, size_t i) {
+	__m512i total[PAIRS][PASS], v[PAIRS][PASS];
+	struct place place = place_of(t, x, b);
 	if (!p)
 		UNROLL for (size_t r = 0; r < pairs; r++) fetch(t, &at[r], 0, 1);
 	UNROLL for (size_t c = 0; c < cols; c++) {
@@ -312,7 +338,7 @@ INLINE void tile_32(enum kern_type t, size_t pairs, size_t cols, struct sum s[PA
 			UNROLL for (size_t r = 0; r < pairs; r++) u[r] =
 			        p ? p[r].w[w] : source_32(t, at[r].body, w);
 			UNROLL for (size_t c = 0; c < cols; c++) {
-				__m512i q = spread(x[c].q + b * 32, (size_t)w % 8);
+				__m512i q = spread(x[c].q + place.q, (size_t)w % 8);
 				UNROLL for (size_t r = 0; r < pairs; r++) {
 					v[r][c] = add_word(t, v[r][c], u[r], q);
 					PIN(v[r][c]);
@@ -329,20 +355,20 @@ INLINE void tile_32(enum kern_type t, size_t pairs, size_t cols, struct sum s[PA
 		if (kern_has_minima(t))
 			m = p ? p[r].m : load_halves(at[r].head, 16);
 		UNROLL for (size_t c = 0; c < cols; c++) {
-			__m512i dx = spread(x[c].d, b);
-			s[r][c].a = add_block(s[r][c].a, d, dx, total[r][c]);
+			__m512i dx = spread(x[c].q + place.d, 0);
+			s[c][r].a = add_block(s[c][r].a, d, dx, total[r][c]);
 			if (kern_has_minima(t))
-				s[r][c].m = _mm512_fmadd_ps(_mm512_mul_ps(m, _mm512_castsi512_ps(dx)),
-				        _mm512_castsi512_ps(spread(x[c].sum, b)), s[r][c].m);
+				s[c][r].m = _mm512_fmadd_ps(_mm512_mul_ps(m, _mm512_castsi512_ps(dx)),
+				        _mm512_castsi512_ps(spread(x[c].q + place.sum, 0)), s[c][r].m);
 		}
 	}
 }
 
-/* Adds to j the products of a block's minima and the sums of quants. */
-INLINE __m512i add_minima(
-        enum kern_type t, __m512i j, const struct scales *scales, const struct column *x, size_t b) {
-	UNROLL for (int k = 0; k < kern_sub_blocks(t) / 2; k++) j =
-	        add_pairs(j, scales->mn[k], spread(x->sum, b * (size_t)kern_sub_blocks(t) / 2 + (size_t)k));
+/* The products of a block's minima and the sums of quants, added up. */
+INLINE __m512i add_minima(enum kern_type t, const struct scales *scales, const uint8_t *quants) {
+	__m512i j = _mm512_setzero_si512();
+	UNROLL for (size_t k = 0; k < (size_t)kern_sub_blocks(t) / 2; k++) j =
+	        add_pairs(j, scales->mn[k], spread(quants, k));
 	return j;
 }
 
@@ -355,11 +381,13 @@ INLINE __m512i sum_of_quants(const struct column *x, size_t b) {
 }
 
 /* Group g of words of block b, the k-th of its piece. */
-INLINE void group_of(enum kern_type t, size_t pairs, size_t cols, __m512i total[PAIRS][COLS],
+INLINE void group_of(enum kern_type t, size_t pairs, size_t cols, __m512i total[PAIRS][PASS],
         const struct scales *const *scales, const struct panel_256 *p, const struct block *at,
-        const struct column *x, const starts *from, size_t b, size_t k, int g) {
-	__m512i v[PAIRS][COLS];
+        const struct column *x, const starts *from, size_t q_at, size_t k, int g) {
+	__m512i v[PAIRS][PASS];
 	int words = group_256(t);
+	q_at += (size_t)(g * words) * 4;
+	HIDE(q_at);
 	if (!p)
 		UNROLL for (size_t r = 0; r < pairs; r++) fetch(t, &at[r], (size_t)g, 64 / (size_t)words);
 	UNROLL for (size_t c = 0; c < cols; c++) {
@@ -371,7 +399,7 @@ INLINE void group_of(enum kern_type t, size_t pairs, size_t cols, __m512i total[
 		__m512i u[PAIRS];
 		UNROLL for (size_t r = 0; r < pairs; r++) u[r] = p ? p[r].w[w] : word_256(t, at[r].body, w);
 		UNROLL for (size_t c = 0; c < cols; c++) {
-			__m512i q = spread(x[c].q + b * 256, (size_t)w);
+			__m512i q = spread(x[c].q + q_at, (size_t)i);
 			UNROLL for (size_t r = 0; r < pairs; r++) {
 				v[r][c] = add_word(t, v[r][c], u[r], q);
 				PIN(v[r][c]);
@@ -384,12 +412,12 @@ INLINE void group_of(enum kern_type t, size_t pairs, size_t cols, __m512i total[
 	}
 }
 
-INLINE void tile_256(enum kern_type t, size_t pairs, size_t cols, struct sum s[PAIRS][COLS],
-        const struct panel_256 *p, const struct block *at, const struct column *x, const starts *from,
-        size_t b, size_t k) {
-	__m512i total[PAIRS][COLS];
+INLINE void tile_256(enum kern_type t, size_t pairs, size_t cols, sums *s, const struct panel_256 *p,
+        const struct block *at, const struct column *x, const starts *from, size_t b, size_t k) {
+	__m512i total[PAIRS][PASS];
 	const struct scales *scales[PAIRS];
 	struct scales own[PAIRS];
+	struct place place = place_of(t, x, b);
 	int groups = 64 / group_256(t);
 	UNROLL for (size_t r = 0; r < pairs; r++) {
 		if (!p)
@@ -399,19 +427,19 @@ INLINE void tile_256(enum kern_type t, size_t pairs, size_t cols, struct sum s[P
 	}
 	if (p)
 		for (int g = 0; g < groups; g++)
-			group_of(t, pairs, cols, total, scales, p, at, x, from, b, k, g);
+			group_of(t, pairs, cols, total, scales, p, at, x, from, place.q, k, g);
 	else /* the position of its bits in a word must be a constant */
 		UNROLL for (int g = 0; g < groups; g++)
-		        group_of(t, pairs, cols, total, scales, p, at, x, from, b, k, g);
+		        group_of(t, pairs, cols, total, scales, p, at, x, from, place.q, k, g);
 	UNROLL for (size_t r = 0; r < pairs; r++) {
 		UNROLL for (size_t c = 0; c < cols; c++) {
-			__m512i dx = spread(x[c].d, b);
+			__m512i dx = spread(x[c].q + place.d, 0);
 			if (kern_is_ternary(t))
 				total[r][c] = _mm512_sub_epi32(total[r][c], sum_of_quants(&x[c], b));
-			s[r][c].a = add_block(s[r][c].a, scales[r]->d, dx, total[r][c]);
+			s[c][r].a = add_block(s[c][r].a, scales[r]->d, dx, total[r][c]);
 			if (kern_has_minima(t))
-				s[r][c].m = add_block(s[r][c].m, scales[r]->dmin, dx,
-				        add_minima(t, _mm512_setzero_si512(), scales[r], &x[c], b));
+				s[c][r].m = add_block(s[c][r].m, scales[r]->dmin, dx,
+				        add_minima(t, scales[r], x[c].q + place.sum));
 		}
 	}
 }
@@ -422,43 +450,116 @@ union panel {
 	struct panel_256 b[PIECE_256][PAIRS];
 };
 
-/* A walk's accumulators of a tile of columns. */
-typedef struct sum sums[PAIRS];
-
-INLINE void load_sums(struct sum s[PAIRS][COLS], sums *from, size_t cols) {
-	for (size_t c = 0; c < cols; c++)
-		for (size_t r = 0; r < PAIRS; r++)
-			s[r][c] = from[c][r];
-}
-
-INLINE void store_sums(sums *to, struct sum s[PAIRS][COLS], size_t cols) {
-	for (size_t c = 0; c < cols; c++)
-		for (size_t r = 0; r < PAIRS; r++)
-			to[c][r] = s[r][c];
-}
-
 /* Blocks [first, last), unpacked in the panel, for `cols` columns. */
-INLINE void run_panel(enum kern_type t, size_t cols, sums *sum, const union panel *panel,
-        const struct column *x, const starts *from, size_t first, size_t last) {
-	struct sum s[PAIRS][COLS];
-	load_sums(s, sum, cols);
+INLINE void pass(enum kern_type t, size_t cols, sums *sum, const union panel *panel, const struct column *x,
+        const starts *from, size_t first, size_t last) {
+	struct column own[PASS];
+	sums s[PASS];
+	for (size_t c = 0; c < cols; c++) {
+		own[c] = x[c];
+		for (size_t r = 0; r < PAIRS; r++)
+			s[c][r] = sum[c][r];
+	}
 	for (size_t b = first; b < last; b++)
 		if (kern_block_size(t) == 32)
-			tile_32(t, PAIRS, cols, s, panel->a[b - first], NULL, x, from, b, b - first);
+			tile_32(t, PAIRS, cols, s, panel->a[b - first], NULL, own, from, b, b - first);
 		else
-			tile_256(t, PAIRS, cols, s, panel->b[b - first], NULL, x, from, b, b - first);
-	store_sums(sum, s, cols);
+			tile_256(t, PAIRS, cols, s, panel->b[b - first], NULL, own, from, b, b - first);
+	for (size_t c = 0; c < cols; c++)
+		for (size_t r = 0; r < PAIRS; r++)
+			sum[c][r] = s[c][r];
+}
+
+/* All columns of a tile, as many at a time as registers allow. */
+INLINE void run_panel(enum kern_type t, size_t cols, sums *sum, const union panel *panel,
+        const struct column *x, const starts *from, size_t first, size_t last) {
+	const size_t most = kern_block_size(t) == 32 ? PASS_32 : PASS_256;
+	size_t c = 0;
+	for (; c + most <= cols; c += most)
+		pass(t, most, sum + c, panel, x + c, from + c, first, last);
+	if (most > 4 && c + 4 <= cols) {
+		pass(t, 4, sum + c, panel, x + c, from + c, first, last);
+		c += 4;
+	}
+	if (c + 2 <= cols) {
+		pass(t, 2, sum + c, panel, x + c, from + c, first, last);
+		c += 2;
+	}
+	if (c < cols)
+		pass(t, 1, sum + c, panel, x + c, from + c, first, last);
+}
+
+/* Unpacked, many types are alike: a core is compiled once for all with the arithmetic of the type in its name. */
+typedef void core(size_t cols, sums *sum, const union panel *panel, const struct column *x,
+        const starts *from, size_t first, size_t last);
+
+#define CORE(TYPE) \
+	static __attribute__((noinline, unused)) void core_##TYPE(size_t cols, sums *sum, \
+	        const union panel *panel, const struct column *x, const starts *from, size_t first, \
+	        size_t last) { \
+		run_panel(KERN_##TYPE, cols, sum, panel, x, from, first, last); \
+	}
+CORE(Q4_0)
+CORE(Q4_1)
+CORE(Q2_K)
+CORE(Q3_K)
+CORE(Q4_K)
+CORE(Q5_K)
+CORE(Q6_K)
+CORE(IQ4_XS)
+CORE(TQ2_0)
+#ifndef AVX512_VNNI /* several ways to keep sums within 16 bits */
+CORE(Q5_0)
+CORE(Q5_1)
+CORE(Q8_0)
+CORE(IQ2_XS)
+
+INLINE core *narrow_core_of(enum kern_type t) {
+	if (kern_block_size(t) == 32)
+		return is_signed(t)         ? core_Q8_0
+		       : group_32(t) == 8   ? NULL
+		       : kern_has_minima(t) ? core_Q5_1
+		                            : core_Q5_0;
+	return is_signed(t) && kern_sub_blocks(t) == 16 ? core_IQ2_XS : NULL;
+}
+#else
+INLINE core *narrow_core_of(enum kern_type t) {
+	return NULL;
+}
+#endif
+
+INLINE core *core_of(enum kern_type t) {
+	core *narrow = narrow_core_of(t);
+	if (narrow)
+		return narrow;
+	switch (t) {
+	case KERN_Q2_K:
+		return core_Q2_K;
+	case KERN_Q3_K:
+		return core_Q3_K;
+	case KERN_Q4_K:
+		return core_Q4_K;
+	case KERN_Q5_K:
+		return core_Q5_K;
+	case KERN_TQ1_0:
+	case KERN_TQ2_0:
+		return core_TQ2_0;
+	default:
+		if (kern_block_size(t) == 32)
+			return kern_has_minima(t) ? core_Q4_1 : core_Q4_0;
+		return kern_sub_blocks(t) == 16 ? core_Q6_K : core_IQ4_XS;
+	}
 }
 
 /* `cols` columns over `pairs` pairs of a walk, with packed weights. */
 INLINE void run_packed(enum kern_type t, size_t pairs, size_t cols, sums *sum, size_t first,
         const struct pair *at, const struct column *x, size_t n) {
-	struct sum s[PAIRS][COLS];
+	sums s[COLS];
 	starts from[COLS];
 	size_t blocks = n / kern_block_size(t), piece = PIECE / kern_block_size(t);
 	for (size_t c = 0; c < cols; c++)
 		for (size_t r = 0; r < pairs; r++)
-			s[r][c].a = s[r][c].m = _mm512_setzero_ps();
+			s[c][r].a = s[c][r].m = _mm512_setzero_ps();
 	for (size_t start = 0, end; start < blocks; start = end) {
 		end = last_of(start, piece, blocks);
 		find_starts(t, from, x, cols, start, end);
@@ -474,12 +575,14 @@ INLINE void run_packed(enum kern_type t, size_t pairs, size_t cols, sums *sum, s
 	}
 	for (size_t c = 0; c < cols; c++)
 		for (size_t r = 0; r < pairs; r++)
-			sum[c][first + r] = s[r][c];
+			sum[c][first + r] = s[c][r];
 }
 
 /* The number of columns up to which a panel does not pay. */
 INLINE size_t few(enum kern_type t) {
-	return kern_block_size(t) == 32 ? 2 * COLS : kern_has_grid(t) || t == KERN_TQ1_0 ? 0 : COLS;
+	if (kern_block_size(t) == 32)
+		return 2 * COLS;
+	return t == KERN_Q2_K || t == KERN_Q3_K || t == KERN_TQ2_0 ? COLS : 0;
 }
 
 /* A few columns over a walk, COLS at a time: the first bring the weights into the second-level cache.  Blocks
@@ -520,7 +623,7 @@ INLINE void run_pieces(enum kern_type t, bool gathers, sums *sum, const struct p
 	starts from[TILE];
 	size_t blocks = n / kern_block_size(t), piece = PIECE / kern_block_size(t);
 	for (size_t b = 0; b < blocks; b += piece) {
-		size_t end = last_of(b, piece, blocks), c = 0;
+		size_t end = last_of(b, piece, blocks);
 		find_starts(t, from, x, cols, b, end);
 		for (size_t k = b; k < end; k++)
 			for (size_t r = 0; r < PAIRS; r++) {
@@ -531,18 +634,7 @@ INLINE void run_pieces(enum kern_type t, bool gathers, sums *sum, const struct p
 					unpack_256(t, &panel.b[k - b][r], &block, gathers);
 			}
 		fetch_piece(t, at, end < blocks ? end : 0, piece, end < blocks ? 0 : 2 * PAIRS, blocks);
-		for (; c + COLS <= cols; c += COLS)
-			run_panel(t, COLS, sum + c, &panel, x + c, from + c, b, end);
-		switch (cols - c) {
-		case 3:
-			run_panel(t, 3, sum + c, &panel, x + c, from + c, b, end);
-			break;
-		case 2:
-			run_panel(t, 2, sum + c, &panel, x + c, from + c, b, end);
-			break;
-		case 1:
-			run_panel(t, 1, sum + c, &panel, x + c, from + c, b, end);
-		}
+		core_of(t)(cols, sum, &panel, x, from, b, end);
 	}
 }
 

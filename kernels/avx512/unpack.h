@@ -106,10 +106,10 @@ INLINE __m512i ternary_digit(__m512i v) {
 	        digit, _mm512_cmpgt_epu8_mask(v, _mm512_set1_epi8((char)170)), digit, one);
 }
 
-/* Whether the integer sums of a group of a sub-block fit 16 bits, so that one multiplication by the scale
- * also adds them up: 16 elements of at most 7 * 127. */
+/* Whether the integer sums of 16 elements fit 16 bits, so that one multiplication by the scale also adds them up: 16 elements of at most
+ * 15 * 127. */
 INLINE bool is_narrow(enum kern_type t) {
-	return t == KERN_Q2_K || t == KERN_Q3_K;
+	return t == KERN_Q2_K || t == KERN_Q3_K || t == KERN_Q4_K;
 }
 
 /* The contents of the head of a block of 256. */
