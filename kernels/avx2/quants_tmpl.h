@@ -1,6 +1,6 @@
 /* quants_tmpl: products of the quantised types; instantiated by quants_32.c and quants_256.c for each level that avx2.h names.
  *
- * One column (decode) reads weights strip by strip, from start to end, or four strips side by side, and prefetches: see struct way.
+ * One column (decode) reads weights strip by strip, from start to end, or four strips side by side (beside.h), and prefetches: see struct way.
  * Few columns use the weights as they are in memory, one or two strips at a time.  More columns unpack two strips of a piece of
  * the width into a panel and run all columns of a tile over it, four at a time; the panel stays in the second-level cache beside
  * them, and the float accumulators wait in `sums` between pieces.  The additions of a row always keep the order of
@@ -243,14 +243,18 @@ INLINE __m256i dot_32(enum kern_type t, const uint8_t *body, const struct column
 	return total;
 }
 
+INLINE void add_32(enum kern_type t, struct sum *s, const uint8_t *at, const struct column *x, size_t b) {
+	__m256i i = dot_32(t, body_of(t, at), x, b);
+	__m256 dx = _mm256_castsi256_ps(spread(x->d, b));
+	s->a = _mm256_fmadd_ps(_mm256_mul_ps(load_scale(t, at), dx), _mm256_cvtepi32_ps(i), s->a);
+	if (kern_has_minima(t))
+		s->m = _mm256_fmadd_ps(_mm256_mul_ps(load_halves(at + 16), dx),
+		        _mm256_castsi256_ps(spread(x->sum, b)), s->m);
+}
+
 INLINE void decode_32(enum kern_type t, struct sum *s, struct block block, const struct column *x, size_t b) {
 	fetch(&block, 0, block_bytes(t));
-	__m256i i = dot_32(t, body_of(t, block.at), x, b);
-	__m256 dx = _mm256_castsi256_ps(spread(x->d, b));
-	s->a = _mm256_fmadd_ps(_mm256_mul_ps(load_scale(t, block.at), dx), _mm256_cvtepi32_ps(i), s->a);
-	if (kern_has_minima(t))
-		s->m = _mm256_fmadd_ps(_mm256_mul_ps(load_halves(block.at + 16), dx),
-		        _mm256_castsi256_ps(spread(x->sum, b)), s->m);
+	add_32(t, s, block.at, x, b);
 }
 
 /* Adds to j the sum over sub-blocks of minima times sums of quants. */
@@ -420,101 +424,7 @@ INLINE void decode_grid(
 	finish_256(t, s, total, &scales, x, b);
 }
 
-/* Decode, IQ4_XS side by side.  Without VNNI the magnitudes of activations, which all strips share, are the unsigned factor, and a
- * scale is applied where products are widened. */
-INLINE __m256i begin_scaled(__m256i total, __m256i start) {
-#ifdef AVX2_VNNI
-	return start;
-#else
-	return total;
-#endif
-}
-
-INLINE __m256i add_scaled_word(__m256i v, __m256i u, __m256i q, __m256i sc) {
-#ifdef AVX2_VNNI
-	return add_products(v, u, q);
-#else
-	__m256i products = _mm256_maddubs_epi16(_mm256_abs_epi8(q), _mm256_sign_epi8(u, q));
-	return _mm256_add_epi32(v, _mm256_madd_epi16(products, sc));
-#endif
-}
-
-INLINE __m256i end_scaled(__m256i total, __m256i v, __m256i sc) {
-#ifdef AVX2_VNNI
-	return fold_256(KERN_IQ4_XS, total, v, sc);
-#else
-	return v;
-#endif
-}
-
-/* Adds sub-block k of each strip to its total. */
-INLINE void add_beside_iq4_xs(__m256i total[SIDE], const struct block *block, const struct scales *scales,
-        const struct column *x, size_t b, size_t k) {
-	const enum kern_type t = KERN_IQ4_XS;
-	const uint8_t *q = x->q + b * 256 + k * 32, *body[SIDE];
-	__m256i v[SIDE];
-	UNROLL for (int r = 0; r < SIDE; r++) {
-		body[r] = body_of(t, block[r].at) + k * 128;
-		v[r] = begin_scaled(total[r], start(t, x, b * 8 + k));
-	}
-	UNROLL for (int w = 0; w < 4; w++) {
-		__m256i low = spread(q, (size_t)w), high = spread(q, (size_t)w + 4);
-		UNROLL for (int r = 0; r < SIDE; r++) {
-			__m256i sc = scales[r].sc[k];
-			if (w % 2 == 0)
-				_mm_prefetch((const char *)block[r].next + k * 128 + w * 32, _MM_HINT_T0);
-			v[r] = add_scaled_word(v[r], word_256(t, body[r], 0, w), low, sc);
-			v[r] = add_scaled_word(v[r], word_256(t, body[r], 0, w + 4), high, sc);
-			PIN(v[r]);
-		}
-	}
-	UNROLL for (int r = 0; r < SIDE; r++) total[r] = end_scaled(total[r], v[r], scales[r].sc[k]);
-}
-
-INLINE void decode_beside_iq4_xs(
-        struct sum s[SIDE], const struct block *block, const struct column *x, size_t b) {
-	const enum kern_type t = KERN_IQ4_XS;
-	struct scales scales[SIDE];
-	__m256i total[SIDE];
-	UNROLL for (int r = 0; r < SIDE; r++) {
-		_mm_prefetch((const char *)block[r].next + 8 * 128, _MM_HINT_T0); /* the last line */
-		read_scales(t, &scales[r], block[r].at);
-		total[r] = _mm256_setzero_si256();
-	}
-	for (size_t k = 0; k < 8; k++)
-		add_beside_iq4_xs(total, block, scales, x, b, k);
-	UNROLL for (int r = 0; r < SIDE; r++) finish_256(t, &s[r], total[r], &scales[r], x, b);
-}
-
-/* Decode of four strips at a time; returns how many strips that are. */
-INLINE size_t decode_beside(enum kern_type t, const struct way *way, float *y, const void *w, size_t rows,
-        size_t n, const void *x) {
-	struct column c = column(t, x, n);
-	size_t strips = (rows + 7) / 8, k = 0;
-	for (; k + SIDE <= strips; k += SIDE) {
-		struct sum s[SIDE];
-		for (size_t r = 0; r < SIDE; r++)
-			s[r].a = s[r].m = _mm256_setzero_ps();
-		for (size_t b = 0; b < n / kern_block_size(t); b++) {
-			struct block block[SIDE];
-			for (size_t r = 0; r < SIDE; r++)
-				block[r] = block_at(t, way, strip_at(t, w, k + r, n), SIDE, n, b);
-			if (t == KERN_IQ4_XS)
-				decode_beside_iq4_xs(s, block, &c, b);
-			else
-				for (size_t r = 0; r < SIDE; r++)
-					decode_32(t, &s[r], block[r], &c, b);
-		}
-		for (size_t r = 0; r < SIDE; r++)
-			store_rows(y + (k + r) * 8, result(t, s[r]), rows - (k + r) * 8);
-	}
-	return k;
-}
-
-/* Types that have strips side by side. */
-INLINE bool goes_beside(enum kern_type t) {
-	return kern_block_size(t) == 32 || t == KERN_IQ4_XS;
-}
+#include "kernels/avx2/beside.h"
 
 /* Decode strip by strip, from strip k on. */
 INLINE void decode(enum kern_type t, const struct way *way, bool gathers, float *y, const void *w, size_t k,
