@@ -128,8 +128,7 @@ static void *calibrate_thread(void *arg) {
 	if (m->rc == 0 && m->with_disk && (m->kept.disk <= 0 || !kernel_rates_disturbed(m->run.lost)) &&
 	        !atomic_load(&m->stop))
 		m->disk = w->disk(w->arg, m->dir);
-	if (m->rc == 0 && m->with_pages && (m->kept.pages <= 0 || !kernel_rates_disturbed(m->run.lost)) &&
-	        !atomic_load(&m->stop))
+	if (m->rc == 0 && m->with_pages && !kernel_rates_disturbed(m->run.lost) && !atomic_load(&m->stop))
 		m->pages = w->pages(w->arg, m->dir, m->bytes, m->c.threads, m->cpus, &m->stop);
 	if (loop_post(m->c.loop, calibrate_run_done, m->bell))
 		log_line(LOG_LINE_WARN, "measuring this machine: out of memory");
