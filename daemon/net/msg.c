@@ -30,7 +30,7 @@ static struct payload *msg_make_payload(zmq_msg_t *frame) {
 	return p;
 }
 
-static int msg_read_author(struct node_id *id, zmq_msg_t *frame) {
+int msg_author(struct node_id *id, zmq_msg_t *frame) {
 	const char *hex = zmq_msg_gets(frame, "User-Id");
 	if (!hex || strlen(hex) != NODE_ID_HEX - 1)
 		return -EPERM;
@@ -65,7 +65,7 @@ int msg_receive(struct msg *m, void *socket, bool router) {
 		m->route.len = (uint8_t)zmq_msg_size(&m->envelope);
 		memcpy(m->route.id, zmq_msg_data(&m->envelope), m->route.len);
 		if (!zmq_msg_more(&m->envelope) || zmq_msg_recv(&m->envelope, socket, ZMQ_DONTWAIT) < 0 ||
-		        msg_read_author(&m->from, &m->envelope) != 0) {
+		        msg_author(&m->from, &m->envelope) != 0) {
 			msg_drop_rest(socket, &m->envelope);
 			rc = -EPERM;
 			goto error;

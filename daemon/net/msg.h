@@ -26,6 +26,8 @@ struct msg {
  * too); -EPERM: a message without an authenticated sender was dropped. */
 int msg_receive(struct msg *m, void *socket, bool router);
 void msg_close(struct msg *m);
+/* The key that the authenticator admitted, of any frame of a message at a ROUTER: 0, or -EPERM: none. */
+int msg_author(struct node_id *id, zmq_msg_t *frame);
 
 /* Counts bytes that libzmq has queued but not sent, also of closed connections.  Any thread. */
 struct msg_owed;

@@ -6,7 +6,7 @@
  * its partial results to itself.  Both use the same scratch, whose size depends only on the context.  The queries of a group
  * of heads read their keys and values together. */
 #include "kernels/kvcopy.h"
-#include "shard/forward/forward_internal.h"
+#include "shard/forward/share.h"
 
 /* Partial results per member, unless one token of a long context needs more. */
 #define MEMBER_PARTIALS 2048
@@ -133,9 +133,11 @@ bool attention_store(struct forward *f, struct phase_member *j, uint32_t layer) 
 	const float *const *vector = f->vector[layer];
 	const float *table = f->angles[attention_has_window(f, layer)];
 	bool rotates = !hp->plain_every || (f->slice->first + layer + 1) % hp->plain_every, ok = true;
-	team_share(j->team, j->id, rows * shape->kv_heads, 1, &first, &last);
+	size_t own, past;
+	share_own_heads(f, layer, &own, &past);
+	team_share(j->team, j->id, rows * (past - own), 1, &first, &last);
 	for (size_t i = first; i < last; i++) {
-		size_t row = i % rows, head = i / rows;
+		size_t row = i % rows, head = own + i / rows;
 		uint32_t position = f->row_position[row];
 		uint32_t block = *attention_blocks(f, f->row_seq[row], layer, position / KERN_KV_BLOCK);
 		size_t slot = position % KERN_KV_BLOCK;
@@ -274,11 +276,10 @@ static void attention_run(struct forward *f, struct phase_member *j, uint32_t la
 }
 
 void attention_share(struct forward *f, struct phase_member *j, uint32_t layer) {
-	struct phase_cut cut = {
-	        .strips = f->tiling[attention_has_window(f, layer)].head_tasks * f->shape[layer].kv_heads,
-	        .least = 1};
-	size_t first, count;
+	size_t tasks = f->tiling[attention_has_window(f, layer)].head_tasks, own, past, first, count;
+	share_own_heads(f, layer, &own, &past);
+	struct phase_cut cut = {.strips = tasks * (past - own), .least = 1};
 	while (phase_next_run(j, &cut, &first, &count))
 		for (size_t i = first; i < first + count; i++)
-			attention_run(f, j, layer, i);
+			attention_run(f, j, layer, own * tasks + i);
 }

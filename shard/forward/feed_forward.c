@@ -7,6 +7,7 @@
  * Experts that are not mapped are computed as they come from disk, those in memory first: then the parts are reordered.
  * The result of a row depends on nothing of this: the experts' outputs are added in the order of the row's choice. */
 #include "shard/forward/feed_forward.h"
+#include "shard/forward/share.h"
 #include <errno.h>
 #include <math.h>
 #include <string.h>
@@ -232,21 +233,30 @@ static void feed_forward_down(struct forward *f, uint32_t layer, const struct fe
 		f->ops->add(p->y + c * dim + first, bias, n);
 }
 
+/* The rows of a part's first products, or of its second, that this node computes. */
+static void feed_forward_own(const struct forward *f, uint32_t layer, const struct feed_part *p, bool down,
+        size_t *first, size_t *last) {
+	share_own_rows(f, down ? f->hp->dim : feed_forward_width(f, layer, p->kind), first, last);
+}
+
 /* The member's share of the first products of all parts, or of the second. */
 static void feed_forward_share(struct forward *f, struct phase_member *j, uint32_t layer,
         const struct feed_part *part, size_t parts, const struct store_tensor *const w[LAYER_ROLES],
         bool down) {
 	struct phase_cut cut = {.least = PHASE_STRIPS};
-	size_t run, strips;
-	for (size_t i = 0; i < parts; i++)
-		cut.strips += phase_strips(down ? f->hp->dim : feed_forward_width(f, layer, part[i].kind));
+	size_t run, strips, own, past;
+	for (size_t i = 0; i < parts; i++) {
+		feed_forward_own(f, layer, &part[i], down, &own, &past);
+		cut.strips += phase_strips(past - own);
+	}
 	while (phase_next_run(j, &cut, &run, &strips))
 		for (size_t i = 0, begin = 0; i < parts && begin < run + strips; i++) {
-			size_t rows = down ? f->hp->dim : feed_forward_width(f, layer, part[i].kind), n;
-			size_t end = begin + phase_strips(rows), from = run > begin ? run - begin : 0;
-			size_t last = ((run + strips < end ? run + strips : end) - begin) * KERN_STRIP;
-			last = last < rows ? last : rows;
-			for (size_t first = from * KERN_STRIP; first < last; first += n) {
+			feed_forward_own(f, layer, &part[i], down, &own, &past);
+			size_t n, end = begin + phase_strips(past - own),
+			          from = run > begin ? run - begin : 0;
+			size_t last = own + ((run + strips < end ? run + strips : end) - begin) * KERN_STRIP;
+			last = last < past ? last : past;
+			for (size_t first = own + from * KERN_STRIP; first < last; first += n) {
 				n = down || last - first < PHASE_CHUNK ? last - first : PHASE_CHUNK;
 				if (down)
 					feed_forward_down(f, layer, &part[i], w, first, n);
@@ -287,6 +297,85 @@ static int feed_forward_prepare(struct forward *f, struct phase_member *j, uint3
 	return forward_is_prepared(f, j, !fine, layer << 8 | AT_FFN);
 }
 
+/* The nodes of a group put together the hidden rows. */
+static int feed_forward_meet_hidden(struct forward *f, struct phase_member *j, uint32_t layer,
+        const struct feed_part *part, size_t parts) {
+	const struct layer_forms *forms = &f->forms[layer];
+	struct share e = {.meeting = MEET_HIDDEN, .layer = layer, .where = layer << 8 | AT_FFN};
+	size_t rows = f->step->rows, used = f->hp->experts_used;
+	bool whole = part->kind != &expert;
+	if (whole) {
+		struct share_rows *r = &e.rows[e.parts++];
+		*r = share_columns(f, f->ffn, rows, feed_forward_width(f, layer, part->kind));
+		r->act = &f->act;
+		r->at = forward_slot_of(f, j, 0);
+		r->forms = forms->down;
+	}
+	if (parts > whole) {
+		struct share_rows *r = &e.rows[e.parts++];
+		*r = share_columns(f, f->expert_hidden, rows * used, f->hp->expert_ffn);
+		r->act = &f->expert_mid;
+		r->at = forward_slot_of(f, j, 0) * used;
+		r->forms = forms->expert_down;
+	}
+	return share_meet(f, j, &e);
+}
+
+/* Elements whose sums stay in registers. */
+#define MIX_RUN 32
+
+/* n <= MIX_RUN elements of the chosen experts' outputs times their weights, added in the order of the choice. */
+static inline void feed_forward_mix(
+        float *out, const float *y, size_t dim, const struct choice *c, size_t used, size_t n) {
+	float sum[MIX_RUN];
+	for (size_t k = 0; k < n; k++)
+		sum[k] = y[c[0].place * dim + k] * c[0].weight;
+	for (size_t i = 1; i < used; i++)
+		for (size_t k = 0; k < n; k++)
+			sum[k] += y[c[i].place * dim + k] * c[i].weight;
+	memcpy(out, sum, n * sizeof *out);
+}
+
+static const struct choice *feed_forward_choice(
+        const struct forward *f, const struct phase_member *j, size_t row) {
+	return f->step->rows > 1 ? f->choice + row * f->hp->experts_used : f->member[j->id].choice;
+}
+
+/* Elements [first, last) of what a mixture makes of a row; out may be the row of the shared expert. */
+static void feed_forward_mix_part(const struct forward *f, const struct choice *c, uint32_t layer, size_t row,
+        float *out, size_t first, size_t last) {
+	size_t dim = f->hp->dim, used = f->hp->experts_used;
+	const float *y = f->y + row * dim;
+	bool weighted = feed_forward_has(f, layer, LAYER_SHARED_ROUTER),
+	     shared_too = feed_forward_has(f, layer, LAYER_SHARED_GATE);
+	float weight = weighted ? 1 / (1 + kern_exp(-f->shared_score[row])) : 1;
+	for (size_t at = first, n; at < last; at += n) {
+		float sum[MIX_RUN];
+		n = last - at < MIX_RUN ? last - at : MIX_RUN;
+		feed_forward_mix(sum, f->expert_y + at, dim, c, used, n);
+		for (size_t k = 0; weighted && k < n; k++)
+			sum[k] = sum[k] + y[at + k] * weight;
+		for (size_t k = 0; shared_too && !weighted && k < n; k++)
+			sum[k] = sum[k] + y[at + k];
+		memcpy(out + at, sum, n * sizeof *out);
+	}
+}
+
+/* And the rows that the layer adds, of a mixture what is mixed of them. */
+static int feed_forward_meet_down(struct forward *f, struct phase_member *j, uint32_t layer) {
+	size_t dim = f->hp->dim, own, past, first, last;
+	const struct share e = {.meeting = MEET_DOWN,
+	        .layer = layer,
+	        .rows = {share_columns(f, f->y, f->step->rows, dim)},
+	        .parts = 1};
+	share_own_rows(f, dim, &own, &past);
+	team_share(j->team, j->id, feed_forward_has(f, layer, LAYER_ROUTER) ? f->step->rows : 0, 1, &first,
+	        &last);
+	for (size_t r = first; r < last; r++)
+		feed_forward_mix_part(f, feed_forward_choice(f, j, r), layer, r, f->y + r * dim, own, past);
+	return phase_gate(j) ? -EDOM : share_meet(f, j, &e);
+}
+
 /* Both products of some parts. */
 static int feed_forward_run_parts(struct forward *f, struct phase_member *j, uint32_t layer,
         const struct feed_part *part, size_t parts, const struct store_tensor *w[LAYER_ROLES]) {
@@ -295,12 +384,16 @@ static int feed_forward_run_parts(struct forward *f, struct phase_member *j, uin
 	feed_forward_share(f, j, layer, part, parts, w, false);
 	if (forward_leave_group(f, j, layer, WEIGHTS_UP))
 		return -EDOM;
-	if (feed_forward_prepare(f, j, layer, part, parts))
-		return -EDOM;
+	int rc = share_is_alone(f) ? feed_forward_prepare(f, j, layer, part, parts)
+	                           : feed_forward_meet_hidden(f, j, layer, part, parts);
+	if (rc)
+		return rc;
 	if (forward_fetch_group(f, j, layer, WEIGHTS_DOWN, w))
 		return -EIO;
 	feed_forward_share(f, j, layer, part, parts, w, true);
-	return forward_leave_group(f, j, layer, WEIGHTS_DOWN);
+	if (forward_leave_group(f, j, layer, WEIGHTS_DOWN))
+		return -EDOM;
+	return share_is_alone(f) ? 0 : feed_forward_meet_down(f, j, layer);
 }
 
 /* ---- experts that are read from disk ---- */
@@ -373,38 +466,12 @@ int feed_forward_run(struct forward *f, struct phase_member *j, uint32_t layer,
 	return feed_forward_run_parts(f, j, layer, part, parts, w);
 }
 
-/* Elements whose sums stay in registers. */
-#define MIX_RUN 32
-
-/* n <= MIX_RUN elements of the chosen experts' outputs times their weights, added in the order of the choice. */
-static inline void feed_forward_mix(
-        float *out, const float *y, size_t dim, const struct choice *c, size_t used, size_t n) {
-	float sum[MIX_RUN];
-	for (size_t k = 0; k < n; k++)
-		sum[k] = y[c[0].place * dim + k] * c[0].weight;
-	for (size_t i = 1; i < used; i++)
-		for (size_t k = 0; k < n; k++)
-			sum[k] += y[c[i].place * dim + k] * c[i].weight;
-	memcpy(out, sum, n * sizeof *out);
-}
-
 const float *feed_forward_row(
         const struct forward *f, const struct phase_member *j, uint32_t layer, size_t row, float *scratch) {
-	size_t dim = f->hp->dim, used = f->hp->experts_used;
-	const float *y = f->y + row * dim;
-	if (!feed_forward_has(f, layer, LAYER_ROUTER))
-		return y;
-	const struct choice *c = f->step->rows > 1 ? f->choice + row * used : f->member[j->id].choice;
-	size_t at = 0;
-	for (; at + MIX_RUN <= dim; at += MIX_RUN)
-		feed_forward_mix(scratch + at, f->expert_y + at, dim, c, used, MIX_RUN);
-	feed_forward_mix(scratch + at, f->expert_y + at, dim, c, used, dim - at);
-	if (feed_forward_has(f, layer, LAYER_SHARED_ROUTER)) {
-		float weight = 1 / (1 + kern_exp(-f->shared_score[row]));
-		for (size_t k = 0; k < dim; k++)
-			scratch[k] = scratch[k] + y[k] * weight;
-	} else if (feed_forward_has(f, layer, LAYER_SHARED_GATE)) {
-		f->ops->add(scratch, y, dim);
-	}
+	size_t dim = f->hp->dim;
+	if (!feed_forward_has(f, layer, LAYER_ROUTER) ||
+	        !share_is_alone(f)) /* a group mixes before it meets */
+		return f->y + row * dim;
+	feed_forward_mix_part(f, feed_forward_choice(f, j, row), layer, row, scratch, 0, dim);
 	return scratch;
 }

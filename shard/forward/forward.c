@@ -8,6 +8,7 @@
 #include "common/fail.h"
 #include "shard/forward/feed_forward.h"
 #include "shard/forward/latent.h"
+#include "shard/forward/share.h"
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -280,6 +281,7 @@ void forward_destroy(struct forward *f) {
 	free(f->conv);
 	free(f->taps);
 	free(f->arena);
+	free(f->passing);
 	expert_use_destroy(f->use);
 	free(f);
 	errno = saved;
@@ -394,6 +396,24 @@ int forward_leave_group(struct forward *f, struct phase_member *j, uint32_t laye
 	return 0;
 }
 
+int forward_join_group(struct forward *f, const struct group *g, char *err, size_t errlen) {
+	const struct hparams *hp = f->hp;
+	if (group_check(g))
+		return fail_with(-EINVAL, err, errlen, "no group of %u nodes", g->nodes);
+	if (hp->latent || hp->attention_every)
+		return fail_with(-ENOTSUP, err, errlen,
+		        "layers with %s cannot be shared by several nodes yet",
+		        hp->latent ? "latent attention" : "recurrent states");
+	if (f->slice->stream || f->slice->experts)
+		return fail_with(-ENOTSUP, err, errlen,
+		        "weights that are read from disk in every step cannot be shared by several nodes yet");
+	f->passing = aligned_alloc(KERN_ALIGN, share_bytes(f->slice->manifest, f->max_rows));
+	if (!f->passing)
+		return fail_memory(err, errlen, "a group's rows");
+	f->group = *g;
+	return 0;
+}
+
 /* The products of queries, keys and values; no gate. */
 static int forward_project(struct forward *f, struct phase_member *j, uint32_t layer,
         const struct store_tensor *const w[LAYER_ROLES]) {
@@ -402,12 +422,27 @@ static int forward_project(struct forward *f, struct phase_member *j, uint32_t l
 	       narrow = f->shape[layer].kv_heads * hs;
 	if (f->hp->latent)
 		return latent_queries(f, j, layer, w);
+	wide *= f->hp->gated ? 2 : 1;
+	size_t each = wide / narrow, first, last;
+	share_own_heads(f, layer, &first, &last);
+	size_t before = first * hs, after = narrow - last * hs;
 	const struct product qkv[3] = {
-	        {w[LAYER_Q], f->q, wide * (f->hp->gated ? 2 : 1), vector[LAYER_Q_BIAS], 0},
-	        {w[LAYER_K], f->k, narrow, vector[LAYER_K_BIAS], 0},
-	        {w[LAYER_V], f->v, narrow, vector[LAYER_V_BIAS], 0}};
+	        {w[LAYER_Q], f->q, wide, vector[LAYER_Q_BIAS], 0, before * each, after * each},
+	        {w[LAYER_K], f->k, narrow, vector[LAYER_K_BIAS], 0, before, after},
+	        {w[LAYER_V], f->v, narrow, vector[LAYER_V_BIAS], 0, before, after}};
 	product_share(j, f->ops, qkv, 3, &f->act, forward_slot_of(f, j, 0), f->step->rows);
 	return 0;
+}
+
+/* The nodes of a group put together what their heads attended to. */
+static int forward_meet_heads(struct forward *f, struct phase_member *j, uint32_t layer) {
+	struct share e = {
+	        .meeting = MEET_HEADS, .layer = layer, .where = layer << 8 | AT_ATTENTION, .parts = 1};
+	e.rows[0] = share_heads(f, layer, f->attended, f->shape[layer].heads * f->hp->head_size);
+	e.rows[0].act = &f->act;
+	e.rows[0].at = forward_slot_of(f, j, 0);
+	e.rows[0].forms = f->forms[layer].out;
+	return share_meet(f, j, &e);
 }
 
 /* The products of queries, keys and values, and attention. */
@@ -425,6 +460,8 @@ static int forward_attend(struct forward *f, struct phase_member *j, uint32_t la
 		return -EDOM;
 	attention_share(f, j, layer);
 	phase_gate(j);
+	if (!share_is_alone(f))
+		return forward_meet_heads(f, j, layer);
 	if (hp->latent && latent_values(f, j, layer, w))
 		return -EDOM;
 	bool fine = hp->latent
@@ -478,10 +515,21 @@ static int forward_run_attention(struct forward *f, struct phase_member *j, uint
 	if (forward_fetch_group(f, j, layer, WEIGHTS_OUT, w))
 		return -EIO;
 	const struct store_tensor *out = w[recurs ? LAYER_DELTA_OUT : LAYER_OUT];
-	product_share(j, f->ops, &(struct product){out, f->y, f->hp->dim, vector[LAYER_OUT_BIAS], 0}, 1,
-	        &f->act, forward_slot_of(f, j, 0), f->step->rows);
+	size_t dim = f->hp->dim, first, last;
+	share_own_rows(f, dim, &first, &last);
+	product_share(j, f->ops,
+	        &(struct product){out, f->y, dim, vector[LAYER_OUT_BIAS], 0, first, dim - last}, 1, &f->act,
+	        forward_slot_of(f, j, 0), f->step->rows);
 	*before = (struct residual){ATTENTION, layer};
-	return forward_leave_group(f, j, layer, WEIGHTS_OUT);
+	if (forward_leave_group(f, j, layer, WEIGHTS_OUT))
+		return -EDOM;
+	if (share_is_alone(f))
+		return 0;
+	const struct share e = {.meeting = MEET_OUT,
+	        .layer = layer,
+	        .rows = {share_columns(f, f->y, f->step->rows, dim)},
+	        .parts = 1};
+	return share_meet(f, j, &e);
 }
 
 static int forward_run_layer(
@@ -544,8 +592,11 @@ static void forward_run_member(struct team *t, void *arg, unsigned id) {
 int forward_run(struct forward *f, const struct forward_step *st, char *err, size_t errlen) {
 	uint64_t renewed = SLICE_BEFORE;
 	int rc = slice_check(f->slice, &renewed, err, errlen);
-	if (rc)
+	share_begin(f);
+	if (rc) {
+		share_end(f, rc);
 		return rc;
+	}
 	f->step = st;
 	uint32_t row = 0;
 	for (uint32_t s = 0; s < st->nseqs; s++)
@@ -556,14 +607,19 @@ int forward_run(struct forward *f, const struct forward_step *st, char *err, siz
 	attention_plan(f);
 	if (f->kv->state)
 		delta_begin(f);
-	f->fault = 0;
 	f->left = false;
 	f->first_group = f->slice->stream ? weight_stream_begin(f->slice->stream) : 0;
 	if (f->slice->experts)
 		expert_cache_begin(f->slice->experts);
 	team_run(f->team, forward_run_member, f);
-	if ((rc = slice_check(f->slice, &renewed, err, errlen)))
+	rc = slice_check(f->slice, &renewed, err, errlen);
+	share_end(f, rc);
+	if (rc)
 		return rc;
+	if (f->lost)
+		return fail_with(-EIO, err, errlen, "%s", f->why);
+	if (f->fault && phase_fault_where(f->fault) == WHERE_ELSE)
+		return fail_with(-EIO, err, errlen, "another node of the group cannot go on");
 	if (!f->fault && !f->left) {
 		if (f->kv->state)
 			delta_end(f);

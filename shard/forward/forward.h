@@ -8,6 +8,7 @@
 #define SHARD_FORWARD_FORWARD_H
 #include "kernels/team.h"
 #include "shard/forward/expert_use.h"
+#include "shard/forward/group.h"
 #include "shard/forward/kv.h"
 #include "shard/forward/slice.h"
 
@@ -46,6 +47,9 @@ struct forward;
 int forward_create(
         struct forward **out, const struct slice *s, struct kv *kv, struct team *t, uint32_t max_rows);
 void forward_destroy(struct forward *f); /* NULL allowed */
+/* Before the first step: it is one node of a group, and computes its share of every layer's rows.  g is copied.  0, or -ENOTSUP with a
+ * sentence in err when the model or what is read from disk does not allow it. */
+int forward_join_group(struct forward *f, const struct group *g, char *err, size_t errlen);
 size_t forward_bytes(
         const struct manifest *m, uint32_t max_rows, unsigned team); /* of its buffers, for planning */
 
@@ -55,7 +59,7 @@ size_t forward_bytes(
 int forward_check(const struct forward *f, const struct forward_step *st, char *err, size_t errlen);
 
 /* Runs a checked step.  0, -EDOM when an activation was not finite (err names layer and operation), or -EIO when streamed
- * weights could not be read or a tensor is damaged. */
+ * weights could not be read, a tensor is damaged, or another node of the group cannot go on.  All nodes of a group run the same step. */
 int forward_run(struct forward *f, const struct forward_step *st, char *err, size_t errlen);
 
 /* How often its layers' experts were chosen; NULL: they have none.  Any thread. */

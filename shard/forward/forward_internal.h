@@ -158,9 +158,17 @@ struct forward {
 	_Atomic uint64_t fault;
 	_Atomic bool left;    /* members left it before its end */
 	uint64_t first_group; /* number of the first streamed group of the step */
+
+	/* the group; of one node: there is none (share.h) */
+	struct group group;
+	uint8_t *passing; /* rows on their way */
+	bool told;        /* the nodes know the step's fault */
+	int lost;         /* 0, or why there are no more meetings: a negative errno, and */
+	char why[160];    /* a sentence */
 };
 
 /* Where a step can fail; a fault has the layer in the bits above this. */
+#define WHERE_ELSE UINT32_MAX /* another node of the group cannot go on */
 enum { AT_ATTN_NORM, AT_HEADS, AT_ATTENTION, AT_FFN_NORM, AT_ROUTER, AT_FFN, AT_END, AT_STATE };
 
 /* The rows that a member prepares for the next products: its share, or the one row there is. */

@@ -71,26 +71,34 @@ static void product_finish(
 	}
 }
 
+static size_t product_own_rows(const struct product *p) {
+	return p->w->record.rows - p->before - p->after;
+}
+
+/* Rows [first, first + rows) of a product. */
+static void product_run(const struct kern_ops *ops, const struct product *p, size_t first, size_t rows,
+        const struct act *a, size_t at, size_t cols) {
+	const struct content_tensor *t = &p->w->record;
+	const uint8_t *packed = (const uint8_t *)p->w->packed + first * kern_row_bytes(t->type, t->n);
+	product_rows(ops, t, packed, p->y + first, p->ldy, rows, a, at, cols);
+	product_finish(ops, p, first, rows, cols);
+}
+
 void product_share(struct phase_member *j, const struct kern_ops *ops, const struct product *p, size_t count,
         const struct act *a, size_t at, size_t cols) {
 	struct phase_cut cut = {.least = PHASE_STRIPS};
 	size_t first, strips;
 	for (size_t i = 0; i < count; i++)
-		cut.strips += phase_strips(p[i].w->record.rows);
+		cut.strips += phase_strips(product_own_rows(&p[i]));
 	while (phase_next_run(j, &cut, &first, &strips))
 		for (size_t i = 0, begin = 0; i < count && begin < first + strips; i++) {
-			size_t rows = p[i].w->record.rows, end = begin + phase_strips(rows);
+			size_t rows = product_own_rows(&p[i]), end = begin + phase_strips(rows);
 			size_t from = first > begin ? first - begin : 0;
 			size_t to = (first + strips < end ? first + strips : end) - begin;
 			size_t row = from * KERN_STRIP,
 			       last = to * KERN_STRIP < rows ? to * KERN_STRIP : rows;
-			if (row < last) {
-				const struct content_tensor *t = &p[i].w->record;
-				const uint8_t *packed =
-				        (const uint8_t *)p[i].w->packed + row * kern_row_bytes(t->type, t->n);
-				product_rows(ops, t, packed, p[i].y + row, p[i].ldy, last - row, a, at, cols);
-				product_finish(ops, &p[i], row, last - row, cols);
-			}
+			if (row < last)
+				product_run(ops, &p[i], p[i].before + row, last - row, a, at, cols);
 			begin = end;
 		}
 }

@@ -62,13 +62,14 @@ unsigned act_form_of(const struct store_tensor *w);
 /* Puts a row of n floats at `row` in each form of the set.  0 or -EDOM. */
 int act_put(const struct act *a, unsigned forms, size_t row, const float *x, size_t n);
 
-/* One product of a phase: all of `w` times the activations, into y[row * ldy + matrix row]. */
+/* One product of a phase: `w` times the activations, into y[row * ldy + matrix row]. */
 struct product {
 	const struct store_tensor *w;
 	float *y;
 	size_t ldy;
-	const float *bias; /* [rows of w], added; NULL: none */
-	float scale;       /* of the sum; 0: 1 */
+	const float *bias;    /* [rows of w], added; NULL: none */
+	float scale;          /* of the sum; 0: 1 */
+	size_t before, after; /* so many of its first rows, whole strips, and of its last are not computed */
 };
 
 /* Products of `rows` rows of a tensor, packed from the first of them on, with `cols` activation rows from row `at` on; y and ldy as
