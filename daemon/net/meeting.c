@@ -290,35 +290,35 @@ static int meeting_keep_early(struct meeting *m, uint32_t node, zmq_msg_t *msg) 
 	o->early = more;
 	zmq_msg_init(&o->early[o->nearly]);
 	zmq_msg_move(&o->early[o->nearly++], msg);
-	return 0;
+	return 1;
 }
 
-/* A message of a node of the group.  Closed by the caller. */
+/* A message of a node of the group: 1; 0: it is of no use any more.  Closed by the caller. */
 static int meeting_take(
         struct meeting *m, uint32_t node, zmq_msg_t *msg, struct group_exchange *x, uint32_t meeting) {
 	struct meeting_other *o = &m->other[node];
 	struct meeting_head head;
 	size_t len = zmq_msg_size(msg);
 	memcpy(&head, zmq_msg_data(msg), sizeof head);
-	o->heard_ns = loop_now_ns();
 	if (head.magic != MEETING_MAGIC || head.node != node || head.epoch != m->epoch)
 		return meeting_fail(m, node, "sent rows of another plan");
-	if (head.meeting == MEETING_HELLO || head.step < m->step)
+	if (head.meeting == MEETING_HELLO || head.step < m->step || (head.step == m->step && x->fault))
 		return 0; /* or of a step that failed */
 	if (head.step > m->step || (head.meeting > meeting && !head.fault)) {
-		if (o->done)
+		if (o->done || x->fault)
 			return meeting_keep_early(m, node, msg);
 		return meeting_fail(m, node, "is at another step");
 	}
+	o->heard_ns = loop_now_ns();
 	if (head.fault) {
 		x->fault = head.fault;
-		return 0;
+		return 1;
 	}
 	if (head.meeting != meeting ||
 	        !meeting_take_piece(o, node, x, &head, (const uint8_t *)zmq_msg_data(msg) + sizeof head,
 	                len - sizeof head))
 		return meeting_fail(m, node, "sent rows that do not belong there");
-	return 0;
+	return 1;
 }
 
 /* Whose message this is, at our ROUTER; m->nodes: nobody's of the group.  The first one of each node says how it is answered. */
@@ -333,6 +333,7 @@ static uint32_t meeting_sender(struct meeting *m, const uint8_t *route, size_t r
 	if (head.meeting == MEETING_HELLO && !o->route_len) {
 		memcpy(o->route, route, route_len);
 		o->route_len = route_len;
+		o->heard_ns = loop_now_ns();
 	}
 	return o->route_len == route_len && !memcmp(o->route, route, route_len) ? head.node : m->nodes;
 }
@@ -383,13 +384,13 @@ static int meeting_take_early(struct meeting *m, uint32_t node, struct group_exc
 	int rc = 0;
 	o->early = NULL;
 	o->nearly = 0;
-	for (size_t i = 0; i < early.nearly && !rc; i++)
+	for (size_t i = 0; i < early.nearly && rc >= 0; i++)
 		rc = meeting_take(m, node, &early.early[i], x, meeting);
 	meeting_forget_early(&early);
-	return rc;
+	return rc < 0 ? rc : 0;
 }
 
-/* Takes one message of a node's DEALER, or with our own number of the ROUTER: 1; 0: there is none. */
+/* Takes one message of a node's DEALER, or with our own number of the ROUTER: 1; 0: there is none of use. */
 static int meeting_take_from(struct meeting *m, uint32_t node, struct group_exchange *x, uint32_t meeting) {
 	zmq_msg_t msg;
 	bool whole = true;
@@ -400,7 +401,7 @@ static int meeting_take_from(struct meeting *m, uint32_t node, struct group_exch
 	int rc = whole ? meeting_take(m, node, &msg, x, meeting)
 	               : meeting_fail(m, node, "sent what is no message of a group");
 	zmq_msg_close(&msg);
-	return rc ? rc : 1;
+	return rc;
 }
 
 /* The same of all sockets. */
@@ -408,8 +409,8 @@ static int meeting_take_some(struct meeting *m, struct group_exchange *x, uint32
 	int some = 0;
 	for (uint32_t i = 0; i <= m->node; i++) {
 		int rc = meeting_take_from(m, i, x, meeting);
-		if (rc < 0 || meeting_is_over(m, x))
-			return rc < 0 ? rc : 1;
+		if (rc < 0)
+			return rc;
 		some |= rc;
 	}
 	return some;
@@ -455,9 +456,10 @@ static int meeting_wait(
 	return 0;
 }
 
-/* Whether all nodes of higher numbers have come to our ROUTER. */
+/* Whether all nodes of higher numbers have come to our ROUTER, so that they can be told everything, faults included. */
 static bool meeting_is_joined(const struct meeting *m, const struct group_exchange *x) {
-	for (uint32_t i = m->node + 1; i < m->nodes && !x->fault; i++)
+	(void)x;
+	for (uint32_t i = m->node + 1; i < m->nodes; i++)
 		if (!m->other[i].route_len)
 			return false;
 	return true;

@@ -6,6 +6,7 @@
 #include <check.h>
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -219,22 +220,25 @@ START_TEST(everybody_gets_every_row) {
 }
 END_TEST
 
-/* A node that failed tells so at the meeting after; the others end the step, and the next steps are whole. */
+/* A node that failed, even before the others have come, tells so at the meeting after; the others end the step, and the next steps are
+ * whole. */
 START_TEST(a_fault_is_everybodys) {
 	struct node n[MOST];
 	struct script s = scripts[4].s;
-	s.odd = (uint32_t)_i;
-	s.odd_step = 2;
-	s.odd_meeting = 7;
+	bool at_once = _i >= MOST;
+	s.odd = (uint32_t)_i % MOST;
+	s.odd_step = at_once ? 0 : 2;
+	s.odd_meeting = at_once ? 0 : 7;
 	open_group(5, 60000);
 	connect_all();
 	run(&s, n);
 	for (uint32_t i = 0; i < nodes; i++) {
 		ck_assert_msg(!n[i].rc, "%s", n[i].err);
 		ck_assert_uint_eq(n[i].fault, 42);
-		ck_assert_uint_eq(n[i].faulty_step, 2);
+		ck_assert_uint_eq(n[i].faulty_step, s.odd_step);
 		/* one that is behind hears of it a meeting earlier */
-		ck_assert(n[i].met == 4 * s.meetings + 7 || n[i].met == 4 * s.meetings + 6);
+		unsigned others = n[i].met - 4 * s.meetings;
+		ck_assert(others == s.odd_meeting || others + 1 == s.odd_meeting);
 	}
 	close_group();
 }
@@ -361,6 +365,40 @@ START_TEST(what_is_made_up_is_refused) {
 }
 END_TEST
 
+/* Sends what is of no use as node 1, again and again; whether it was told to end before it did. */
+static void *send_old(void *arg) {
+	const _Atomic bool *end = arg;
+	static const struct forged old = {{0x31746d63u, 1, EPOCH, 4, MEET_OUT, 0, 0, 0, 0}, 16, 0, ""};
+	static bool ended;
+	void *s = forge(member[1].ctx, &member[1].keys, &old);
+	for (int i = 0; i < 1000 && !*end; i++) {
+		(void)zmq_send(s, &old.head, sizeof old.head, ZMQ_DONTWAIT);
+		(void)zmq_poll(NULL, 0, PATIENCE / 20);
+	}
+	ended = *end;
+	zmq_close(s);
+	return &ended;
+}
+
+/* A node that sends rows of old steps alone is as silent as one that sends nothing. */
+START_TEST(what_is_old_is_silence) {
+	struct group_exchange e = {.at = MEET_END};
+	_Atomic bool end = false;
+	pthread_t thread;
+	void *ended;
+	char err[160] = "";
+	open_group(2, PATIENCE);
+	ck_assert_int_eq(pthread_create(&thread, NULL, send_old, &end), 0);
+	meeting_begin(member[0].meeting, 5);
+	ck_assert_int_eq(meeting_meet(member[0].meeting, &e, err, sizeof err), -EIO);
+	end = true;
+	ck_assert_int_eq(pthread_join(thread, &ended), 0);
+	ck_assert(*(const bool *)ended);
+	ck_assert_msg(strstr(err, "silent") != NULL, "%s", err);
+	close_group();
+}
+END_TEST
+
 /* Another member of the cluster says that it is a node of the group: nobody minds, and the node itself is heard. */
 START_TEST(a_stranger_is_not_heard) {
 	struct node n[MOST];
@@ -381,10 +419,11 @@ static Suite *suite(void) {
 	TCase *t = tcase_create("meeting");
 	tcase_set_timeout(t, 120);
 	tcase_add_loop_test(t, everybody_gets_every_row, 0, SCRIPTS);
-	tcase_add_loop_test(t, a_fault_is_everybodys, 0, 5);
+	tcase_add_loop_test(t, a_fault_is_everybodys, 0, 2 * MOST);
 	tcase_add_test(t, a_silent_node_is_lost);
 	tcase_add_test(t, a_break_ends_a_meeting);
 	tcase_add_loop_test(t, what_is_made_up_is_refused, 0, FORGED);
+	tcase_add_test(t, what_is_old_is_silence);
 	tcase_add_test(t, a_stranger_is_not_heard);
 	suite_add_tcase(s, t);
 	return s;
