@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const at_name[] = {"the norm before attention", "the norm of a head",
+static const char *const at_name[AT_PLACES] = {"the norm before attention", "the norm of a head",
         "the output of attention", "the norm before the feed-forward", "the router's scores",
         "the feed-forward's hidden row", "the norm after the feed-forward", "a recurrent state"};
 
@@ -407,6 +407,9 @@ int forward_join_group(struct forward *f, const struct group *g, char *err, size
 	if (f->slice->stream || f->slice->experts)
 		return fail_with(-ENOTSUP, err, errlen,
 		        "weights that are read from disk in every step cannot be shared by several nodes yet");
+	if (hp->head_size % KERN_STRIP)
+		return fail_with(-ENOTSUP, err, errlen,
+		        "heads of %u rows cannot be shared by several nodes yet", hp->head_size);
 	f->passing = aligned_alloc(KERN_ALIGN, share_bytes(f->slice->manifest, f->max_rows));
 	if (!f->passing)
 		return fail_memory(err, errlen, "a group's rows");

@@ -169,7 +169,7 @@ struct forward {
 
 /* Where a step can fail; a fault has the layer in the bits above this. */
 #define WHERE_ELSE UINT32_MAX /* another node of the group cannot go on */
-enum { AT_ATTN_NORM, AT_HEADS, AT_ATTENTION, AT_FFN_NORM, AT_ROUTER, AT_FFN, AT_END, AT_STATE };
+enum { AT_ATTN_NORM, AT_HEADS, AT_ATTENTION, AT_FFN_NORM, AT_ROUTER, AT_FFN, AT_END, AT_STATE, AT_PLACES };
 
 /* The rows that a member prepares for the next products: its share, or the one row there is. */
 void forward_share_rows(const struct forward *f, const struct phase_member *j, size_t *first, size_t *last);

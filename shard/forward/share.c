@@ -182,6 +182,12 @@ static int share_put(
 
 /* ---- meetings ---- */
 
+/* Where a fault is that another node may have named: elsewhere, if this slice has no such place. */
+static uint32_t share_where(const struct forward *f, uint32_t fault) {
+	uint32_t where = fault - 1;
+	return (where & 0xff) < AT_PLACES && where >> 8 < f->kv->layers ? where : WHERE_ELSE;
+}
+
 /* On the thread that runs the step. */
 static void share_tell(struct forward *f, struct group_exchange *x) {
 	f->lost = f->group.meet(f->group.arg, x, f->why, sizeof f->why);
@@ -201,7 +207,7 @@ int share_meet(struct forward *f, struct phase_member *j, const struct share *e)
 	if (j->id == 0) {
 		share_tell(f, &x);
 		if (!f->lost && x.fault != GROUP_FINE)
-			phase_fail(j, x.fault == GROUP_CANNOT ? WHERE_ELSE : x.fault - 1);
+			phase_fail(j, share_where(f, x.fault));
 	}
 	if (phase_gate(j))
 		return -EDOM;
@@ -225,5 +231,5 @@ void share_end(struct forward *f, int rc) {
 		x.fault = f->fault ? 1 + phase_fault_where(f->fault) : GROUP_CANNOT;
 	share_tell(f, &x);
 	if (!f->lost && x.fault != GROUP_FINE && !f->fault)
-		f->fault = (uint64_t)1 << 32 | (x.fault == GROUP_CANNOT ? WHERE_ELSE : x.fault - 1);
+		f->fault = (uint64_t)1 << 32 | share_where(f, x.fault);
 }

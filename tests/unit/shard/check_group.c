@@ -72,6 +72,8 @@ struct table {
 	unsigned round;   /* meetings so far */
 	unsigned lost_at; /* the first node does not come to this one; 0: it comes to all */
 	bool lost;
+	unsigned told_at; /* at this meeting a node tells `told`; 0: none does */
+	uint32_t told;
 	struct group_exchange *x[GROUP_NODES];
 };
 
@@ -87,7 +89,7 @@ static void copy_parts(const struct table *t, unsigned part) {
 }
 
 static void meet_all(struct table *t) {
-	uint32_t fault = GROUP_FINE;
+	uint32_t fault = t->told_at == t->round + 1 ? t->told : GROUP_FINE;
 	for (uint32_t i = t->nodes; i-- > 0;)
 		fault = t->x[i]->fault != GROUP_FINE ? t->x[i]->fault : fault;
 	for (uint32_t i = 0; i < t->nodes && !fault; i++)
@@ -318,6 +320,39 @@ START_TEST(a_fault_of_one) {
 }
 END_TEST
 
+/* What another node says of its fault is taken for nothing more than that, unless it is a place of this slice. */
+static const struct {
+	uint32_t told;
+	int rc;
+	const char *err;
+} said[] = {
+        {GROUP_CANNOT, -EIO, "another node of the group cannot go on"},
+        {GROUP_CANNOT - 1, -EIO, "another node of the group cannot go on"},
+        {1 + 200, -EIO, "another node of the group cannot go on"},
+        {1 + 8, -EIO, "another node of the group cannot go on"},
+        {1 + (2 << 8 | 5), -EIO, "another node of the group cannot go on"},
+        {1 + (1 << 8 | 7), -EDOM, "layer 1: a value is not finite in a recurrent state"},
+};
+#define SAID (sizeof said / sizeof *said)
+
+START_TEST(what_a_node_says) {
+	start();
+	for (size_t k = 0; k < 2 * SAID; k++) {
+		struct circle c;
+		circle_create(&c, 0, 1, KERN_KV_F16, 3, 3, NULL);
+		c.table.told_at = k < SAID ? 3 : 2 * 4 + 1; /* at the end */
+		c.table.told = said[k % SAID].told;
+		circle_run(&c);
+		for (uint32_t i = 0; i < c.table.nodes; i++) {
+			ck_assert_int_eq(c.run[i].rc, said[k % SAID].rc);
+			ck_assert_str_eq(c.run[i].err, said[k % SAID].err);
+		}
+		ck_assert_uint_eq(c.table.round, c.table.told_at);
+		circle_destroy(&c);
+	}
+}
+END_TEST
+
 START_TEST(shares_and_refusals) {
 	char err[256] = "";
 	size_t begin[GROUP_NODES + 1];
@@ -339,6 +374,17 @@ START_TEST(shares_and_refusals) {
 	ck_assert_int_eq(forward_join_group(l->forward[0], &g, err, sizeof err), -EINVAL);
 	line_destroy(l);
 	synth_destroy(s);
+
+	/* a head of 20 rows begins within a strip */
+	struct synth_spec thin = spec[0];
+	thin.head_size = 20;
+	g.heads[0] = g.heads[1] = g.heads[2] = 1;
+	s = synth_create(&thin);
+	l = line_create(&s->whole, KERN_KV_F16, 1, 1, NULL, 1, 64);
+	ck_assert_int_eq(forward_join_group(l->forward[0], &g, err, sizeof err), -ENOTSUP);
+	ck_assert_str_eq(err, "heads of 20 rows cannot be shared by several nodes yet");
+	line_destroy(l);
+	synth_destroy(s);
 }
 END_TEST
 
@@ -349,6 +395,7 @@ static Suite *suite(void) {
 	tcase_add_loop_test(t, any_share, 0, SPECS * KERN_KVS);
 	tcase_add_test(t, a_lost_node);
 	tcase_add_test(t, a_fault_of_one);
+	tcase_add_test(t, what_a_node_says);
 	tcase_add_test(t, shares_and_refusals);
 	suite_add_tcase(s, t);
 	return s;
