@@ -107,9 +107,11 @@ static bool share_pack(const struct forward *f, const struct phase_member *j, co
 	for (size_t i = first; i < last; i++) {
 		const float *from = r->x + i * r->n + r->begin[node];
 		uint8_t *to = part->data[node] + i * part->bytes[node];
-		if (form == KERN_FORMS)
-			memcpy(to, from, width * sizeof *from);
-		else
+		size_t bytes = width * sizeof *from;
+		if (form == KERN_FORMS) {
+			memcpy(to, from, bytes);
+			memset(to + bytes, 0, part->bytes[node] - bytes); /* it is sent too */
+		} else
 			fine &= f->ops->quantize[form](to, from, width) == 0;
 	}
 	return fine;
