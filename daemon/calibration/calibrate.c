@@ -6,8 +6,9 @@
  * machine are not believed for an hour.  Then one run per hour checks whether the figures still hold, if the node
  * is idle and has the memory.  If they do not, all figures are measured again.  The same happens when serving
  * contradicts them, or on request.
- * A run is preceded by trying the ways of products, if that was not done since the node, its build or its kernel changed; what was
- * found on a disturbed machine is not used, and they are not tried again before a run was undisturbed.
+ * A run begins by trying the ways of products if that has not been done since the processor, the build or the kernel changed.  The
+ * first run of a new node does not: a load waits for its figures (DEPLOY_SETTLE_MS).  What was found on a disturbed machine is not
+ * used.  They are then tried again after an undisturbed run, and later each time that this has failed.
  * Threads: measuring has its own; see the header. */
 #include "daemon/calibration/calibrate.h"
 #include "common/size.h"
@@ -46,6 +47,7 @@ struct calibration {
 	bool ready;         /* figures are published */
 	bool anew;          /* the figures are in doubt: the next run replaces them */
 	unsigned disturbed; /* disturbed runs in a row */
+	unsigned fruitless; /* runs in a row that tried the ways of products and chose none */
 	uint32_t period;    /* of the timer */
 	struct asker asker[ASKERS];
 	size_t askers;
@@ -148,6 +150,8 @@ static void calibrate_restart(struct calibration *m, bool believed) {
 
 /* Rates that were measured with other ways are not of this machine any more. */
 static void calibrate_take_ways(struct calibration *m) {
+	if (m->with_ways)
+		m->fruitless = m->tried.known ? 0 : m->fruitless + 1;
 	if (!m->tried.known)
 		return;
 	m->anew = m->anew || (m->kept.known.best.read > 0 && !tuning_same(&m->kept.tuning, &m->tried));
@@ -260,9 +264,10 @@ static int calibrate_schedule(struct calibration *m) {
 	const struct calibrate_ops *w = m->c.ops;
 	uint32_t period = w->later_ms;
 	if (m->kept.known.runs < RUNS || m->anew || m->disturbed || m->untuned) {
-		unsigned doublings = m->disturbed < 16 ? m->disturbed : 16;
+		unsigned failed = m->disturbed > m->fruitless ? m->disturbed : m->fruitless,
+		         doublings = failed < 16 ? failed : 16;
 		uint64_t soon = (uint64_t)w->soon_ms << (doublings ? doublings - 1 : 0);
-		if (m->anew && !m->disturbed) /* runs as soon as the node is idle */
+		if ((m->anew && !m->disturbed) || (m->untuned && !failed)) /* as soon as the node is idle */
 			soon = w->soon_ms / 4 + 1;
 		period = soon < w->soon_most_ms ? (uint32_t)soon : w->soon_most_ms;
 	}
@@ -326,7 +331,8 @@ static int calibrate_begin(struct calibration *m) {
 	if (!(m->bell = calloc(1, sizeof *m->bell)))
 		return -ENOMEM;
 	m->bell->m = m;
-	m->with_ways = m->untuned && (m->disturbed == 0 || m->askers > 0);
+	bool new = m->kept.known.best.read <= 0;
+	m->with_ways = m->untuned && ((m->disturbed == 0 && !new) || m->askers > 0);
 	m->with_disk = m->dir && (m->kept.known.runs == 0 || m->anew);
 	m->with_pages = m->dir && (m->kept.pages <= 0 || m->anew);
 	int rc = thread_start(&m->thread, NULL, calibrate_thread, m);

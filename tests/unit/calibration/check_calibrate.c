@@ -236,7 +236,8 @@ static struct {
 	struct calibration *m;
 	unsigned until;      /* looks, then the loop stops */
 	struct tuning tuned; /* what is found when ways are tried */
-	unsigned tunings;    /* how often they were */
+	_Atomic unsigned tunings, runs,
+	        at_first_tuning; /* how often they were; runs; runs before the first time */
 	unsigned asked;
 	char error[WIRE_TEXT_MAX];
 } fake;
@@ -251,9 +252,11 @@ static int fake_look(void *arg, const char *folder, size_t bytes, unsigned threa
 	(void)cpus;
 	(void)stop;
 	if (tuning) {
-		fake.tunings++;
+		if (fake.tunings++ == 0)
+			fake.at_first_tuning = fake.runs;
 		*tuning = fake.tuned;
 	}
+	fake.runs++;
 	for (int i = 0; i < 3; i++) {
 		double speed = fake.speed * (0.95 + 0.05 * i);
 		of[i]->read = 2 * ONE * speed;
@@ -310,14 +313,18 @@ static double rate_now(double *low, double *high) {
 	return 0;
 }
 
-static void fake_start(void) {
+static void fake_start_with(const struct calibrate_ops *ops) {
 	ck_assert_int_eq(calibrate_start(&fake.m, &(struct calibrate_config){.loop = loop,
 	                                                  .state_dir = dir,
 	                                                  .memory = 1ul << 30,
 	                                                  .threads = 1,
 	                                                  .busy = fake_busy,
-	                                                  .ops = &fake_ways}),
+	                                                  .ops = ops}),
 	        0);
+}
+
+static void fake_start(void) {
+	fake_start_with(&fake_ways);
 }
 
 /* The looks that the file speaks of. */
@@ -929,18 +936,47 @@ START_TEST(a_disturbed_machine_chooses_no_ways) {
 	unsetenv("CARAVAN_TUNE");
 	other_machine(1, 0.5);
 	fake_start();
-	run_for(300); /* each run is disturbed: the first has tried them, and chosen none */
-	ck_assert_uint_eq(fake.tunings, 1);
+	run_for(300); /* each run is disturbed */
+	ck_assert_uint_eq(fake.tunings, 0);
 	Caravan__NodeState state = CARAVAN__NODE_STATE__INIT;
 	calibrate_fill_ways(fake.m, &state);
 	ck_assert_uint_eq(state.n_ways, 0);
 	tune_for(type, class);
 	other_machine(1, 0);
 	run_until_looks(4);
-	ck_assert_uint_eq(fake.tunings, 2);
+	ck_assert_uint_eq(fake.tunings, 1);
 	calibrate_fill_ways(fake.m, &state);
 	ck_assert_uint_eq(state.n_ways, 1);
 	calibrate_stop(fake.m);
+}
+END_TEST
+
+/* A load need not wait until the ways have been tried. */
+START_TEST(a_new_node_has_rates_before_it_tries_ways) {
+	unsetenv("CARAVAN_TUNE");
+	fake_start();
+	while (!calibrate_ready(fake.m))
+		run_for(1);
+	while (fake.tunings == 0)
+		run_for(1);
+	ck_assert_uint_eq(fake.at_first_tuning, 1);
+	calibrate_stop(fake.m);
+}
+END_TEST
+
+/* Others work while ways are tried, and not while rates are measured: as many tries as doubled intervals in this time, and
+ * two for what the machine adds to it. */
+START_TEST(trying_in_vain_is_not_repeated_without_end) {
+	struct calibrate_ops quick = fake_ways;
+	quick.soon_ms = 1;
+	quick.soon_most_ms = 3600000;
+	unsetenv("CARAVAN_TUNE");
+	fake_start_with(&quick);
+	while (fake.tunings < 3)
+		run_for(1);
+	run_for(500);
+	calibrate_stop(fake.m);
+	ck_assert_uint_le(fake.tunings, 3 + 8 + 2);
 }
 END_TEST
 
@@ -1025,6 +1061,8 @@ static Suite *suite(void) {
 	tcase_add_test(t, a_file_with_figures_that_no_machine_has_is_none);
 	tcase_add_test(t, ways_are_tried_once_kept_and_tried_again_when_asked);
 	tcase_add_test(t, a_disturbed_machine_chooses_no_ways);
+	tcase_add_test(t, a_new_node_has_rates_before_it_tries_ways);
+	tcase_add_test(t, trying_in_vain_is_not_repeated_without_end);
 	tcase_add_test(t, ways_of_another_build_are_tried_again_and_false_ones_make_the_file_none);
 	tcase_add_test(t, a_way_must_win_most_rounds_by_a_margin);
 	tcase_add_test(t, a_round_that_is_cut_short_does_not_count);
