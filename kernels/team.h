@@ -34,7 +34,8 @@ void team_reset_counter(struct team *t);
 /* Inside a job: hands out the items [0, n) of a round, in runs of a multiple of `unit` items (but for the end), each item once.  Of an
  * even share each member takes runs from its beginning, so that a run begins where the last one ended; who has nothing left takes from
  * the ends of others' shares.  false: nothing is left.
- * round: from 1 on, one more after each that has nothing left for this member; all members have the same rounds in a job. */
+ * round: from 1 on, one more after each that has nothing left for this member; all members have the same rounds in a job,
+ * fewer than half a million. */
 bool team_take(
         struct team *t, unsigned id, uint32_t round, size_t n, size_t unit, size_t *first, size_t *count);
 

@@ -241,6 +241,37 @@ START_TEST(runs_follow_each_other_in_a_share) {
 }
 END_TEST
 
+/* More items than a word counts units. */
+#define MANY ((size_t)5 << 24 | 1)
+
+static void take_many(struct team *t, void *arg, unsigned id) {
+	size_t low = 0, high = MANY, first, count;
+	if (id != 0)
+		return;
+	while (team_take(t, 0, 1, MANY, 3, &first, &count)) {
+		ck_assert(first % 3 == 0 && count > 0);
+		if (first == low) /* of the own share */
+			low += count;
+		else {
+			ck_assert_uint_eq(first + count, high);
+			high = first;
+		}
+	}
+	ck_assert_uint_eq(low, high);
+	*(bool *)arg = true;
+}
+
+START_TEST(many_items_are_taken_once) {
+	for (unsigned size = 1; size <= 2; size++) {
+		struct team *t = make(size);
+		bool done = false;
+		team_run(t, take_many, &done);
+		ck_assert(done);
+		team_destroy(t);
+	}
+}
+END_TEST
+
 START_TEST(shares_are_even_and_whole) {
 	for (unsigned size = 1; size <= 7; size++) {
 		struct team *t = make(size);
@@ -380,6 +411,7 @@ static Suite *suite(void) {
 	tcase_add_test(t, counter_gives_each_number_once);
 	tcase_add_test(t, items_of_rounds_are_taken_once);
 	tcase_add_test(t, runs_follow_each_other_in_a_share);
+	tcase_add_test(t, many_items_are_taken_once);
 	tcase_add_test(t, shares_are_even_and_whole);
 	tcase_add_test(t, two_teams_share_the_processors);
 	tcase_add_test(t, members_are_pinned);
