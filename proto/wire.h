@@ -65,6 +65,7 @@
 #define WIRE_BELIEFS_MAX 64           /* plans of one coordinator, loads under way included */
 #define WIRE_INVENTORY_MAX 512        /* words of 32 tensors in an InventoryReply */
 #define WIRE_WAYS_MAX 512             /* ways of products that a node lists */
+#define WIRE_GAIN_MAX 1000.0          /* the most that one, or huge pages, can gain */
 #define WIRE_WORK_MAX 32              /* loads and copies of a node that its state lists */
 #define WIRE_MODELS_MAX 256           /* models in a list */
 #define WIRE_TYPE_MAX 16              /* bytes of the name of a weight type */

@@ -13,6 +13,7 @@
 
 #include "common/durable.h"
 #include "daemon/calibration/page_rates.h"
+#include "proto/wire.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -57,7 +58,7 @@ static bool calibration_file_take_way(struct tuning *tuning, const char *line) {
 		return false;
 	if (!tuning->known) /* of another build, whose names may have been others */
 		return true;
-	if (!kern_traits(t) || class >= KERN_CLASSES || !calibration_file_is_rate(gain))
+	if (!kern_traits(t) || class >= KERN_CLASSES || !(gain > 0 && gain <= WIRE_GAIN_MAX))
 		return false;
 	struct tuned_way *to = &tuning->of[t][class];
 	*to = (struct tuned_way){tuning_way_named(t, (enum kern_class) class, line + name), gain};

@@ -1012,12 +1012,16 @@ START_TEST(ways_of_another_build_are_tried_again_and_false_ones_make_the_file_no
 	ck_assert_int_eq(calibration_file_load(dir, 1, &k, &age), 0);
 	ck_assert(k.tuning.known);
 	ck_assert(tuning_same(&k.tuning, &fake.tuned));
-	snprintf(good, sizeof good, "way %u %d 1.25 %s", type, (int)class, not_default(type, class)->name);
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
 		change_line("way", bad[i]);
 		ck_assert_msg(calibration_file_load(dir, 1, &k, &age) == -ESTALE, "%s", bad[i]);
 		ck_assert(!k.tuning.known);
 	}
+	/* a gain that nobody could be told */
+	snprintf(good, sizeof good, "way %u %d 1001 %s", type, (int)class, not_default(type, class)->name);
+	change_line("way", good);
+	ck_assert_int_eq(calibration_file_load(dir, 1, &k, &age), -ESTALE);
+	snprintf(good, sizeof good, "way %u %d 1000 %s", type, (int)class, not_default(type, class)->name);
 	change_line("way", good);
 	ck_assert_int_eq(calibration_file_load(dir, 1, &k, &age), 0);
 	/* the rates are kept, and the names of the other build are not looked at */
