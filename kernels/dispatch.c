@@ -168,7 +168,7 @@ size_t kern_class_most(enum kern_class class) {
 }
 
 const char *kern_class_name(enum kern_class class) {
-	static const char *const names[KERN_CLASSES] = {"1", "2", "3 to 4", "5 to 8", "more"};
+	static const char *const names[KERN_CLASSES] = {"1", "2", "3 to 4", "5 to 8", "9 or more"};
 	return names[class];
 }
 

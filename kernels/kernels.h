@@ -116,7 +116,7 @@ struct kern_way {
 };
 enum kern_class kern_class(size_t cols);
 size_t kern_class_most(enum kern_class class);      /* columns; 0: no limit */
-const char *kern_class_name(enum kern_class class); /* "1", "2", "3 to 4", "5 to 8", "more" */
+const char *kern_class_name(enum kern_class class); /* "1", "2", "3 to 4", "5 to 8", "9 or more" */
 
 /* Makes an activation row from n floats.  0, or -EDOM when a value is not finite (dst then undefined). */
 typedef int kern_quantize_fn(void *dst, const float *x, size_t n);
