@@ -39,7 +39,7 @@ levels() { # PROCESSOR LEVELS CHECKED [LEVEL]
 	status=$?
 	grep -v '^ok' "$processor.out" | sed 's/^/# /'
 	test $status -eq 0 && grep -qx "# levels: $has" "$processor.out" &&
-		test "$(sed -n 's/^ok [0-9]* - \([a-z0-9]*\) has a product for every type$/\1/p' "$processor.out")" = "$checked"
+		test "$(sed -n 's/^ok [0-9]* - \([a-z0-9]*\) has products for every type and number of columns$/\1/p' "$processor.out")" = "$checked"
 }
 
 same_reference() {
