@@ -1,8 +1,9 @@
 /* meeting: see meeting.h.
  *
  * Parts go out in pieces, so that a long step needs no long messages and a receiver copies while the next piece is under way.
- * A node may be one meeting ahead of another, since it waits for everybody in each: so at most the pieces of one meeting come
- * early.  A step that failed may leave messages behind that nobody waited for; later steps drop them. */
+ * A node may be one meeting ahead of another, since it waits for everybody in each, or at the first of the next step if it has
+ * heard of a fault sooner: so at most the pieces of one meeting come early.  A step that failed may leave messages behind that nobody
+ * waited for; later steps drop them. */
 #include "config.h"
 
 #include "common/fail.h"
@@ -304,11 +305,12 @@ static int meeting_take(
 		return meeting_fail(m, node, "sent rows of another plan");
 	if (head.meeting == MEETING_HELLO || head.step < m->step || (head.step == m->step && x->fault))
 		return 0; /* or of a step that failed */
-	if (head.step > m->step || (head.meeting > meeting && !head.fault)) {
-		if (o->done || x->fault)
-			return meeting_keep_early(m, node, msg);
-		return meeting_fail(m, node, "is at another step");
-	}
+	/* at a later step it knows of a fault in ours, of which we shall hear */
+	if (head.step > m->step)
+		return meeting_keep_early(m, node, msg);
+	if (head.meeting > meeting && !head.fault)
+		return o->done ? meeting_keep_early(m, node, msg)
+		               : meeting_fail(m, node, "is at another meeting");
 	o->heard_ns = loop_now_ns();
 	if (head.fault) {
 		x->fault = head.fault;
