@@ -199,7 +199,8 @@ static void status_print_huge(const struct report *r, const Caravan__ReportModel
 	if (!st || !st->huge_bytes)
 		return;
 	if (st->huge_done < st->huge_bytes)
-		table_say(4, "%s is copying its weights into huge pages: %.0f%% done, the rest is mapped from files",
+		table_say(4,
+		        "%s is copying its weights into huge pages: %.0f%% done, the rest is mapped from files",
 		        node, 100.0 * (double)st->huge_done / (double)st->huge_bytes);
 	else
 		table_say(4, "%s has its weights in huge pages", node);
