@@ -267,7 +267,8 @@ static int calibrate_schedule(struct calibration *m) {
 		unsigned failed = m->disturbed > m->fruitless ? m->disturbed : m->fruitless,
 		         doublings = failed < 16 ? failed : 16;
 		uint64_t soon = (uint64_t)w->soon_ms << (doublings ? doublings - 1 : 0);
-		if ((m->anew && !m->disturbed) || (m->untuned && !failed)) /* as soon as the node is idle */
+		if ((m->anew && !m->disturbed) ||
+		        (m->untuned && m->ran_ns && !failed)) /* as soon as the node is idle */
 			soon = w->soon_ms / 4 + 1;
 		period = soon < w->soon_most_ms ? (uint32_t)soon : w->soon_most_ms;
 	}
@@ -313,6 +314,8 @@ static void calibrate_run_done(void *arg) {
 		char error[128];
 		snprintf(error, sizeof error, "cannot measure: %s", strerror(-m->rc));
 		log_line(LOG_LINE_WARN, "measuring this machine: %s", strerror(-m->rc));
+		m->fruitless += m->with_ways;
+		(void)calibrate_schedule(m); /* without memory, the timer stays as it is */
 		calibrate_answer(m, error, 0);
 		return;
 	}
