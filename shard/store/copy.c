@@ -52,8 +52,7 @@ int store_align_map(struct store_tensor *t) {
 		store_use_mapped(t);
 	}
 	store_use_unlock();
-	if (rc)
-		munmap(room, t->map_bytes);
+	/* after a failure the room is left: mremap may have freed it, and then it may be another thread's by now */
 	return rc;
 }
 
