@@ -195,9 +195,21 @@ static void choose_level(const struct kern_ops *ops) {
 			kern_way_choose(t, (enum kern_class)c, NULL);
 }
 
+/* Whether this processor runs a level.  It is asked once: in a virtual machine each cpuid takes microseconds. */
+static bool level_runs(size_t k) {
+	static _Atomic unsigned known; /* a bit for each level that runs: of the first always */
+	unsigned runs = atomic_load_explicit(&known, memory_order_relaxed);
+	if (!runs) {
+		for (size_t i = 0; i < LEVELS; i++)
+			runs |= levels[i].runs() ? 1u << i : 0;
+		atomic_store_explicit(&known, runs, memory_order_relaxed);
+	}
+	return runs >> k & 1;
+}
+
 const struct kern_ops *kern_level(size_t i) {
 	for (size_t k = 0; k < LEVELS; k++)
-		if (levels[k].runs() && i-- == 0)
+		if (level_runs(k) && i-- == 0)
 			return levels[k].ops;
 	return NULL;
 }
@@ -210,7 +222,7 @@ int kern_init(char *err, size_t errlen) {
 	if (!name || !*name) {
 		const struct kern_ops *best = NULL;
 		for (size_t k = 0; k < LEVELS; k++)
-			if (!levels[k].opt_in && levels[k].runs())
+			if (!levels[k].opt_in && level_runs(k))
 				best = levels[k].ops;
 		choose_level(best);
 		return 0;
@@ -218,7 +230,7 @@ int kern_init(char *err, size_t errlen) {
 	for (size_t k = 0; k < LEVELS; k++) {
 		if (strcmp(levels[k].ops->name, name))
 			continue;
-		if (!levels[k].runs()) {
+		if (!level_runs(k)) {
 			snprintf(err, errlen, "CARAVAN_CPU=%s: this processor lacks that instruction set",
 			        name);
 			return -EINVAL;
