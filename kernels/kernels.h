@@ -197,7 +197,7 @@ struct kern_kv_ops {
 struct kern_ops {
 	const char *name;
 	kern_quantize_fn *quantize[KERN_FORMS];
-	/* each ended by one without a name; NULL for what is no type */
+	/* each list ends with an entry without a name; NULL: no such type */
 	const struct kern_way *ways[KERN_TYPES][KERN_CLASSES];
 	kern_rmsnorm_fn *rmsnorm;
 	kern_rope_fn *rope[KERN_ROPES];

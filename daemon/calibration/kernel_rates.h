@@ -41,7 +41,7 @@ size_t kernel_rates_bytes(uint64_t memory);
 
 #define KERNEL_RATES_FILL (4ul << 20)
 /* Weights of every type in an unlinked file in this folder, mapped, as those of the store.  bytes: a multiple of
- * KERNEL_RATES_FILL.  NULL: there is no room. */
+ * KERNEL_RATES_FILL.  NULL: not enough memory or disk space. */
 uint8_t *kernel_rates_map_file(const char *dir, size_t bytes);
 
 /* dir: folder for the buffer's file, NULL: anonymous memory.  bytes: from kernel_rates_bytes.  cpus: as for team_create.

@@ -35,7 +35,7 @@ void tuning_apply(const struct tuning *t);
 /* Whether both use the same ways. */
 bool tuning_same(const struct tuning *a, const struct tuning *b);
 
-/* The way of this name of the level in use; NULL: there is none. */
+/* Finds a way of the level in use by its name; NULL: unknown. */
 const struct kern_way *tuning_way_named(uint32_t type, enum kern_class class, const char *name);
 
 /* What the fastest ways depend on, beside level and threads: version of Caravan, kernel release, processor; one line. */

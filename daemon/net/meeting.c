@@ -12,7 +12,6 @@
 #include "daemon/net/msg.h"
 #include "daemon/net/zmq_socket.h"
 #include <errno.h>
-#include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -35,14 +34,13 @@ struct meeting_head {
 	uint32_t meeting; /* its place in the step: layer and kind */
 	uint32_t fault;
 	uint32_t part, zero;
-	uint64_t
-	        at; /* of the bytes that follow, in the part; a part that a node lacks has none: then the part is that behind the last */
+	uint64_t at; /* offset of the data in the sender's part */
 };
 _Static_assert(sizeof(struct meeting_head) == 48, "no padding");
 
 /* What has come of a node's share in this meeting. */
 struct meeting_other {
-	void *socket; /* DEALER to it; NULL: it comes to the ROUTER */
+	void *socket; /* our DEALER to it; NULL: it connects to our ROUTER */
 	uint8_t route[255];
 	size_t route_len; /* at the ROUTER; 0: it has not come yet */
 	unsigned part;
@@ -50,7 +48,7 @@ struct meeting_other {
 	bool done;   /* all has come */
 	uint64_t heard_ns;
 	zmq_msg_t *early; /* of the next meeting */
-	size_t nearly, early_room;
+	size_t nearly;
 };
 
 struct meeting {
@@ -64,7 +62,6 @@ struct meeting {
 	uint32_t patience_ms;
 	char endpoint[256];
 	_Atomic bool broken;
-	_Atomic uint64_t spent_ns;
 	bool greeted;
 	pthread_mutex_t lock; /* of why */
 	char why[160];
@@ -218,7 +215,7 @@ static int meeting_send_piece(
         struct meeting *m, struct meeting_head head, const struct group_part *p, size_t at, size_t bytes) {
 	zmq_msg_t msg;
 	if (zmq_msg_init_size(&msg, sizeof head + bytes) != 0)
-		return meeting_fail(m, m->node, "has no memory for what it has to send");
+		return meeting_fail(m, m->node, "is out of memory");
 	head.at = at;
 	memcpy(zmq_msg_data(&msg), &head, sizeof head);
 	memcpy((uint8_t *)zmq_msg_data(&msg) + sizeof head, p->data[m->node] + at, bytes);
@@ -229,7 +226,7 @@ static int meeting_send_piece(
 static int meeting_send_head(struct meeting *m, struct meeting_head head) {
 	zmq_msg_t msg;
 	if (zmq_msg_init_size(&msg, sizeof head) != 0)
-		return meeting_fail(m, m->node, "has no memory for what it has to send");
+		return meeting_fail(m, m->node, "is out of memory");
 	memcpy(zmq_msg_data(&msg), &head, sizeof head);
 	return meeting_send_all(m, &msg);
 }
@@ -287,7 +284,7 @@ static int meeting_keep_early(struct meeting *m, uint32_t node, zmq_msg_t *msg) 
 		return meeting_fail(m, node, "sent more than a meeting has");
 	zmq_msg_t *more = realloc(o->early, (o->nearly + 1) * sizeof *more);
 	if (!more)
-		return meeting_fail(m, node, "sent what there is no memory for");
+		return meeting_fail(m, node, "sent more than there is memory for");
 	o->early = more;
 	zmq_msg_init(&o->early[o->nearly]);
 	zmq_msg_move(&o->early[o->nearly++], msg);
@@ -340,7 +337,7 @@ static uint32_t meeting_sender(struct meeting *m, const uint8_t *route, size_t r
 	return o->route_len == route_len && !memcmp(o->route, route, route_len) ? head.node : m->nodes;
 }
 
-/* Receives a message, and whether it has one frame and a whole head; false: there is none. */
+/* Receives a message; *whole: it has one frame, with a complete head.  false: no message is waiting. */
 static bool meeting_receive_frame(void *socket, zmq_msg_t *msg, bool *whole) {
 	zmq_msg_init(msg);
 	*whole = zmq_msg_recv(msg, socket, ZMQ_DONTWAIT) >= 0;
@@ -353,7 +350,7 @@ static bool meeting_receive_frame(void *socket, zmq_msg_t *msg, bool *whole) {
 	return true;
 }
 
-/* The next message at our ROUTER of a node of the group: whose it is; m->nodes: there is none.  What others send is dropped. */
+/* Receives the next message of the group at our ROUTER, and returns its sender, or m->nodes if none is waiting.  Messages of others are dropped. */
 static uint32_t meeting_receive_routed(struct meeting *m, zmq_msg_t *msg) {
 	uint8_t route[sizeof m->other->route];
 	bool whole;
@@ -392,7 +389,7 @@ static int meeting_take_early(struct meeting *m, uint32_t node, struct group_exc
 	return rc < 0 ? rc : 0;
 }
 
-/* Takes one message of a node's DEALER, or with our own number of the ROUTER: 1; 0: there is none of use. */
+/* Takes one message from a node's DEALER, or from the ROUTER if `node` is ourselves.  Returns 1, or 0 if none is waiting. */
 static int meeting_take_from(struct meeting *m, uint32_t node, struct group_exchange *x, uint32_t meeting) {
 	zmq_msg_t msg;
 	bool whole = true;
@@ -401,7 +398,7 @@ static int meeting_take_from(struct meeting *m, uint32_t node, struct group_exch
 	if (m->other[node].socket && !meeting_receive_frame(m->other[node].socket, &msg, &whole))
 		return 0;
 	int rc = whole ? meeting_take(m, node, &msg, x, meeting)
-	               : meeting_fail(m, node, "sent what is no message of a group");
+	               : meeting_fail(m, node, "sent a message that no group has");
 	zmq_msg_close(&msg);
 	return rc;
 }
@@ -508,15 +505,10 @@ int meeting_meet(void *arg, struct group_exchange *x, char *err, size_t errlen) 
 		meeting_advance(o, i, x);
 	}
 	int rc = meeting_hold(m, x, x->layer * MEETINGS + x->at);
-	m->spent_ns += loop_now_ns() - began;
 	if (!rc)
 		return 0;
 	pthread_mutex_lock(&m->lock);
 	snprintf(err, errlen, "%s", m->why);
 	pthread_mutex_unlock(&m->lock);
 	return rc;
-}
-
-double meeting_seconds(const struct meeting *m) {
-	return 1e-9 * (double)m->spent_ns;
 }

@@ -38,7 +38,4 @@ void meeting_begin(struct meeting *m, uint64_t step);
 /* A group_meet_fn; arg: the meeting. */
 int meeting_meet(void *arg, struct group_exchange *x, char *err, size_t errlen);
 
-/* Seconds in meetings so far; any thread. */
-double meeting_seconds(const struct meeting *m);
-
 #endif

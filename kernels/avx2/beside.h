@@ -143,7 +143,7 @@ INLINE void read_unit(enum kern_type t, __m256i *u, const uint8_t *body, int par
 	}
 }
 
-/* Turns of four units in a block, and the lines that are prefetched in each; what is left goes first. */
+/* Iterations over a block, four units each, and the lines prefetched in each; remaining lines are prefetched first. */
 INLINE size_t turns(enum kern_type t) {
 	return 128 / (size_t)part_words(t);
 }
